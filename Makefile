@@ -1,0 +1,49 @@
+# Two commands: `make reproduce` and `make test`. Both set up what they need in .venv.
+PYTHON ?= python3
+CORES ?= all
+VENV := .venv
+BIN := $(VENV)/bin
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce test lint lock ci-run archive clean
+
+help: ## List the targets.
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+$(VENV)/.runtime: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $$($(PYTHON) --version) is too old: Python 3.11 or newer is needed (make PYTHON=python3.11 …)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@touch $@
+
+$(VENV)/.development: requirements-dev.lock $(VENV)/.runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock -r requirements-dev.lock
+	@touch $@
+
+setup: $(VENV)/.runtime ## Build .venv from the pinned requirements.
+
+reproduce: $(VENV)/.runtime ## Run the whole workflow on the embedded default (no GPU, no hub).
+	@.ci/guard.sh $(SNAKEMAKE) --configfile config/laptop.yaml
+
+test: $(VENV)/.development ## Run all the tests.
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.development ## Check style and formatting of Python and of the workflow.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(SNAKEMAKE) --lint
+
+ci-run: $(VENV)/.runtime ## Run the workflow on the real weights with a handful of questions.
+	@.ci/guard.sh $(SNAKEMAKE) --configfile config/laptop.yaml config/ci.yaml
+
+archive: ## Pack results and what Snakemake knows of them; unpacked in a clone, nothing reruns.
+	tar --exclude='results/wheels' -czf lowrank-results.tar.gz results figures .snakemake/metadata
+
+lock: ## Resolve requirements*.in anew and write the locks and environment.yml.
+	PYTHON=$(PYTHON) .ci/lock.sh
+
+clean: ## Remove what the workflow made (the environment stays).
+	rm -rf results logs figures/*/ .snakemake

@@ -1,0 +1,26 @@
+# Accuracy and efficiency of low-rank decomposed language models (Moar, 2024): from pinned weights
+# and questions to every figure and table. README.md says how to run it, config/ what is run.
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+configfile: "config/config.yaml"
+
+
+pathvars:
+    figures="figures",
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/assets.smk"
+include: "workflow/rules/decompose.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/figures.smk"
+
+
+rule all:
+    """Every figure and table of the run."""
+    default_target: True
+    input:
+        figures_and_tables(),

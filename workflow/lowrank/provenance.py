@@ -1,0 +1,74 @@
+"""Where a result comes from: code, versions, machine."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "transformers", "lm-eval", "tensorly", "numpy", "scipy", "safetensors")
+
+
+def code_digest() -> str:
+    """Return a SHA-256 over the library modules loaded in this process, by name and content."""
+    digest = hashlib.sha256()
+    for name in sorted(name for name in sys.modules if name.split(".")[0] == "lowrank"):
+        source = getattr(sys.modules[name], "__file__", None)
+        if source:
+            digest.update(name.encode() + b"\0" + Path(source).read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Return the versions of Python and of the installed packages among `packages`."""
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def processor_name() -> str:
+    """Return the processor's model name as the kernel gives it, or the machine type."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def device_name(device: str) -> str:
+    """Return the name of the processor or of the CUDA device that a result was computed on."""
+    if device == "cpu":
+        return processor_name()
+    import torch
+
+    return torch.cuda.get_device_name(device)
+
+
+def provenance(device: str = "cpu", **facts: Any) -> dict[str, Any]:
+    """Return the record that goes into every result.
+
+    Parameters
+    ----------
+    device
+        The device of the computation.
+    **facts
+        What else shaped the result: revisions, checksums, seeds.
+    """
+    return {
+        "code_sha256": code_digest(),
+        "versions": versions(),
+        "platform": platform.platform(),
+        "device": device,
+        "device_name": device_name(device),
+        **facts,
+    }

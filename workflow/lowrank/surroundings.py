@@ -1,0 +1,26 @@
+"""What a job needs from its surroundings, as environment variables.
+
+These say where bytes come from, never what they are: every source is pinned. So they are no
+parameters of a rule, and changing one reruns nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lowrank.assets import HUB_VARIABLE, MIRROR_VARIABLE
+
+
+def surroundings(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables to set for a run: mirror, hub, and this Python first on the path."""
+    made = {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        HUB_VARIABLE: "1" if config.get("hub", True) else "0",
+    }
+    if config.get("mirror") and not os.environ.get(MIRROR_VARIABLE):
+        made[MIRROR_VARIABLE] = str(config["mirror"])
+    return made

@@ -1,0 +1,117 @@
+"""The checked configuration, and what every rule needs. No import here may load torch."""
+
+import json
+import os
+import sys
+
+sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
+
+from lowrank import assets
+from lowrank.design_space import DENSE, Decomposition
+from lowrank.errors import LowrankError
+from lowrank.imports import library_files
+from lowrank.methods import METHODS
+from lowrank.surroundings import surroundings
+from lowrank.project import Project
+
+# What a job needs from its surroundings travels in the environment: it shapes where bytes come
+# from, never what they are, so a change of it reruns nothing.
+os.environ.update(surroundings(config))
+
+try:
+    project = Project(config, os.path.join(workflow.basedir, "config"))
+except LowrankError as error:
+    sys.exit(f"error: {error}")
+
+LOCK = "requirements.lock"
+
+
+wildcard_constraints:
+    model="[a-z0-9.-]+",
+    decomposition="[a-z0-9_.-]+",
+    method="|".join(METHODS),
+    layer=r"\d+",
+    benchmark="[a-z0-9_]+",
+    study="[a-z0-9_]+",
+
+
+def script(name):
+    """The path of a rule's script."""
+    return f"workflow/scripts/{name}.py"
+
+
+def library(name):
+    """The library modules that a script imports, directly or not, and nothing else."""
+    return library_files("workflow", script(name))
+
+
+def as_json(value):
+    """A parameter as one canonical line: equal values are equal text."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def architecture_of(wildcards):
+    return as_json(project.model(wildcards.model).architecture.config)
+
+
+def study_labels(wildcards):
+    """From each label of a study to the name of its decomposition; the dense model first."""
+    model = project.model(wildcards.model)
+    return {DENSE: DENSE} | {
+        row.label: row.decomposition.name(model.architecture)
+        for row in project.configurations(wildcards.study, model)
+    }
+
+
+def layer_factors(wildcards):
+    """The factor files that a configuration is cut from."""
+    model = project.model(wildcards.model)
+    decomposition = Decomposition.from_name(model.architecture, wildcards.decomposition)
+    if decomposition.is_dense or METHODS[decomposition.method].scope == "layer":
+        return []
+    return expand(
+        rules.factorize_layer.output,
+        model=model.name,
+        method=decomposition.method,
+        layer=decomposition.layers,
+    )
+
+
+TABLE_MODELS = ["llama-2-7b"]  # whose Table 4.2 needs no weights, on top of the run's models
+
+
+def figures_and_tables():
+    """The targets of a run."""
+    targets = []
+    if "table_4_2" in project.settings["studies"]:
+        targets += expand(rules.figure_4_1.output, model=project.models)
+        targets += expand(
+            rules.table_4_2.output, model=dict.fromkeys([*TABLE_MODELS, *project.models])
+        )
+    return targets
+
+
+def table_4_2_rows(wildcards):
+    model = project.model(wildcards.model)
+    return as_json(
+        [
+            {
+                "label": row.label,
+                "name": row.decomposition.name(model.architecture),
+                "thesis_reduction": row.thesis_reduction,
+            }
+            for row in project.configurations("table_4_2", model)
+        ]
+    )
+
+
+def gpus(wildcards):
+    return 1 if project.settings["device"] == "cuda" else 0
+
+
+if project.unavailable_benchmarks and workflow.is_main_process:
+    logger.warning(
+        f"Benchmarks: {project.benchmark_count}. Without a source here: "
+        f"{', '.join(project.unavailable_benchmarks)} "
+        f"(set {assets.MIRROR_VARIABLE} to a mirror directory, or `hub: true`)."
+    )

@@ -1,0 +1,27 @@
+"""Cut one configuration from stored factors."""
+
+from lowrank import cli
+from lowrank.architecture import Architecture
+from lowrank.compression import compress
+from lowrank.design_space import Decomposition
+
+
+def main() -> None:
+    names = ("model", "base-manifest", "decomposition", "output")
+    parser = cli.parser(__doc__, *names, architecture="JSON")
+    parser.add_argument("--layer-factors", nargs="*", default=[])
+    arguments = parser.parse_args()
+    architecture = Architecture.from_config(arguments.architecture)
+    decomposition = Decomposition.from_name(architecture, arguments.decomposition)
+    compress(
+        architecture,
+        arguments.model,
+        arguments.base_manifest,
+        decomposition,
+        dict(zip(decomposition.layers, arguments.layer_factors, strict=False)),
+        arguments.output,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

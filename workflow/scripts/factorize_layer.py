@@ -1,0 +1,25 @@
+"""Factorize the decomposable tensors of one layer."""
+
+from lowrank import cli
+from lowrank.architecture import Architecture
+from lowrank.devices import lease
+from lowrank.factors import factorize_layer
+
+
+def main() -> None:
+    names = ("weights", "layer", "rank", "method", "device", "output")
+    arguments = cli.parser(__doc__, *names, architecture="JSON").parse_args()
+    with lease(arguments.device):
+        factorize_layer(
+            arguments.weights,
+            Architecture.from_config(arguments.architecture),
+            int(arguments.layer),
+            int(arguments.rank),
+            arguments.method,
+            arguments.output,
+            arguments.device,
+        )
+
+
+if __name__ == "__main__":
+    cli.run(main)
