@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
@@ -26,9 +25,7 @@ from lowrank.assets import (
 from lowrank.errors import LowrankError
 from lowrank.files import atomic_path, sha256_file, write_json
 from lowrank.provenance import provenance
-
-SUBSET = "_subset"
-"""Column that names the subset of a row, e.g. the subject of an MMLU question; else empty."""
+from lowrank.questions import SUBSET
 
 LETTERS = "ABCDEFGH"
 
@@ -94,73 +91,6 @@ def fetch_benchmark(
             "provenance": provenance(),
         },
     )
-
-
-def read_questions(path: str | Path) -> pa.Table:
-    """Return the table that `fetch_benchmark` wrote.
-
-    Raises
-    ------
-    LowrankError
-        If the file cannot be read.
-    """
-    try:
-        return pyarrow.parquet.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise LowrankError(f"{path} cannot be read ({error}): delete it and run again") from None
-
-
-def choose_questions(
-    subset_of_question: Sequence[str], limit: int | None, seed: int
-) -> dict[str, list[int]]:
-    """Choose which questions to ask: a seeded sample, stratified over the subsets.
-
-    Every subset gets its share in proportion to its size (largest remainders), and at least one
-    question where the limit allows. Within a subset questions come in a seeded random order, so
-    that a benchmark sorted by origin (HellaSwag) is not cut at its head, and a larger limit asks
-    all the questions of a smaller one within a subset whose share does not shrink.
-
-    Parameters
-    ----------
-    subset_of_question
-        The subset of each question, in file order.
-    limit
-        How many questions to ask; None for all.
-    seed
-        Seed of the order.
-
-    Returns
-    -------
-    From subset to the chosen positions within it, ascending.
-    """
-    names = list(dict.fromkeys(subset_of_question))
-    sizes = dict.fromkeys(names, 0)
-    for subset in subset_of_question:
-        sizes[subset] += 1
-    if limit is None or limit >= len(subset_of_question):
-        return {name: list(range(sizes[name])) for name in names}
-    shares = _allocate(sizes, limit)
-    chosen = {}
-    for index, name in enumerate(names):
-        order = np.random.default_rng([seed, index]).permutation(sizes[name])
-        chosen[name] = sorted(int(position) for position in order[: shares[name]])
-    return {name: positions for name, positions in chosen.items() if positions}
-
-
-def _allocate(sizes: Mapping[str, int], limit: int) -> dict[str, int]:
-    total = sum(sizes.values())
-    quotas = {name: limit * size / total for name, size in sizes.items()}
-    floor = 1 if limit >= len(sizes) else 0
-    shares = {name: max(floor, int(quota)) for name, quota in quotas.items()}
-    by_remainder = sorted(sizes, key=lambda name: (shares[name] - quotas[name], name))
-    while sum(shares.values()) < limit:
-        for name in by_remainder:
-            if sum(shares.values()) < limit and shares[name] < sizes[name]:
-                shares[name] += 1
-    while sum(shares.values()) > limit:
-        largest = max(shares, key=lambda name: (shares[name] - quotas[name], name))
-        shares[largest] -= 1
-    return shares
 
 
 def _reader(source: Source, wheel_cache: str | Path) -> Callable[[str], pa.Table]:

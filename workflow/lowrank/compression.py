@@ -10,6 +10,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from lowrank.architecture import Architecture
+from lowrank.compressed_format import FACTORS, FORMAT, MANIFEST
 from lowrank.design_space import Decomposition
 from lowrank.factors import LayerFactors
 from lowrank.files import atomic_path, read_json, sha256_file, write_json
@@ -18,10 +19,6 @@ from lowrank.provenance import provenance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-FORMAT = "lowrank-compressed-1"
-MANIFEST = "manifest.json"
-FACTORS = "factors.safetensors"
 
 
 def compress(

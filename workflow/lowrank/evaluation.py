@@ -18,11 +18,11 @@ from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from lowrank.benchmarks import SUBSET, choose_questions, read_questions
 from lowrank.errors import LowrankError
 from lowrank.files import atomic_path, sha256_file, write_json
 from lowrank.low_rank_model import load_compressed, load_tokenizer
 from lowrank.provenance import provenance
+from lowrank.questions import SUBSET, choose_questions, read_questions
 from lowrank.statistics import mean_interval
 
 SPLIT = "questions"

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from lowrank.architecture import Architecture
-from lowrank.compression import FACTORS, FORMAT, MANIFEST
+from lowrank.compressed_format import FACTORS, FORMAT, MANIFEST
 from lowrank.errors import LowrankError
 from lowrank.files import atomic_path, read_json, sha256_file
 

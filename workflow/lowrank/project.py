@@ -148,9 +148,16 @@ class Project:
             made.append(Configuration(label, decomposition, fields.get("thesis_reduction")))
         return made
 
-    def study_depth(self, study: str) -> int | None:
-        """Return the number of layers that a study's layer lists were written for."""
-        return self._studies[study]["depth"]
+    def is_carried_over(self, study: str, model: Model) -> bool:
+        """Return whether a study's layer lists were written for another number of layers."""
+        return self._studies[study]["depth"] not in (None, model.architecture.layers)
+
+    def describe(self, study: str) -> str:
+        """Return a study's method, rank and tensors as a caption names them."""
+        entry = self._studies[study]
+        named = entry["tensors"]
+        tensors = named if isinstance(named, str) else ", ".join(named)
+        return f"{entry['method']}, pruned rank {entry['rank']}, {tensors} tensors"
 
     def decompositions(self, model: Model) -> dict[str, Decomposition]:
         """Return every γ that any study asks of a model, by name, each once; dense first."""

@@ -18,6 +18,7 @@ HEADER = ("Label", "Thesis (%)", "Computed (%)", "Difference (%p)", "Layers", "D
 
 def render(
     model_label: str,
+    subtitle: str,
     config: Mapping[str, Any],
     configurations: Sequence[Mapping[str, Any]],
     carried_over: bool,
@@ -34,6 +35,8 @@ def render(
     ----------
     model_label
         The model's name.
+    subtitle
+        Method, rank and tensors.
     config
         Its Hugging Face configuration.
     configurations
@@ -75,7 +78,7 @@ def render(
         )
     notes = [
         f"{model_label}: {architecture.parameters():,} parameters, {architecture.layers} layers of "
-        f"{architecture.layer_parameters():,}; all tensors of the listed layers at pruned rank 1."
+        f"{architecture.layer_parameters():,}; {subtitle}."
     ]
     if carried_over:
         notes.append("The thesis's layer lists for 32 layers, carried over by relative depth.")

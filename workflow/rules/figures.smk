@@ -19,10 +19,14 @@ rule table_4_2:
         label=lambda wildcards: project.model(wildcards.model).label,
         architecture=architecture_of,
         rows=table_4_2_rows,
-        depth=lambda wildcards: project.study_depth("table_4_2"),
+        carried_over=lambda wildcards: as_json(
+            project.is_carried_over("table_4_2", project.model(wildcards.model))
+        ),
+        subtitle=project.describe("table_4_2"),
     shell:
         "PYTHONPATH=workflow python {input.script} --label {params.label:q} "
-        "--architecture {params.architecture:q} --rows {params.rows:q} --depth {params.depth} "
+        "--architecture {params.architecture:q} --rows {params.rows:q} --carried-over {params.carried_over} "
+        "--subtitle {params.subtitle:q} "
         "--csv {output.csv} --pdf {output.pdf} --png {output.png} 2> {log}"
 
 
@@ -43,8 +47,8 @@ rule figure_4_1:
         "../../environment.yml"
     params:
         label=lambda wildcards: project.model(wildcards.model).label,
-        benchmarks=project.benchmark_count,
+        subtitle=f"{project.describe('table_4_2')}; {project.benchmark_count} benchmarks",
     shell:
         "PYTHONPATH=workflow python {input.script} --data {input.data} --label {params.label:q} "
-        "--benchmarks {params.benchmarks:q} "
+        "--subtitle {params.subtitle:q} "
         "--csv {output.csv} --pdf {output.pdf} --png {output.png} 2> {log}"

@@ -5,11 +5,11 @@ from lowrank.figures.figure_4_1 import render
 
 
 def main() -> None:
-    arguments = cli.parser(__doc__, "data", "label", "benchmarks", "csv", "pdf", "png").parse_args()
+    arguments = cli.parser(__doc__, "data", "label", "subtitle", "csv", "pdf", "png").parse_args()
     render(
         arguments.data,
         arguments.label,
-        arguments.benchmarks,
+        arguments.subtitle,
         arguments.csv,
         arguments.pdf,
         arguments.png,

@@ -1,17 +1,22 @@
 """Render Table 4.2 for one model."""
 
+import json
+
 from lowrank import cli
 from lowrank.table_4_2 import render
 
 
 def main() -> None:
-    names = ("label", "depth", "csv", "pdf", "png")
-    arguments = cli.parser(__doc__, *names, architecture="JSON", rows="JSON").parse_args()
+    names = ("label", "subtitle", "csv", "pdf", "png")
+    parser = cli.parser(__doc__, *names, architecture="JSON", rows="JSON")
+    parser.add_argument("--carried-over", type=json.loads, required=True)
+    arguments = parser.parse_args()
     render(
         arguments.label,
+        arguments.subtitle,
         arguments.architecture,
         arguments.rows,
-        int(arguments.depth) != arguments.architecture["num_hidden_layers"],
+        arguments.carried_over,
         arguments.csv,
         arguments.pdf,
         arguments.png,

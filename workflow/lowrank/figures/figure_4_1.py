@@ -63,7 +63,7 @@ def render(
         axes.set_xlim(left=-3)
         axes.set_ylim(bottom=0)
         axes.grid(axis="y", linewidth=0.3, alpha=0.6)
-        axes.set_title(f"{model_label}, rank-1 Tucker, {benchmark_count} benchmarks, 95% intervals")
+        axes.set_title(f"{model_label}\n{subtitle}; bars are 95% intervals")
         canvas.legend(loc="outside lower center", ncols=2, columnspacing=1.2, handlelength=2.2)
     with atomic_path(csv) as temporary:
         table.to_csv(temporary, index=False)

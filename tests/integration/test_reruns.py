@@ -1,0 +1,150 @@
+"""Only what changed reruns: the jobs of a real DAG, counted."""
+
+import shutil
+import time
+
+import pytest
+import tiny
+
+STUDY = "config/studies/table_4_2.yaml"
+SUMMARY = {"collect_accuracy": 1, "figure_4_1": 1}
+
+
+def test_the_whole_dag(finished):
+    folder = finished.folder
+    assert not finished.jobs()
+    results = sorted((folder / "results/models/tiny/evaluations").glob("*/*.json"))
+    assert len(results) == 8
+    result = tiny.read_json(results[0])
+    assert result["questions"] == {"asked": 6, "available": 12}
+    for name in ("figure_4_1", "table_4_2"):
+        for suffix in ("csv", "pdf", "png"):
+            assert (folder / f"figures/tiny/{name}.{suffix}").stat().st_size > 0
+    assert (folder / "figures/llama-2-7b/table_4_2.csv").exists()
+    leftovers = [path for path in folder.rglob(".*.*") if path.parent.name in ("tiny", "models")]
+    assert not leftovers
+
+
+def test_a_fresh_clone_with_shipped_results_has_nothing_to_do(workflow):
+    assert workflow.jobs() == {}
+
+
+def test_touching_every_source_reruns_nothing(workflow):
+    time.sleep(0.01)
+    for path in workflow.folder.rglob("*"):
+        inside = path.relative_to(workflow.folder).parts[0]
+        if path.is_file() and inside in ("Snakefile", "workflow", "config", "requirements.lock"):
+            path.touch()
+    assert workflow.jobs() == {}
+
+
+def test_layers_of_one_configuration(workflow):
+    def change(study):
+        study["configurations"]["one"]["layers"] = [3]
+
+    workflow.edit_yaml(STUDY, change)
+    assert workflow.jobs() == {"compress": 1, "evaluate": 2, "table_4_2": 2, **SUMMARY}
+
+
+def test_a_configuration_that_another_study_has_is_not_evaluated_again(workflow):
+    def change(study):
+        study["configurations"]["again"] = {"layers": [4, 2]}
+
+    workflow.edit_yaml(STUDY, change)
+    assert workflow.jobs() == {"table_4_2": 2, **SUMMARY}
+
+
+def test_a_larger_rank_refactors_and_keeps_what_it_can(workflow):
+    def change(study):
+        study["configurations"]["rank"] = {"layers": [1], "rank": 4}
+
+    workflow.edit_yaml(STUDY, change)
+    assert workflow.jobs()["factorize_layer"] == 4
+
+
+def test_limit_of_one_benchmark(workflow):
+    def change(config):
+        config["benchmarks"]["arc_easy"]["limit"] = 8
+
+    workflow.edit_yaml("config/config.yaml", change)
+    assert workflow.jobs() == {"evaluate": 4, **SUMMARY}
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        ("figures/style", {"figure_4_1": 1}),
+        ("typesetting", {"table_4_2": 2}),
+        ("results", SUMMARY),
+        ("statistics", {"evaluate": 8, **SUMMARY}),
+        ("evaluation", {"evaluate": 8, **SUMMARY}),
+        ("factorization", {"factorize_layer": 4, "compress": 4, "evaluate": 8, **SUMMARY}),
+        ("benchmarks", {"fetch_benchmark": 2, "evaluate": 8, **SUMMARY}),
+        ("project", {}),
+        ("imports", {}),
+    ],
+)
+def test_an_edited_module_reruns_what_uses_it(workflow, module, expected):
+    workflow.edit_code(f"workflow/lowrank/{module}.py")
+    assert workflow.jobs() == expected
+
+
+def test_a_model_revision(workflow):
+    tiny.save_model(workflow.folder / "mirror" / "tiny", seed=1)
+
+    def change(model):
+        path = workflow.folder / "mirror" / "tiny" / "model.safetensors"
+        model["sources"][0]["sha256"]["model.safetensors"] = tiny.sha256(path)
+
+    workflow.edit_yaml("config/models/tiny.yaml", change)
+    everything = {"fetch_model": 1, "factorize_layer": 4, "compress": 4, "evaluate": 8, **SUMMARY}
+    assert workflow.jobs() == everything
+
+
+def test_a_lost_result_is_made_again_alone(workflow):
+    lost = "results/models/tiny/evaluations/dense/arc_easy.json"
+    (workflow.folder / lost).unlink()
+    assert workflow.jobs(lost) == {"evaluate": 1}
+
+
+def test_a_wrong_checksum_stops_the_run_and_names_the_file(workflow):
+    def change(model):
+        model["sources"][0]["sha256"]["config.json"] = "0" * 64
+
+    workflow.edit_yaml("config/models/tiny.yaml", change)
+    with pytest.raises(AssertionError) as caught:
+        workflow.run()
+    assert "error: wrong checksum: " in str(caught.value)
+    assert "mirror/tiny/config.json has sha256" in str(caught.value)
+
+
+def test_export_is_a_target(workflow):
+    target = "results/models/tiny/exported/tucker-r1-l2-all"
+    workflow.run(target)
+    assert (workflow.folder / target / "model.safetensors").exists()
+
+
+def test_a_killed_run_resumes_without_redoing_what_was_finished(finished, workflow):
+    evaluations = workflow.folder / "results/models/tiny/evaluations"
+    shutil.rmtree(evaluations)
+    run = workflow.start()
+    deadline = time.monotonic() + 120
+    while not list(evaluations.glob("*/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    workflow.kill(run)
+    # What Snakemake had booked before it died; a job that was not booked may be done again.
+    time.sleep(0.2)
+    workflow.run("--unlock")
+    output = workflow.run("-n")
+    kept = {
+        path: path.stat().st_mtime_ns
+        for path in evaluations.glob("*/*.json")
+        if f"{path.parent.name}/{path.name}" not in output.replace(", ", "\n").split("rule all")[0]
+    }
+    workflow.run()
+    assert not workflow.jobs()
+    for path, modified in kept.items():
+        assert path.stat().st_mtime_ns == modified
+    for path in sorted((finished.folder / "results/models/tiny/evaluations").glob("*/*.jsonl")):
+        again = evaluations / path.parent.name / path.name
+        assert again.read_bytes() == path.read_bytes()

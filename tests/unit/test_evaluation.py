@@ -1,0 +1,184 @@
+"""Our evaluation against stock lm-eval on the same directory and questions."""
+
+import json
+
+import lm_eval
+import pytest
+import tiny
+import yaml
+from lm_eval.tasks import TaskManager
+from lowrank.architecture import Architecture
+from lowrank.compression import compress
+from lowrank.design_space import Decomposition
+from lowrank.errors import LowrankError
+from lowrank.evaluation import evaluate, headline
+from lowrank.factors import factorize_layer
+from lowrank.files import read_json, read_yaml, write_json
+from lowrank.low_rank_model import export_dense
+from lowrank.questions import SUBSET, choose_questions
+
+ARCHITECTURE = Architecture.from_config(tiny.ARCHITECTURE)
+SETTINGS = {
+    "limit": 9,
+    "seed": 3,
+    "dtype": "float32",
+    "device": "cpu",
+    "batch_size": 4,
+    "max_new_tokens": None,
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A compressed tiny model: its base, its factors, and its dense export."""
+    folder = tmp_path_factory.mktemp("model")
+    tiny.save_model(folder / "weights")
+    write_json(folder / "manifest.json", {"files": {}, "source": "test"})
+    factorize_layer(folder / "weights", ARCHITECTURE, 2, 1, "tucker", folder / "f.safetensors")
+    compress(
+        ARCHITECTURE,
+        "tiny",
+        folder / "manifest.json",
+        Decomposition.make(ARCHITECTURE, [2]),
+        {2: folder / "f.safetensors"},
+        folder / "compressed",
+    )
+    export_dense(folder / "weights", folder / "compressed", "float32", folder / "exported")
+    return folder
+
+
+def gsm8k_rows(count):
+    rows = [
+        {"question": tiny.words(index, 6), "answer": f"so #### {index}"} for index in range(count)
+    ]
+    return tiny.pa.Table.from_pylist(rows)
+
+
+def mmlu_rows(count):
+    rows = [
+        {
+            "question": tiny.words(index, 6),
+            "choices": [tiny.words(index * 7 + choice, 2) for choice in range(4)],
+            "answer": index % 4,
+        }
+        for index in range(count)
+    ]
+    return tiny.pa.Table.from_pylist(rows)
+
+
+CASES = {
+    "arc_easy": {"": tiny.arc_rows(20)},
+    "winogrande": {"": tiny.winogrande_rows(20)},
+    "gsm8k": {"": gsm8k_rows(12)},
+    "mmlu": {"anatomy": mmlu_rows(7), "astronomy": mmlu_rows(11)},
+}
+
+
+def stock(folder, entry, subsets, chosen, max_new_tokens):
+    """Score with lm-eval as its user would: its `hf` model, its tasks, data from a folder."""
+    tasks, samples = [], {}
+    for subset, rows in subsets.items():
+        data = folder / (subset or "data")
+        tiny.write_parquet(rows, data / "test.parquet")
+        name = entry["tasks"][0].format(subset=subset)
+        overrides = {"training_split": None, "validation_split": None, "fewshot_split": None}
+        tasks.append(
+            {"task": name, "dataset_path": str(data), "dataset_name": None, "test_split": "test"}
+            | overrides
+        )
+        if subset in chosen:
+            samples[name] = chosen[subset]
+    (folder / "group.yaml").write_text(yaml.safe_dump({"group": "stock", "task": tasks}))
+    tasks_folder = f"{lm_eval.__path__[0]}/tasks/{entry['task_folder']}"
+    manager = TaskManager(include_path=[tasks_folder, str(folder)], include_defaults=False)
+    return lm_eval.simple_evaluate(
+        model="hf",
+        model_args={"pretrained": str(folder.parent / "exported"), "dtype": "float32"},
+        device="cpu",
+        batch_size=3,
+        tasks=["stock"],
+        samples=samples,
+        task_manager=manager,
+        gen_kwargs={"max_gen_toks": max_new_tokens} if max_new_tokens else None,
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equals_stock_lm_eval(name, model, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(model / "cache"))
+    entry = read_yaml(f"config/benchmarks/{name}.yaml") | {"name": name}
+    entry = {"headline_task": None, "generation": False} | entry
+    settings = SETTINGS | {"max_new_tokens": 12 if name == "gsm8k" else None}
+    subsets = CASES[name]
+    table = tiny.pa.concat_tables(
+        rows.append_column(SUBSET, tiny.pa.array([subset] * len(rows)))
+        for subset, rows in subsets.items()
+    )
+    folder = model / name
+    tiny.write_parquet(table, folder / "questions.parquet")
+    evaluate(
+        model / "weights",
+        model / "compressed",
+        folder / "questions.parquet",
+        entry,
+        settings,
+        folder / "result.json",
+        folder / "samples.jsonl",
+    )
+    result = read_json(folder / "result.json")
+    samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+
+    chosen = choose_questions(table[SUBSET].to_pylist(), settings["limit"], settings["seed"])
+    theirs = stock(folder, entry, subsets, chosen, settings["max_new_tokens"])
+    by_question = {
+        (task, sample["doc_id"], sample.get("filter")): sample
+        for task, items in theirs["samples"].items()
+        for sample in items
+    }
+    assert len(samples) == len(by_question) > 0
+    metric = entry["metric"].split(",")[0]
+    for sample in samples:
+        other = by_question[sample["task"], sample["doc_id"], sample.get("filter")]
+        assert sample["arguments"] == json.loads(json.dumps(other["arguments"], default=str))
+        assert sample["target"] == str(other["target"]) or sample["target"] == other["target"]
+        assert float(sample[metric]) == float(other[metric])
+        if not entry["generation"]:
+            for (ours, _), (reference, _) in zip(
+                sample["filtered_resps"], other["filtered_resps"], strict=True
+            ):
+                assert float(ours) == pytest.approx(float(reference), abs=3e-4)
+        else:
+            assert sample["resps"] == other["resps"]
+    for task in theirs["samples"]:
+        for key, value in theirs["results"][task].items():
+            if key.startswith(metric) and isinstance(value, float):
+                assert result["results"][task][key] == pytest.approx(value, abs=1e-12)
+    assert result["questions"] == {"asked": 9, "available": len(table)}
+    assert result["score"]["questions"] == 9
+    assert result["decomposition"] == "tucker-r1-l2-all"
+    assert result["provenance"]["seed"] == 3
+
+
+def test_headline_is_the_mean_of_the_samples():
+    benchmark = {"name": "toy", "metric": "acc", "headline_task": "b"}
+    samples = {
+        "a": [{"doc_id": 0, "acc": 1.0, "filter": "none"}],
+        "b": [{"doc_id": n, "acc": n / 4, "filter": "none"} for n in range(5)],
+    }
+    score = headline({"a": {"acc,none": 1.0}, "b": {"acc,none": 0.5}}, samples, benchmark)
+    assert score["value"] == 0.5 and score["questions"] == 5
+    assert score["standard_error"] == pytest.approx((0.15625 / 5) ** 0.5)
+    with pytest.raises(LowrankError, match="lm-eval scores 0.75, its samples give 0.5"):
+        headline({"a": {"acc,none": 1.0}, "b": {"acc,none": 0.75}}, samples, benchmark)
+
+
+def test_question_filters_are_not_mixed():
+    benchmark = {"name": "toy", "metric": "exact_match,strict", "headline_task": None}
+    samples = {
+        "a": [
+            {"doc_id": 0, "exact_match": 0.0, "filter": "strict"},
+            {"doc_id": 0, "exact_match": 1.0, "filter": "loose"},
+        ]
+    }
+    score = headline({"a": {"exact_match,strict": 0.0}}, samples, benchmark)
+    assert score["value"] == 0.0 and score["questions"] == 1
