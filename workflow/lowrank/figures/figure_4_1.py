@@ -13,7 +13,7 @@ from lowrank.files import atomic_path
 def render(
     data: str | Path,
     model_label: str,
-    benchmark_count: str,
+    subtitle: str,
     csv: str | Path,
     pdf: str | Path,
     png: str | Path,
@@ -26,8 +26,8 @@ def render(
         The table of `lowrank.results.collect_accuracy`.
     model_label
         The model's name, for the title.
-    benchmark_count
-        How many benchmarks are drawn of those there are, e.g. `6 of 7`.
+    subtitle
+        The line below it: method, and how many benchmarks are drawn of those there are.
     csv, pdf, png
         The files to write.
     """
