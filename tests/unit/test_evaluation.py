@@ -103,12 +103,13 @@ def stock(folder, entry, subsets, chosen, max_new_tokens):
     )
 
 
+@pytest.mark.parametrize("scorer", ["packed", "hf"])
 @pytest.mark.parametrize("name", CASES)
-def test_equals_stock_lm_eval(name, model, monkeypatch):
+def test_equals_stock_lm_eval(name, scorer, model, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(model / "cache"))
     entry = read_yaml(f"config/benchmarks/{name}.yaml") | {"name": name}
     entry = {"headline_task": None, "generation": False} | entry
-    settings = SETTINGS | {"max_new_tokens": 12 if name == "gsm8k" else None}
+    settings = SETTINGS | {"max_new_tokens": 12 if name == "gsm8k" else None, "scorer": scorer}
     subsets = CASES[name]
     table = tiny.pa.concat_tables(
         rows.append_column(SUBSET, tiny.pa.array([subset] * len(rows)))

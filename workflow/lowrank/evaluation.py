@@ -17,12 +17,14 @@ from lm_eval.api.model import LM
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lowrank.errors import LowrankError
 from lowrank.files import atomic_path, sha256_file, write_json
 from lowrank.low_rank_model import load_compressed, load_tokenizer
 from lowrank.provenance import provenance
 from lowrank.questions import SUBSET, choose_questions, read_questions
+from lowrank.scoring import PackedLM
 from lowrank.statistics import mean_interval
 
 SPLIT = "questions"
@@ -48,7 +50,7 @@ def evaluate(
     benchmark
         Its entry: `name`, `tasks`, `task_folder`, `metric`, `generation`.
     settings
-        `limit`, `seed`, `dtype`, `device`, `batch_size`, `max_new_tokens`.
+        `limit`, `seed`, `dtype`, `device`, `scorer`, `batch_size`, `max_new_tokens`.
     output
         lm-eval's results (JSON), with `score`, `questions` and `provenance` added.
     samples_output
@@ -61,12 +63,7 @@ def evaluate(
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     model, manifest = load_compressed(base, compressed, settings["dtype"], settings["device"])
-    language_model = HFLM(
-        pretrained=model,
-        tokenizer=load_tokenizer(base),
-        batch_size=settings["batch_size"],
-        softmax_dtype="float32",
-    )
+    language_model = make_language_model(model, load_tokenizer(base), settings)
     table = read_questions(questions)
     chosen = choose_questions(table[SUBSET].to_pylist(), settings["limit"], settings["seed"])
     results = run_tasks(language_model, table, chosen, benchmark, settings)
@@ -99,6 +96,24 @@ def evaluate(
                 ),
             }
         ),
+    )
+
+
+def make_language_model(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]
+) -> LM:
+    """Return what answers lm-eval's requests.
+
+    `packed` computes what choices and questions share once; `hf` is lm-eval's own `HFLM`, which
+    packed scoring equals up to rounding. Both take log-probabilities in float32.
+    """
+    if settings["scorer"] == "packed":
+        return PackedLM(model, tokenizer, batch_size=settings["batch_size"])
+    return HFLM(
+        pretrained=model,
+        tokenizer=tokenizer,
+        batch_size=settings["batch_size"],
+        softmax_dtype="float32",
     )
 
 

@@ -182,6 +182,7 @@ class Project:
             "seed": self.settings["seed"],
             "dtype": self.settings["dtype"],
             "device": self.settings["device"],
+            "scorer": self.settings["scorer"],
             "batch_size": own["batch_size"] or self.settings["batch_size"],
             "max_new_tokens": own["max_new_tokens"],
         }

@@ -1,0 +1,590 @@
+"""Score lm-eval requests with every shared token computed once.
+
+`PackedLM` is lm-eval's own `HFLM` (tokenization, truncation, prefix token, caching hooks) with
+another way to run the model: the choices of a question, and questions that start alike, form a
+prefix tree that is computed in packed rows (see `lowrank.prefix_tree`), and the output head is
+applied only where a token is scored. Log-probabilities are taken in float32.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from lm_eval.models.huggingface import HFLM
+from tqdm import tqdm
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+
+from lowrank.generation import GreedyGenerator, plain_greedy
+from lowrank.prefix_tree import CostModel, PrefixTree, Row, Segment
+from lowrank.tree_attention import (
+    PrefixStates,
+    additive_mask,
+    build_tree_batch,
+    causal_visibility,
+    extendable_cache,
+    final_hidden_states,
+    prefix_states,
+    shared_prefix_cache,
+)
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+
+__all__ = ["PackedLM", "attention_window", "unsupported_reason"]
+
+logger = logging.getLogger(__name__)
+
+VERIFIED_MODEL_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+"""Architectures whose packed scores are tested against lm-eval's."""
+
+VERIFIED_ROPE_TYPES = frozenset({"default", "linear", "llama3", "yarn"})
+"""Rotary embeddings that depend on a token's position only, not on the length of the input."""
+
+CPU_BATCH_BYTES = 4096
+"""Tokens in a pass on a CPU times the bytes of a number: 1024 tokens in float32 and 2048 in
+bfloat16 were fastest, enough to hide reading the weights and few enough for the caches."""
+
+GPU_BATCH_TOKENS = 32768
+"""Most tokens in a pass on a GPU; more brings nothing once the device is busy."""
+
+_Request = tuple[tuple[str, str] | None, list[int], list[int]]
+
+
+def attention_window(model: PreTrainedModel) -> int | None:
+    """Length of the shortest sliding attention window in tokens; None if attention is full."""
+    config = model.config
+    layer_types = getattr(config, "layer_types", None)
+    if layer_types is not None and "sliding_attention" not in layer_types:
+        return None
+    if getattr(config, "use_sliding_window", True) is False:
+        return None
+    return getattr(config, "sliding_window", None)
+
+
+def unsupported_reason(model: PreTrainedModel) -> str | None:
+    """Say why a model cannot be scored in packed rows.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        A causal language model.
+
+    Returns
+    -------
+    str or None
+        The reason, or None if the configuration is supported. Whether its attention window is
+        long enough depends on the requests and is left to the caller.
+    """
+    config = model.config
+    if config.model_type not in VERIFIED_MODEL_TYPES:
+        return f"model type {config.model_type!r} is not verified"
+    layer_types = set(getattr(config, "layer_types", None) or ())
+    if not layer_types <= {"full_attention", "sliding_attention"}:
+        return f"layer types {sorted(layer_types)} are not verified"
+    rope = getattr(config, "rope_parameters", None) or {}
+    rope_type = rope.get("rope_type", "default")
+    if rope_type not in VERIFIED_ROPE_TYPES:
+        return f"rotary embedding {rope_type!r} depends on the length of the input"
+    attention = getattr(config, "_attn_implementation", None)
+    if attention not in ("sdpa", "eager"):
+        return f"attention implementation {attention!r} takes no 4D mask"
+    if model.get_output_embeddings() is None:
+        return "the model has no output embeddings"
+    return None
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """The scored tokens of one request.
+
+    Attributes
+    ----------
+    first : int
+        Depth of the token that predicts the first target.
+    targets : list of int
+        Tokens whose log-probability is wanted, one for each depth from `first` on.
+    offset : int
+        Place of the first result in the array of results.
+    """
+
+    first: int
+    targets: list[int]
+    offset: int
+
+
+class PackedLM(HFLM):
+    """An lm-eval model that computes every shared token of its requests once.
+
+    Results equal those of `HFLM` up to rounding; in half precision they are nearer to those of
+    the float32 model, since log-probabilities are taken in float32. Models that cannot be scored
+    in packed rows are handed to `HFLM`, with the reason in the log.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        A loaded causal language model, on its device. Its linear layers may have been replaced,
+        and decoder layers removed.
+    tokenizer : transformers.PreTrainedTokenizerBase
+        The tokenizer of the model.
+    batch_tokens : int, optional
+        Tokens in one forward pass, padding included. By default measured on a GPU, and a fixed
+        number on a CPU. Halved for good whenever memory runs out.
+    batch_size : int
+        Batch size of `HFLM` where it takes over.
+    **kwargs
+        Further arguments of `HFLM`: ``max_length``, ``add_bos_token``, ``prefix_token_id``, ...
+
+    Attributes
+    ----------
+    reason : str or None
+        Why the model is left to `HFLM`; None if it is scored in packed rows.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        batch_tokens: int | None = None,
+        batch_size: int = 16,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            pretrained=model,
+            tokenizer=tokenizer,
+            backend="causal",
+            batch_size=batch_size,
+            **kwargs,
+        )
+        if batch_tokens is not None and batch_tokens < 1:
+            raise ValueError(f"batch_tokens must be at least 1, not {batch_tokens}.")
+        self._cost: CostModel | None = None
+        self._batch_tokens = batch_tokens
+        self.reason = unsupported_reason(model)
+        if self.reason is None and self.mixed_precision_dtype is not None:
+            self.reason = "mixed precision is left to lm-eval"
+        if self.reason is None and not self._self_check():
+            self.reason = "the model does not follow the mask and the position ids it is given"
+        if self.reason is not None:
+            logger.warning("Scoring with lm-eval's HFLM: %s.", self.reason)
+
+    # ---- log-likelihoods ---------------------------------------------------------------------
+
+    def _loglikelihood_tokens(
+        self,
+        requests: Sequence[_Request],
+        disable_tqdm: bool = False,
+        override_bs: int | None = None,
+    ) -> list[tuple[float, bool]]:
+        """Score tokenized requests.
+
+        Parameters
+        ----------
+        requests : sequence of ((str, str) or None, list of int, list of int)
+            The strings (a key for lm-eval's cache), the tokens of the context and those of the
+            continuation.
+        disable_tqdm : bool
+            Whether to leave out the progress bar.
+        override_bs : int, optional
+            Batch size, should `HFLM` take over.
+
+        Returns
+        -------
+        list of (float, bool)
+            Log-likelihood (natural logarithm) of each continuation, and whether every token of
+            it is the most likely one.
+        """
+        requests = list(requests)
+        if self._falls_back(max((len(r[1]) + len(r[2]) - 1 for r in requests), default=0)):
+            return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
+        if not requests:
+            return []
+
+        sequences: list[list[int]] = []
+        scored: list[_Scored] = []
+        offset = 0
+        for _, context, continuation in requests:
+            if not context or not 0 < len(continuation) <= self.max_length:
+                raise ValueError(
+                    f"A request needs a context and a continuation of 1 to {self.max_length} "
+                    f"tokens; these have {len(context)} and {len(continuation)}."
+                )
+            # The same truncation from the left as in HFLM.
+            tokens = (context + continuation)[-(self.max_length + 1) :][:-1]
+            if len(tokens) < len(context) + len(continuation) - 1:
+                logger.warning(
+                    "A request of %d tokens is cut from the left to the maximum length, %d.",
+                    len(context) + len(continuation),
+                    self.max_length,
+                )
+            sequences.append(tokens)
+            scored.append(_Scored(len(tokens) - len(continuation), continuation, offset))
+            offset += len(continuation)
+
+        tree = PrefixTree(sequences)
+        by_member: list[list[int]] = [[] for _ in tree.sequences]
+        for request, member in enumerate(tree.index):
+            by_member[member].append(request)
+
+        results = _Results(tree, [[scored[r] for r in of] for of in by_member], offset)
+        answers: list[tuple[float, bool] | None] = [None] * len(requests)
+        with tqdm(
+            total=len(requests),
+            disable=disable_tqdm or self.rank != 0,
+            desc="Running loglikelihood requests",
+        ) as progress:
+            for member in self._run(results):
+                for request in by_member[member]:
+                    answer = results.answer(scored[request])
+                    answers[request] = answer
+                    if requests[request][0] is not None:
+                        self.cache_hook.add_partial("loglikelihood", requests[request][0], answer)
+                    progress.update(1)
+        return answers
+
+    def _run(self, results: _Results):
+        """Compute all members of the tree; yield each of them once it is done."""
+        waiting = set(range(len(results.tree.sequences)))
+        while waiting:
+            plan = results.tree.plan(self.cost, sorted(waiting))
+            try:
+                for member in self._run_segment(plan, None, results):
+                    waiting.discard(member)
+                    yield member
+            except torch.OutOfMemoryError:
+                if self.cost.batch_tokens <= 1:
+                    raise
+                self._cost = self.cost.halved()
+                logger.warning("Out of memory: %d tokens in a pass now.", self.cost.batch_tokens)
+            # Outside of the handler, which keeps the tensors of the failed pass alive.
+            if waiting and self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _run_segment(self, segment: Segment, states: PrefixStates | None, results: _Results):
+        """Compute a segment and those below it; yield each member once it is done."""
+        tree = results.tree
+        if segment.end > segment.start:
+            start, end = segment.start, segment.end
+            tokens = np.array([tree.sequences[segment.members[0]][start:end]])
+            cache = extendable_cache(states)
+            hidden = self._hidden(
+                tokens, np.arange(start, end)[None], causal_visibility(end - start, start), cache
+            )
+            states = prefix_states(cache)
+            depths = np.arange(end - start)
+            results.score(self, hidden, dict.fromkeys(segment.members, depths), start)
+        for batch in segment.batches:
+            yield from self._run_batch(batch, states, results)
+        for child in segment.children:
+            yield from self._run_segment(child, states, results)
+
+    def _run_batch(self, rows: list[Row], states: PrefixStates | None, results: _Results):
+        """Compute one batch of rows; return its members."""
+        # GPU kernels want rows of the mask that are a multiple of 16 bytes long.
+        multiple = 8 if self.device.type == "cuda" else 1
+        batch = build_tree_batch(results.tree, rows, multiple)
+        cache = None if states is None else shared_prefix_cache(states)
+        hidden = self._hidden(batch.input_ids_BT, batch.position_ids_BT, batch.visible_BTK, cache)
+        results.score(self, hidden, batch.paths, rows[0].start)
+        return list(batch.paths)
+
+    def _hidden(
+        self,
+        input_ids_BT: np.ndarray,
+        position_ids_BT: np.ndarray,
+        visible_BTK: np.ndarray,
+        cache: Cache | None = None,
+    ) -> torch.Tensor:
+        """Final hidden states of one pass, (B * T, hidden size)."""
+        mask_B1TK = additive_mask(visible_BTK, self.model.dtype, self.device)
+        return final_hidden_states(
+            self.model, input_ids_BT, position_ids_BT, mask_B1TK, cache
+        ).flatten(0, 1)
+
+    @torch.no_grad()
+    def _score_tokens(
+        self, hidden_NM: torch.Tensor, places: np.ndarray, targets: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Log-probabilities of targets, and whether each is the most likely token.
+
+        Parameters
+        ----------
+        hidden_NM : torch.Tensor
+            Hidden states of a pass, one for each token.
+        places : numpy.ndarray of int64, shape (S,)
+            Indices into `hidden_NM` of the tokens that predict the targets.
+        targets : numpy.ndarray of int64, shape (S,)
+            The targets.
+
+        Returns
+        -------
+        numpy.ndarray of float32, numpy.ndarray of bool, both of shape (S,)
+        """
+        device = hidden_NM.device
+        unique, inverse = np.unique(places, return_inverse=True)
+        order = np.argsort(inverse, kind="stable")
+        hidden_UM = hidden_NM[torch.from_numpy(unique).to(device)]
+        head = self.model.get_output_embeddings()
+        # Few enough logits at a time to stay in the caches of a CPU.
+        chunk = max(16, (2**24 if device.type == "cpu" else 2**29) // (4 * self._vocabulary))
+        bounds = np.searchsorted(inverse[order], np.arange(0, len(unique) + chunk, chunk))
+        log_probabilities = np.empty(len(places), dtype=np.float32)
+        greedy = np.empty(len(places), dtype=bool)
+        refine = self.model.dtype.itemsize < 4 and type(head) is torch.nn.Linear
+        for n, (begin, end) in enumerate(itertools.pairwise(bounds)):
+            chunk_UM = hidden_UM[n * chunk : (n + 1) * chunk]
+            which = order[begin:end]
+            rows = torch.from_numpy(inverse[which] - n * chunk).to(device)
+            columns = torch.from_numpy(targets[which]).to(device)
+            logits_UV = head(chunk_UM)
+            scores_UV = torch.log_softmax(logits_UV, dim=-1, dtype=torch.float32)
+            values = scores_UV[rows, columns]
+            top = values == scores_UV.amax(-1)[rows]
+            # Of equal logits the first counts; the full search is needed only for candidates.
+            top[top.clone()] = scores_UV[rows[top]].argmax(-1) == columns[top]
+            if refine:
+                values = _refined(values, logits_UV[rows, columns], chunk_UM[rows], columns, head)
+            log_probabilities[which] = values.cpu().numpy()
+            greedy[which] = top.cpu().numpy()
+        return log_probabilities, greedy
+
+    # ---- generation --------------------------------------------------------------------------
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Generate greedily until a stop string, the end of the text or the token limit.
+
+        A prefix that many contexts share (few-shot examples) is computed once. Requests that
+        ask for anything but plain greedy decoding are left to `HFLM`.
+
+        Parameters
+        ----------
+        requests : list of lm_eval.api.instance.Instance
+            Their arguments are a context and generation settings.
+        disable_tqdm : bool
+            Whether to leave out the progress bar.
+
+        Returns
+        -------
+        list of str
+            The text generated for each request, without the stop string.
+        """
+        reason = self.reason
+        if reason is None and not all(plain_greedy(self, r.args[1]) for r in requests):
+            reason = "generation settings other than plain greedy decoding"
+            logger.warning("Generating with lm-eval's HFLM: %s.", reason)
+        if reason is not None or self._falls_back(self.max_length, "generating"):
+            return super().generate_until(requests, disable_tqdm=disable_tqdm)
+        return GreedyGenerator(self).generate([r.args for r in requests], disable_tqdm)
+
+    # ---- limits ------------------------------------------------------------------------------
+
+    def _falls_back(self, longest: int, verb: str = "scoring") -> bool:
+        """Whether sequences of up to `longest` tokens are left to `HFLM`."""
+        if self.reason is not None:
+            return True
+        window = attention_window(self.model)
+        if window is not None and min(longest, self.max_length) > window:
+            logger.warning(
+                "%s with lm-eval's HFLM: a sliding window of %d tokens is shorter than a sequence.",
+                verb.capitalize(),
+                window,
+            )
+            return True
+        return False
+
+    @property
+    def _vocabulary(self) -> int:
+        """Number of logits."""
+        return self.model.config.vocab_size
+
+    @property
+    def cost(self) -> CostModel:
+        """Limits and costs of a forward pass on this device."""
+        if self._cost is None:
+            self._cost = self._make_cost()
+        return self._cost
+
+    def _make_cost(self) -> CostModel:
+        """Derive the costs from the sizes of the model, and the limits from the device."""
+        config = self.model.config
+        embeddings = self.model.get_input_embeddings().weight.numel()
+        body = sum(p.numel() for p in self.model.base_model.parameters()) - embeddings
+        width = config.num_attention_heads * (
+            getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        )
+        # Two products of this width for each pair of tokens and layer; a masked softmax on top.
+        attention = 1.5 * 2 * width * config.num_hidden_layers / max(1, body)
+        if self.device.type == "cuda":
+            batch_tokens = self._batch_tokens or self._measured_batch_tokens()
+            return CostModel(batch_tokens, min(batch_tokens, 2048), 512.0, attention, 32)
+        batch_tokens = self._batch_tokens or CPU_BATCH_BYTES // self.model.dtype.itemsize
+        # Reading the weights takes as long as computing this many tokens (measured).
+        overhead = 16.0 if self.model.dtype == torch.float32 else 96.0
+        return CostModel(batch_tokens, batch_tokens, overhead, attention, 8)
+
+    def _measured_batch_tokens(self) -> int:
+        """Tokens that fit into the free memory of the GPU, from the peaks of two small passes."""
+        peaks: list[int] = []
+        sizes = (1024, 4096)
+        rows = 8
+        for tokens in sizes:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self.device)
+            before = torch.cuda.memory_allocated(self.device)
+            length = tokens // rows
+            ids = np.ones((rows, length), dtype=np.int64)
+            positions = np.broadcast_to(np.arange(length), ids.shape).copy()
+            visible = np.broadcast_to(causal_visibility(length, 0), (rows, length, length))
+            hidden = self._hidden(ids, positions, visible.copy())
+            places = np.arange(tokens)
+            self._score_tokens(hidden, places, np.zeros_like(places))
+            del hidden
+            peaks.append(torch.cuda.max_memory_allocated(self.device) - before)
+        each = max(1.0, (peaks[1] - peaks[0]) / (sizes[1] - sizes[0]))
+        free = torch.cuda.mem_get_info(self.device)[0]
+        # Half of it: masks and prefixes are longer than in the trial, memory is fragmented.
+        fits = int((free - peaks[0]) * 0.5 / each)
+        return max(256, min(GPU_BATCH_TOKENS, fits))
+
+    def _self_check(self) -> bool:
+        """Whether a small packed row gives what the same sequences give one by one."""
+        generator = np.random.default_rng(0)
+        stem, left, right = (
+            tuple(int(t) for t in generator.integers(0, self._vocabulary, n)) for n in (6, 3, 4)
+        )
+        tree = PrefixTree([stem + left, stem + right])
+        depth = 4
+        try:
+            cache = extendable_cache(None)
+            self._hidden(
+                np.array([stem[:depth]]), np.arange(depth)[None], causal_visibility(depth, 0), cache
+            )
+            tokens = len(stem) + len(left) + len(right) - depth
+            batch = build_tree_batch(tree, [Row((0, 1), depth, tokens)])
+            packed = self._hidden(
+                batch.input_ids_BT,
+                batch.position_ids_BT,
+                batch.visible_BTK,
+                shared_prefix_cache(prefix_states(cache)),
+            )
+            worst = 0.0
+            for k, sequence in enumerate(tree.sequences):
+                with torch.no_grad():
+                    plain = self.model.base_model(
+                        input_ids=torch.tensor([sequence], device=self.device), use_cache=False
+                    ).last_hidden_state[0, depth:]
+                difference = (packed[torch.from_numpy(batch.paths[k])] - plain).float()
+                worst = max(worst, float(difference.norm() / plain.float().norm()))
+        except (TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+            logger.warning("The trial of a packed row failed: %s", error)
+            return False
+        return worst < (1e-3 if self.model.dtype == torch.float32 else 5e-2)
+
+
+def _refined(
+    values: torch.Tensor,
+    logits: torch.Tensor,
+    hidden_SM: torch.Tensor,
+    targets: torch.Tensor,
+    head: torch.nn.Linear,
+) -> torch.Tensor:
+    """Undo the rounding of the targets' logits to half precision.
+
+    The rounding of one logit is most of what the output head adds to the error of a
+    log-probability; in the sum over the vocabulary the errors cancel.
+
+    Parameters
+    ----------
+    values : torch.Tensor of float32, shape (S,)
+        Log-probabilities from rounded logits.
+    logits : torch.Tensor, shape (S,)
+        Rounded logits of the targets.
+    hidden_SM : torch.Tensor
+        Hidden states that predict the targets.
+    targets : torch.Tensor of int64, shape (S,)
+        The targets.
+    head : torch.nn.Linear
+        The output head.
+
+    Returns
+    -------
+    torch.Tensor of float32, shape (S,)
+        Log-probabilities from the targets' logits in float32.
+    """
+    exact = (hidden_SM.float() * head.weight[targets].float()).sum(-1)
+    if head.bias is not None:
+        exact += head.bias[targets].float()
+    change = exact - logits.float()
+    # The target's own term in the sum over the vocabulary changes with its logit.
+    return values + change - torch.log1p(values.exp() * torch.expm1(change))
+
+
+class _Results:
+    """Scores of all requests as they come in.
+
+    Parameters
+    ----------
+    tree : PrefixTree
+        The token sequences.
+    scored : list of list of _Scored
+        For each sequence, what is scored on it.
+    size : int
+        Number of scored tokens.
+    """
+
+    def __init__(self, tree: PrefixTree, scored: list[list[_Scored]], size: int) -> None:
+        self.tree = tree
+        self._scored = scored
+        self._log_probabilities = np.full(size, np.nan, dtype=np.float32)
+        self._greedy = np.zeros(size, dtype=bool)
+
+    def score(
+        self,
+        lm: PackedLM,
+        hidden_NM: torch.Tensor,
+        paths: dict[int, np.ndarray],
+        start: int,
+    ) -> None:
+        """Score what the tokens of one pass predict.
+
+        Parameters
+        ----------
+        lm : PackedLM
+            The model.
+        hidden_NM : torch.Tensor
+            Hidden states of the pass, one for each token.
+        paths : dict of int to numpy.ndarray
+            For each sequence, the places of its tokens in `hidden_NM`, by depth from `start` on.
+        start : int
+            Depth of the first token of each path.
+        """
+        places: list[np.ndarray] = []
+        targets: list[int] = []
+        slots: list[np.ndarray] = []
+        for member, path in paths.items():
+            for scored in self._scored[member]:
+                begin = max(scored.first, start)
+                end = min(scored.first + len(scored.targets), start + len(path))
+                if begin < end:
+                    places.append(path[begin - start : end - start])
+                    targets += scored.targets[begin - scored.first : end - scored.first]
+                    slots.append(scored.offset - scored.first + np.arange(begin, end))
+        if not places:
+            return
+        where = np.concatenate(slots)
+        self._log_probabilities[where], self._greedy[where] = lm._score_tokens(
+            hidden_NM, np.concatenate(places), np.array(targets, dtype=np.int64)
+        )
+
+    def answer(self, scored: _Scored) -> tuple[float, bool]:
+        """Log-likelihood of a request and its greedy flag."""
+        slots = slice(scored.offset, scored.offset + len(scored.targets))
+        return (
+            float(self._log_probabilities[slots].sum(dtype=np.float64)),
+            bool(self._greedy[slots].all()),
+        )
