@@ -23,6 +23,12 @@ def parser(description: str | None, *names: str, **json_names: str) -> argparse.
     return made
 
 
+def render_figure(description: str | None, render: Callable[..., None]) -> None:
+    """Parse what every accuracy figure takes, and render it."""
+    names = ("data", "label", "subtitle", "csv", "pdf", "png")
+    render(**vars(parser(description, *names).parse_args()))
+
+
 def run(main: Callable[[], Any]) -> None:
     """Run a script's `main`; an error that the user can act on is printed as one line."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")

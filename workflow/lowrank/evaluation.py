@@ -11,9 +11,11 @@ from typing import Any
 
 import datasets
 import lm_eval.tasks
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
 from lm_eval.api.model import LM
+from lm_eval.api.task import Task
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
@@ -29,6 +31,8 @@ from lowrank.statistics import mean_interval
 
 SPLIT = "questions"
 
+SCORE_COLUMNS = ("task", "question", "value", "log_probability")
+
 
 def evaluate(
     base: str | Path,
@@ -38,6 +42,7 @@ def evaluate(
     settings: Mapping[str, Any],
     output: str | Path,
     samples_output: str | Path,
+    scores_output: str | Path,
 ) -> None:
     """Evaluate one configuration on one benchmark and write the result.
 
@@ -54,7 +59,9 @@ def evaluate(
     output
         lm-eval's results (JSON), with `score`, `questions` and `provenance` added.
     samples_output
-        lm-eval's samples, one question a line (JSON Lines); what pairs configurations.
+        lm-eval's samples, one question a line (JSON Lines).
+    scores_output
+        The table of `question_scores` (CSV); what pairs configurations question by question.
 
     Raises
     ------
@@ -66,13 +73,17 @@ def evaluate(
     language_model = make_language_model(model, load_tokenizer(base), settings)
     table = read_questions(questions)
     chosen = choose_questions(table[SUBSET].to_pylist(), settings["limit"], settings["seed"])
-    results = run_tasks(language_model, table, chosen, benchmark, settings)
+    tasks, positions = load_tasks(table, chosen, benchmark)
+    results = run_tasks(language_model, tasks, positions, benchmark, settings)
     samples = results.pop("samples")
-    score = headline(results["results"], samples, benchmark)
+    scores = question_scores(samples, benchmark, tasks)
+    score = headline(results["results"], scores, benchmark)
     with atomic_path(samples_output) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for task in sorted(samples):
             for sample in sorted(samples[task], key=lambda item: item["doc_id"]):
                 file.write(json.dumps({"task": task} | sample, default=str) + "\n")
+    with atomic_path(scores_output) as temporary:
+        pd.DataFrame(scores, columns=SCORE_COLUMNS).to_csv(temporary, index=False)
     write_json(
         output,
         _plain(
@@ -86,6 +97,7 @@ def evaluate(
                 "settings": dict(settings),
                 **{key: results[key] for key in ("results", "versions", "n-shot", "n-samples")},
                 "samples_sha256": sha256_file(samples_output),
+                "scores_sha256": sha256_file(scores_output),
                 "provenance": provenance(
                     settings["device"],
                     base_files=manifest["base"],
@@ -117,42 +129,39 @@ def make_language_model(
     )
 
 
-def run_tasks(
-    language_model: LM,
-    table: pa.Table,
-    chosen: Mapping[str, Sequence[int]],
-    benchmark: Mapping[str, Any],
-    settings: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Run lm-eval's stock tasks of a benchmark on the chosen questions.
+def load_tasks(
+    table: pa.Table, chosen: Mapping[str, Sequence[int]], benchmark: Mapping[str, Any]
+) -> tuple[dict[str, Task], dict[str, list[int]]]:
+    """Load lm-eval's stock tasks of a benchmark over the stored questions.
 
     The stock task definitions (prompt, choices, targets, metrics, filters, few-shot exemplars)
     are used as they are; only the data they read is replaced by `table`.
 
     Parameters
     ----------
-    language_model
-        What answers the requests.
     table
         All questions, with the column of subsets.
     chosen
         From subset to the positions of the questions to ask, within the subset.
     benchmark
-        Its entry: `tasks`, where a name may hold `{subset}`, `task_folder`, `generation`.
-    settings
-        `seed` and `max_new_tokens`.
+        Its entry: `tasks`, where a name may hold `{subset}`, and `task_folder`.
 
     Returns
     -------
-    What `lm_eval.simple_evaluate` returns.
+    The tasks by name, and the positions of the questions to ask by task.
+
+    Raises
+    ------
+    LowrankError
+        If lm-eval does not have a task.
     """
     data = {subset: _Questions(table, subset) for subset in chosen}
-    tasks, positions = [], {}
+    specifications, positions = [], {}
     for template in benchmark["tasks"]:
         for subset in chosen:
             name = template.format(subset=subset)
             positions[name] = list(chosen[subset])
-            tasks.append(
+            specifications.append(
                 {
                     "task": name,
                     "custom_dataset": data[subset],
@@ -167,16 +176,41 @@ def run_tasks(
     unknown = sorted(set(positions) - set(manager.all_subtasks))
     if unknown:
         raise LowrankError(f"lm-eval has no task {unknown[0]!r} in {benchmark['task_folder']}")
+    loaded = manager.load([{"group": "lowrank", "task": specifications}])
+    return dict(loaded["tasks"]), positions
+
+
+def run_tasks(
+    language_model: LM,
+    tasks: Mapping[str, Task],
+    positions: Mapping[str, Sequence[int]],
+    benchmark: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Run lm-eval on loaded tasks.
+
+    Parameters
+    ----------
+    language_model
+        What answers the requests.
+    tasks, positions
+        What `load_tasks` returned.
+    benchmark
+        Its entry: `generation`.
+    settings
+        `seed` and `max_new_tokens`.
+
+    Returns
+    -------
+    What `lm_eval.simple_evaluate` returns.
+    """
+    capped = benchmark["generation"] and settings["max_new_tokens"]
     results = simple_evaluate(
         model=language_model,
-        tasks=[{"group": "lowrank", "task": tasks}],
-        samples=positions,
-        task_manager=manager,
-        gen_kwargs=(
-            {"max_gen_toks": settings["max_new_tokens"]}
-            if benchmark["generation"] and settings["max_new_tokens"]
-            else None
-        ),
+        tasks=list(tasks.values()),
+        samples={name: list(chosen) for name, chosen in positions.items()},
+        task_manager=TaskManager(include_defaults=False),
+        gen_kwargs={"max_gen_toks": settings["max_new_tokens"]} if capped else None,
         random_seed=settings["seed"],
         numpy_random_seed=settings["seed"],
         torch_random_seed=settings["seed"],
@@ -187,14 +221,15 @@ def run_tasks(
 
 def headline(
     results: Mapping[str, Mapping[str, Any]],
-    samples: Mapping[str, Sequence[Mapping[str, Any]]],
+    scores: Sequence[Mapping[str, Any]],
     benchmark: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the benchmark's one score: the plain mean over questions of its headline metric.
 
     Returns
     -------
-    `value`, `standard_error`, `interval_95` (fractions), `questions`, `metric`.
+    `value`, `standard_error`, `interval_95` (fractions), `questions`, `metric`, and
+    `log_probability`, the mean of the companion metric (natural logarithm) or None.
 
     Raises
     ------
@@ -202,7 +237,6 @@ def headline(
         If lm-eval's own figure is not the mean of the samples: then the samples, on which every
         comparison rests, would not be what was scored.
     """
-    scores = question_scores(samples, benchmark)
     values = [score["value"] for score in scores]
     count, mean = len(values), sum(values) / len(values)
     variance = sum((value - mean) ** 2 for value in values) / max(count - 1, 1)
@@ -212,28 +246,62 @@ def headline(
         raise LowrankError(
             f"{benchmark['name']}: lm-eval scores {theirs / count}, its samples give {mean}"
         )
+    companion = [score["log_probability"] for score in scores]
     return {
         "value": mean,
         "standard_error": math.sqrt(variance / count),
         "interval_95": list(mean_interval(values)),
         "questions": count,
         "metric": benchmark["metric"],
+        "log_probability": None if None in companion else sum(companion) / count,
     }
 
 
 def question_scores(
-    samples: Mapping[str, Sequence[Mapping[str, Any]]], benchmark: Mapping[str, Any]
+    samples: Mapping[str, Sequence[Mapping[str, Any]]],
+    benchmark: Mapping[str, Any],
+    tasks: Mapping[str, Task],
 ) -> list[dict[str, Any]]:
-    """Return (task, question, value) of the headline metric for each question asked."""
+    """Return the headline metric and its continuous companion for each question asked.
+
+    The companion is the log-probability of the right choice, normalised over the choices: it
+    moves with every question where right or wrong does not, which makes small samples say more.
+    A graded metric that is itself such a probability (TruthfulQA's mc2) is taken as it is, and
+    generated text has none.
+
+    Returns
+    -------
+    `task`, `question` (position within the task's data), `value`, `log_probability` or None.
+    """
     metric, _, metric_filter = benchmark["metric"].partition(",")
-    task = benchmark.get("headline_task")
+    headline_task = benchmark.get("headline_task")
     return [
-        {"task": name, "question": sample["doc_id"], "value": float(sample[metric])}
+        {
+            "task": name,
+            "question": sample["doc_id"],
+            "value": float(sample[metric]),
+            "log_probability": _log_probability(sample, metric, tasks[name]),
+        }
         for name in sorted(samples)
-        if task is None or name == task
+        if headline_task is None or name == headline_task
         for sample in sorted(samples[name], key=lambda item: item["doc_id"])
         if sample.get("filter", "none") == (metric_filter or "none")
     ]
+
+
+def _log_probability(sample: Mapping[str, Any], metric: str, task: Task) -> float | None:
+    if task.OUTPUT_TYPE != "multiple_choice":
+        return None
+    if task.config.process_results is not None:
+        return math.log(max(float(sample[metric]), 1e-30))
+    document = sample["doc"]
+    # A task with several inputs (WinoGrande) names the right one in place of its text.
+    right = task.doc_to_text(document) if task.multiple_input else task.doc_to_target(document)
+    if isinstance(right, str):
+        right = task.doc_to_choice(document).index(right)
+    scores = [float(response[0]) for response in sample["filtered_resps"]]
+    highest = max(scores)
+    return scores[right] - highest - math.log(sum(math.exp(score - highest) for score in scores))
 
 
 class _Questions:

@@ -6,9 +6,7 @@ not import torch or anything that does.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,39 +15,10 @@ from jsonschema.exceptions import ValidationError, best_match
 
 from lowrank import assets
 from lowrank.architecture import Architecture
-from lowrank.design_space import Decomposition, expand_layers, scale_layers
-from lowrank.errors import LowrankError
+from lowrank.design_space import Decomposition
+from lowrank.errors import LowrankError, suggestion
 from lowrank.files import read_yaml
-from lowrank.methods import METHODS
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """One configuration of a study, for one model.
-
-    Attributes
-    ----------
-    label
-        Its key in the study.
-    decomposition
-        The canonical γ.
-    thesis_reduction
-        The parameter reduction that the thesis prints, in percent, or None.
-    """
-
-    label: str
-    decomposition: Decomposition
-    thesis_reduction: float | None
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model of `config/models/`: its entry and its architecture."""
-
-    name: str
-    label: str
-    sources: list[dict[str, Any]]
-    architecture: Architecture
+from lowrank.studies import Configuration, Model, expand_study
 
 
 class Project:
@@ -92,6 +61,7 @@ class Project:
             raise LowrankError(
                 "config: no benchmark has a source here; set `mirror` or `hub: true`"
             )
+        self._configurations: dict[tuple[str, str], list[Configuration]] = {}
         self._studies = {name: self._study(name) for name in self.settings["studies"]}
         for model in self.models.values():
             for study in self._studies:
@@ -121,43 +91,31 @@ class Project:
         LowrankError
             If one is not valid for the model.
         """
-        entry = self._studies[study] if study in self._studies else self._study(study)
-        depth, target = entry["depth"], model.architecture.layers
-        made = []
-        for label, fields in entry["configurations"].items():
-            try:
-                layers = expand_layers(fields["layers"])
-                if depth is not None:
-                    outside = [layer for layer in layers if not 1 <= layer <= depth]
-                    if outside:
-                        raise LowrankError(f"layer {outside[0]} is outside 1…{depth}")
-                    if target != depth:
-                        layers = scale_layers(layers, depth, target)
-                decomposition = Decomposition.make(
-                    model.architecture,
-                    layers,
-                    fields.get("tensors", entry["tensors"]),
-                    fields.get("rank", entry["rank"]),
-                    fields.get("method", entry["method"]),
-                )
-            except LowrankError as error:
-                raise LowrankError(
-                    f"{self._entry('study', study)}: configurations.{label}: {error}"
-                    f" (model {model.name})"
-                ) from None
-            made.append(Configuration(label, decomposition, fields.get("thesis_reduction")))
-        return made
+        if (study, model.name) not in self._configurations:
+            entry = self._studies[study] if study in self._studies else self._study(study)
+            place = self._entry("study", study)
+            self._configurations[study, model.name] = expand_study(entry, model, str(place))
+        return self._configurations[study, model.name]
+
+    def study(self, name: str) -> dict[str, Any]:
+        """Return a study of the run, with its defaults."""
+        return self._studies[name]
+
+    def study_benchmarks(self, study: str) -> list[str]:
+        """Return the benchmarks that a study asks, in the run's order."""
+        asked = self._studies[study]["benchmarks"]
+        return [name for name in self.benchmarks if asked is None or name in asked]
 
     def is_carried_over(self, study: str, model: Model) -> bool:
         """Return whether a study's layer lists were written for another number of layers."""
         return self._studies[study]["depth"] not in (None, model.architecture.layers)
 
     def describe(self, study: str) -> str:
-        """Return a study's method, rank and tensors as a caption names them."""
-        entry = self._studies[study]
-        named = entry["tensors"]
-        tensors = named if isinstance(named, str) else ", ".join(named)
-        return f"{entry['method']}, pruned rank {entry['rank']}, {tensors} tensors"
+        """Return what a caption says of a study: title, and how many benchmarks of the run's."""
+        asked = self._studies[study]["benchmarks"]
+        named = [name for name in self.settings["benchmarks"] if asked is None or name in asked]
+        used = self.study_benchmarks(study)
+        return f"{self._studies[study]['title']}; {len(used)} of {len(named)} benchmarks"
 
     def decompositions(self, model: Model) -> dict[str, Decomposition]:
         """Return every γ that any study asks of a model, by name, each once; dense first."""
@@ -205,13 +163,8 @@ class Project:
     def _study(self, name: str) -> dict[str, Any]:
         path = self._entry("study", name)
         entry = self._checked("study", read_yaml(path), str(path))
-        for label, fields in entry["configurations"].items():
-            method = fields.get("method", entry["method"])
-            if method not in METHODS:
-                raise LowrankError(
-                    f"{path}: configurations.{label}.method: unknown method {method!r}"
-                    f"{_suggestion(method, METHODS)}"
-                )
+        for benchmark in entry["benchmarks"] or []:
+            self._entry("benchmark", benchmark)
         return entry
 
     def _entry(self, kind: str, name: str) -> Path:
@@ -219,7 +172,7 @@ class Project:
         path = self.folder / plural / f"{name}.yaml"
         if not path.is_file():
             known = sorted(file.stem for file in (self.folder / plural).glob("*.yaml"))
-            raise LowrankError(f"config: {plural}: {path} does not exist{_suggestion(name, known)}")
+            raise LowrankError(f"config: {plural}: {path} does not exist{suggestion(name, known)}")
         return path
 
     def _checked(
@@ -243,16 +196,8 @@ def _explain(error: ValidationError, where: str, path: tuple[str, ...]) -> str:
         known = list(error.schema.get("properties", {}))
         unknown = next(key for key in error.instance if key not in known)
         key = f"{place}.{unknown}" if place else str(unknown)
-        return f"{where}: {key}: unknown key{_suggestion(str(unknown), known)}"
+        return f"{where}: {key}: unknown key{suggestion(str(unknown), known)}"
     message = " ".join(error.message.split())
     if len(message) > 200:
         message = message[:200] + "…"
     return f"{where}: {place or 'top level'}: {message}"
-
-
-def _suggestion(name: str, known: Iterator[str] | Mapping[str, Any] | list[str]) -> str:
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known: {', '.join(names)}" if names else ""

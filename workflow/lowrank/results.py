@@ -1,84 +1,166 @@
-"""Collect evaluation results into one tidy table."""
+"""Gather a study's evaluations into one tidy table, with every difference from the dense model.
+
+Differences are paired: two configurations answered the same questions, so a bootstrap resamples
+questions and keeps the two answers to each together. The aggregate is the plain mean over
+benchmarks, as in the thesis, resampled within each benchmark.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from lowrank.design_space import DENSE
 from lowrank.errors import LowrankError
 from lowrank.files import atomic_path, read_json
+from lowrank.statistics import bootstrap_means, percentile_interval
 
-COLUMNS = (
-    "model",
-    "label",
-    "decomposition",
-    "parameter_reduction_percent",
-    "benchmark",
-    "benchmark_label",
-    "metric",
-    "questions",
-    "questions_available",
-    "score",
-    "interval_low",
-    "interval_high",
-    "standard_error",
-)
+AGGREGATE = "aggregate"
+"""Name of the row that holds the plain mean over benchmarks."""
+
+METRICS = {"value": "score", "log_probability": "log_probability"}
 
 
 def collect_accuracy(
-    labels: Mapping[str, str],
+    rows: Sequence[Mapping[str, Any]],
     benchmark_labels: Mapping[str, str],
-    files: Iterable[str | Path],
+    folder: str | Path,
     output: str | Path,
 ) -> None:
-    """Write one row a (configuration, benchmark): score, interval, number of questions.
+    """Write one row a (configuration, benchmark), and the aggregate of each configuration.
+
+    Columns: what the configuration is; `score` with its 95% interval (`score_low`, `score_high`);
+    `score_difference` from the dense model with its paired interval; the same for
+    `log_probability`, the companion metric, where there is one.
 
     Parameters
     ----------
-    labels
-        From the study's label to the name of its decomposition; several labels may share one.
+    rows
+        The study's configurations: `series`, `label`, `position`, `method`, `rank` and
+        `decomposition` (its name).
+        The dense model is put first.
     benchmark_labels
         From benchmark to the name that figures print, in the order of the figure.
-    files
-        The results of `lowrank.evaluation.evaluate`.
+    folder
+        Where `{decomposition}/{benchmark}.json` and `.csv` are.
     output
         The CSV file to write.
 
     Raises
     ------
     LowrankError
-        If a result is missing.
+        If a result is missing, or two configurations did not answer the same questions.
     """
-    found = {}
-    for path in files:
-        result = read_json(path)
-        found[result["decomposition"], result["benchmark"]] = result
-    rows = []
-    for benchmark, benchmark_label in benchmark_labels.items():
-        for label, decomposition in labels.items():
-            if (decomposition, benchmark) not in found:
-                raise LowrankError(f"there is no result of {decomposition} on {benchmark}")
-            rows.append(_row(found[decomposition, benchmark], label, benchmark_label))
+    dense = {"series": "", "label": DENSE, "position": None, "method": DENSE, "rank": 0}
+    dense["decomposition"] = DENSE
+    rows = [dense, *rows]
+    names = list(dict.fromkeys(row["decomposition"] for row in rows))
+    results = {
+        (name, benchmark): read_json(Path(folder, name, f"{benchmark}.json"))
+        for name in names
+        for benchmark in benchmark_labels
+    }
+    measured: dict[tuple[str, str], dict[str, float]] = {}
+    for column, prefix in METRICS.items():
+        replicates = []
+        for benchmark in benchmark_labels:
+            values_QC = _paired_values(folder, names, benchmark, column)
+            if np.isnan(values_QC).any():
+                continue  # generated text has no companion metric
+            means_RC = bootstrap_means(values_QC)
+            replicates.append((values_QC.mean(axis=0), means_RC))
+            _measure(measured, names, benchmark, prefix, *replicates[-1])
+        if replicates:
+            mean_C = np.mean([mean for mean, _ in replicates], axis=0)
+            means_RC = np.mean([means for _, means in replicates], axis=0)
+            _measure(measured, names, AGGREGATE, prefix, mean_C, means_RC)
+    table = [
+        _row(row, benchmark, label, results, measured[row["decomposition"], benchmark])
+        for benchmark, label in benchmark_labels.items()
+        for row in rows
+    ]
+    label = f"mean of {len(benchmark_labels)} benchmarks"
+    table += [
+        _row(row, AGGREGATE, label, results, measured[row["decomposition"], AGGREGATE])
+        for row in rows
+    ]
     with atomic_path(output) as temporary:
-        pd.DataFrame(rows, columns=COLUMNS).to_csv(temporary, index=False, float_format="%.6g")
+        pd.DataFrame(table).to_csv(temporary, index=False, float_format="%.6g")
 
 
-def _row(result: Mapping[str, Any], label: str, benchmark_label: str) -> Sequence[Any]:
-    score = result["score"]
-    return (
-        result["model"],
-        label,
-        result["decomposition"],
-        result["parameter_reduction_percent"],
-        result["benchmark"],
-        benchmark_label,
-        score["metric"],
-        score["questions"],
-        result["questions"]["available"],
-        score["value"],
-        *score["interval_95"],
-        score["standard_error"],
-    )
+def _paired_values(
+    folder: str | Path, names: Sequence[str], benchmark: str, column: str
+) -> np.ndarray:
+    """Return values_QC of one benchmark, questions in the same order for every configuration."""
+    columns = []
+    questions = None
+    for name in names:
+        path = Path(folder, name, f"{benchmark}.csv")
+        try:
+            scores = pd.read_csv(path).set_index(["task", "question"])[column].sort_index()
+        except (OSError, ValueError, KeyError) as error:
+            raise LowrankError(f"{path} cannot be read ({error})") from None
+        if questions is not None and not scores.index.equals(questions):
+            raise LowrankError(f"{path}: {name} and {names[0]} did not answer the same questions")
+        questions = scores.index
+        columns.append(scores.to_numpy(dtype=float))
+    return np.stack(columns, axis=1)
+
+
+def _measure(
+    measured: dict[tuple[str, str], dict[str, float]],
+    names: Sequence[str],
+    benchmark: str,
+    prefix: str,
+    mean_C: np.ndarray,
+    means_RC: np.ndarray,
+) -> None:
+    """Add a metric's mean, its difference from the first configuration, and their intervals."""
+    low_C, high_C = percentile_interval(means_RC)
+    difference_low_C, difference_high_C = percentile_interval(means_RC - means_RC[:, :1])
+    for index, name in enumerate(names):
+        measured.setdefault((name, benchmark), {}).update(
+            {
+                prefix: mean_C[index],
+                f"{prefix}_low": low_C[index],
+                f"{prefix}_high": high_C[index],
+                f"{prefix}_difference": mean_C[index] - mean_C[0],
+                f"{prefix}_difference_low": difference_low_C[index],
+                f"{prefix}_difference_high": difference_high_C[index],
+            }
+        )
+
+
+def _row(
+    row: Mapping[str, Any],
+    benchmark: str,
+    benchmark_label: str,
+    results: Mapping[tuple[str, str], Mapping[str, Any]],
+    measured: Mapping[str, float],
+) -> dict[str, Any]:
+    name = row["decomposition"]
+    of_name = [result for (other, _), result in results.items() if other == name]
+    result = results.get((name, benchmark))
+    own = {
+        "model": of_name[0]["model"],
+        **{key: row[key] for key in ("series", "label", "position", "method", "rank")},
+        "decomposition": name,
+        "parameter_reduction_percent": of_name[0]["parameter_reduction_percent"],
+        "benchmark": benchmark,
+        "benchmark_label": benchmark_label,
+    }
+    if result is None:
+        own["metric"] = "plain mean over benchmarks"
+        own["questions"] = sum(other["questions"]["asked"] for other in of_name)
+        own["questions_available"] = sum(other["questions"]["available"] for other in of_name)
+        return own | dict(measured)
+    own["metric"] = result["score"]["metric"]
+    own["questions"] = result["questions"]["asked"]
+    own["questions_available"] = result["questions"]["available"]
+    # A single score's own interval is honest at 0 of n, which a bootstrap is not.
+    low, high = result["score"]["interval_95"]
+    return own | dict(measured) | {"score_low": low, "score_high": high}

@@ -47,3 +47,42 @@ def mean_interval(
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(means, [tail, 100 - tail])
     return float(low), float(high)
+
+
+def bootstrap_means(values_QC: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """Return means over resampled questions, the same questions for every configuration.
+
+    Since all columns are resampled together, a difference of two columns is a paired bootstrap
+    replicate (Efron and Tibshirani, 1993).
+
+    Parameters
+    ----------
+    values_QC
+        Scores, (questions × configurations).
+    resamples
+        Number of replicates R.
+    seed
+        Seed of the resampling.
+
+    Returns
+    -------
+    means_RC, (resamples × configurations).
+    """
+    questions, configurations = values_QC.shape
+    rng = np.random.default_rng(seed)
+    means_RC = np.empty((resamples, configurations))
+    uniform = np.full(questions, 1.0 / questions)
+    for start in range(0, resamples, 100):  # few enough at a time for whole test sets
+        stop = min(start + 100, resamples)
+        counts = rng.multinomial(questions, uniform, size=stop - start)
+        means_RC[start:stop] = counts @ values_QC / questions
+    return means_RC
+
+
+def percentile_interval(
+    replicates_RC: np.ndarray, confidence: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (low, high) percentiles of bootstrap replicates, each of shape (C,)."""
+    tail = 100 * (1 - confidence) / 2
+    low, high = np.percentile(replicates_RC, [tail, 100 - tail], axis=0)
+    return low, high

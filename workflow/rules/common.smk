@@ -33,6 +33,7 @@ wildcard_constraints:
     layer=r"\d+",
     benchmark="[a-z0-9_]+",
     study="[a-z0-9_]+",
+    figure="figure_[a-z0-9_]+",
 
 
 def script(name):
@@ -54,13 +55,37 @@ def architecture_of(wildcards):
     return as_json(project.model(wildcards.model).architecture.config)
 
 
-def study_labels(wildcards):
-    """From each label of a study to the name of its decomposition; the dense model first."""
+def study_rows(wildcards):
+    """A study's configurations as the collecting script takes them."""
     model = project.model(wildcards.model)
-    return {DENSE: DENSE} | {
-        row.label: row.decomposition.name(model.architecture)
+    return as_json(
+        [
+            {
+                "series": row.series,
+                "label": row.label,
+                "position": row.position,
+                "method": row.decomposition.method,
+                "rank": row.decomposition.rank,
+                "decomposition": row.decomposition.name(model.architecture),
+            }
+            for row in project.configurations(wildcards.study, model)
+        ]
+    )
+
+
+def study_evaluations(wildcards, pattern):
+    """The files of `pattern` that a study needs, the dense model's first, each once."""
+    model = project.model(wildcards.model)
+    names = [DENSE] + [
+        row.decomposition.name(model.architecture)
         for row in project.configurations(wildcards.study, model)
-    }
+    ]
+    return expand(
+        pattern,
+        model=model.name,
+        decomposition=dict.fromkeys(names),
+        benchmark=project.study_benchmarks(wildcards.study),
+    )
 
 
 def layer_factors(wildcards):
@@ -83,12 +108,23 @@ TABLE_MODELS = ["llama-2-7b"]  # whose Table 4.2 needs no weights, on top of the
 def figures_and_tables():
     """The targets of a run."""
     targets = []
+    for study in project.settings["studies"]:
+        figure = project.study(study)["figure"]
+        target = rules.accuracy_figure.output if figure else rules.collect_accuracy.output
+        targets += expand(target, model=project.models, study=study, figure=figure)
     if "table_4_2" in project.settings["studies"]:
-        targets += expand(rules.figure_4_1.output, model=project.models)
         targets += expand(
             rules.table_4_2.output, model=dict.fromkeys([*TABLE_MODELS, *project.models])
         )
     return targets
+
+
+def study_of(figure):
+    """The study that a figure shows."""
+    for study in project.settings["studies"]:
+        if project.study(study)["figure"] == figure:
+            return study
+    raise WorkflowError(f"no study of the run has the figure {figure}")
 
 
 def table_4_2_rows(wildcards):
@@ -101,6 +137,7 @@ def table_4_2_rows(wildcards):
                 "thesis_reduction": row.thesis_reduction,
             }
             for row in project.configurations("table_4_2", model)
+            if row.series == ""
         ]
     )
 

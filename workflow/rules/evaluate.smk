@@ -13,6 +13,7 @@ rule evaluate:
     output:
         result="<results>/models/{model}/evaluations/{decomposition}/{benchmark}.json",
         samples="<results>/models/{model}/evaluations/{decomposition}/{benchmark}.jsonl",
+        scores="<results>/models/{model}/evaluations/{decomposition}/{benchmark}.csv",
     log:
         "<logs>/evaluate/{model}/{decomposition}/{benchmark}.log",
     benchmark:
@@ -40,21 +41,18 @@ rule evaluate:
         "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
         "--compressed $(dirname {input.compressed[0]}) --questions {input.questions} "
         "--benchmark {params.benchmark:q} --settings {params.settings:q} "
-        "--output {output.result} --samples {output.samples} 2> {log}"
+        "--output {output.result} --samples {output.samples} "
+        "--scores {output.scores} 2> {log}"
 
 
 rule collect_accuracy:
-    """Gather a study's scores into one table."""
+    """Gather a study's scores, and their paired differences from the dense model."""
     input:
         script=script("collect_accuracy"),
         library=library("collect_accuracy"),
         lock=LOCK,
-        results=lambda wildcards: expand(
-            rules.evaluate.output.result,
-            model=wildcards.model,
-            decomposition=sorted(set(study_labels(wildcards).values())),
-            benchmark=project.benchmarks,
-        ),
+        results=lambda wildcards: study_evaluations(wildcards, rules.evaluate.output.result),
+        scores=lambda wildcards: study_evaluations(wildcards, rules.evaluate.output.scores),
     output:
         "<results>/models/{model}/studies/{study}.csv",
     log:
@@ -62,8 +60,14 @@ rule collect_accuracy:
     conda:
         "../../environment.yml"
     params:
-        labels=lambda wildcards: as_json(list(study_labels(wildcards).items())),
-        benchmarks=as_json([(name, entry["label"]) for name, entry in project.benchmarks.items()]),
+        rows=study_rows,
+        benchmarks=lambda wildcards: as_json(
+            [
+                (name, project.benchmarks[name]["label"])
+                for name in project.study_benchmarks(wildcards.study)
+            ]
+        ),
+        folder=lambda wildcards, input: os.path.dirname(os.path.dirname(input.results[0])),
     shell:
-        "PYTHONPATH=workflow python {input.script} --labels {params.labels:q} "
-        "--benchmarks {params.benchmarks:q} --results {input.results} --output {output} 2> {log}"
+        "PYTHONPATH=workflow python {input.script} --rows {params.rows:q} "
+        "--benchmarks {params.benchmarks:q} --folder {params.folder} --output {output} 2> {log}"

@@ -30,25 +30,27 @@ rule table_4_2:
         "--csv {output.csv} --pdf {output.pdf} --png {output.png} 2> {log}"
 
 
-rule figure_4_1:
-    """Accuracy against parameter reduction."""
+rule accuracy_figure:
+    """A figure of one study: its script, its data, nothing else."""
     input:
-        script=script("figure_4_1"),
-        library=library("figure_4_1"),
+        script=lambda wildcards: script(wildcards.figure),
+        library=lambda wildcards: library(wildcards.figure),
         lock=LOCK,
-        data="<results>/models/{model}/studies/table_4_2.csv",
+        data=lambda wildcards: expand(
+            rules.collect_accuracy.output, model=wildcards.model, study=study_of(wildcards.figure)
+        ),
     output:
-        csv="<figures>/{model}/figure_4_1.csv",
-        pdf="<figures>/{model}/figure_4_1.pdf",
-        png="<figures>/{model}/figure_4_1.png",
+        csv="<figures>/{model}/{figure}.csv",
+        pdf="<figures>/{model}/{figure}.pdf",
+        png="<figures>/{model}/{figure}.png",
     log:
-        "<logs>/figure_4_1/{model}.log",
+        "<logs>/figures/{model}/{figure}.log",
     conda:
         "../../environment.yml"
     params:
         label=lambda wildcards: project.model(wildcards.model).label,
-        subtitle=f"{project.describe('table_4_2')}; {project.benchmark_count} benchmarks",
+        subtitle=lambda wildcards: project.describe(study_of(wildcards.figure)),
     shell:
-        "PYTHONPATH=workflow python {input.script} --data {input.data} --label {params.label:q} "
-        "--subtitle {params.subtitle:q} "
+        "PYTHONPATH=workflow python {input.script} --data {input.data} "
+        "--label {params.label:q} --subtitle {params.subtitle:q} "
         "--csv {output.csv} --pdf {output.pdf} --png {output.png} 2> {log}"

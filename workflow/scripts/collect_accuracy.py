@@ -5,12 +5,9 @@ from lowrank.results import collect_accuracy
 
 
 def main() -> None:
-    parser = cli.parser(__doc__, "output", labels="JSON pairs", benchmarks="JSON pairs")
-    parser.add_argument("--results", nargs="+", required=True)
+    parser = cli.parser(__doc__, "folder", "output", rows="JSON", benchmarks="JSON pairs")
     arguments = parser.parse_args()
-    collect_accuracy(
-        dict(arguments.labels), dict(arguments.benchmarks), arguments.results, arguments.output
-    )
+    collect_accuracy(arguments.rows, dict(arguments.benchmarks), arguments.folder, arguments.output)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from lowrank.evaluation import evaluate
 
 
 def main() -> None:
-    names = ("weights", "compressed", "questions", "output", "samples")
+    names = ("weights", "compressed", "questions", "output", "samples", "scores")
     arguments = cli.parser(__doc__, *names, benchmark="JSON", settings="JSON").parse_args()
     with lease(arguments.settings["device"]):
         evaluate(
@@ -17,6 +17,7 @@ def main() -> None:
             arguments.settings,
             arguments.output,
             arguments.samples,
+            arguments.scores,
         )
 
 

@@ -1,69 +1,58 @@
-"""Figure 4.1: accuracy against parameter reduction, a line a benchmark."""
+"""Figure 4.1: accuracy against parameter reduction, and the same layers left out."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
-from lowrank.figures import style
-from lowrank.files import atomic_path
+from lowrank.figures import accuracy, style
+from lowrank.figures.accuracy import AGGREGATE, CONTROL, Study
 
 
 def render(
-    data: str | Path,
-    model_label: str,
-    subtitle: str,
-    csv: str | Path,
-    pdf: str | Path,
-    png: str | Path,
+    data: str | Path, label: str, subtitle: str, csv: str | Path, pdf: str | Path, png: str | Path
 ) -> None:
-    """Draw the figure and copy the data behind it.
+    """Draw a line a benchmark, and below their mean beside that of the control.
 
     Parameters
     ----------
     data
         The table of `lowrank.results.collect_accuracy`.
-    model_label
-        The model's name, for the title.
-    subtitle
-        The line below it: method, and how many benchmarks are drawn of those there are.
+    label, subtitle
+        The model's name, and the line below it.
     csv, pdf, png
         The files to write.
     """
-    table = pd.read_csv(data)
-    table = table.sort_values(
-        ["benchmark", "parameter_reduction_percent"], kind="stable"
-    ).reset_index(drop=True)
-    order = list(dict.fromkeys(pd.read_csv(data)["benchmark"]))
-    looks = style.benchmark_style(order)
-    with style.figure(2.9, [pdf, png]) as canvas:
-        axes = canvas.subplots()
-        for position, name in enumerate(order):
-            rows = table[table["benchmark"] == name]
+    study = Study(data)
+    main = study.series[0]
+    looks = style.benchmark_style(study.benchmarks)
+    with style.figure(4.6, [pdf, png]) as canvas:
+        upper, lower = canvas.subplots(2, height_ratios=[3, 2], sharex=True)
+        for index, name in enumerate(study.benchmarks):
+            rows = study.rows(name, main, dense=True)
             colour, marker = looks[name]
-            score = 100 * rows["score"]
-            errors = [score - 100 * rows["interval_low"], 100 * rows["interval_high"] - score]
             # A small shift keeps the bars of one configuration apart.
-            shift = 0.45 * (position - (len(order) - 1) / 2)
-            questions = rows["questions"].iloc[0]
-            axes.errorbar(
-                rows["parameter_reduction_percent"] + shift,
-                score,
-                yerr=[error.clip(lower=0) for error in errors],
-                color=colour,
-                marker=marker,
-                elinewidth=0.5,
-                capsize=1.2,
-                capthick=0.5,
-                label=f"{rows['benchmark_label'].iloc[0]} (n = {questions})",
-            )
-        axes.set_xlabel("Parameter reduction (%)")
-        axes.set_ylabel("Accuracy (%)")
-        axes.set_xlim(left=-3)
-        axes.set_ylim(bottom=0)
-        axes.grid(axis="y", linewidth=0.3, alpha=0.6)
-        axes.set_title(f"{model_label}\n{subtitle}; bars are 95% intervals")
-        canvas.legend(loc="outside lower center", ncols=2, columnspacing=1.2, handlelength=2.2)
-    with atomic_path(csv) as temporary:
-        table.to_csv(temporary, index=False)
+            shift = 0.45 * (index - (len(study.benchmarks) - 1) / 2)
+            x = rows["parameter_reduction_percent"] + shift
+            accuracy.draw(upper, x, rows, color=colour, marker=marker, label=study.label(name))
+        upper.set_ylim(bottom=0)
+        accuracy.finish(upper, f"{label}\n{subtitle}", y="Accuracy (%)")
+        series = accuracy.series_looks(study.series)
+        for name in study.series:
+            rows = study.rows(AGGREGATE, name, dense=True)
+            control = name == CONTROL
+            x = rows["parameter_reduction_percent"] + (0.5 if control else 0.0)
+            named = "same layers left out" if control else "decomposed"
+            accuracy.draw(lower, x, rows, label=named, **series[name])
+        lower.legend(loc="upper right")
+        mean = study.dense(AGGREGATE)["benchmark_label"]
+        accuracy.finish(lower, x="Parameter reduction (%)", y=f"Accuracy (%),\n{mean}")
+        handles, labels = upper.get_legend_handles_labels()
+        canvas.legend(
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=2,
+            columnspacing=1.2,
+            title="95% intervals",
+        )
+    study.write(csv)

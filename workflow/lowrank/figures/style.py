@@ -19,6 +19,9 @@ from lowrank.files import atomic_path
 COLUMN_WIDTH = 3.35
 """Width of a text column in inches; what a figure must be legible at."""
 
+TEXT_WIDTH = 6.9
+"""Width of both columns in inches, for figures of several panels."""
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7A7A7A")
 """Okabe and Ito's palette, distinct under the common forms of colour blindness."""
 
@@ -34,6 +37,7 @@ _SETTINGS = {
     "ytick.labelsize": 6.5,
     "legend.fontsize": 6.5,
     "legend.frameon": False,
+    "legend.title_fontsize": 6.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.6,

@@ -1,0 +1,114 @@
+"""What the accuracy figures share: reading a study's table and drawing scores with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from lowrank.figures import style
+from lowrank.files import atomic_path
+
+AGGREGATE = "aggregate"
+CONTROL = "left out"
+DENSE = "dense"
+
+
+class Study:
+    """A study's table, as the figures read it.
+
+    Parameters
+    ----------
+    path
+        The table of `lowrank.results.collect_accuracy`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.table = pd.read_csv(path, keep_default_na=False, na_values=["nan"])
+        numbers = [name for name in self.table if name not in _TEXT]
+        self.table[numbers] = self.table[numbers].apply(pd.to_numeric, errors="coerce")
+
+    @property
+    def benchmarks(self) -> list[str]:
+        """Benchmarks in the order of the run, without the aggregate."""
+        return [name for name in dict.fromkeys(self.table["benchmark"]) if name != AGGREGATE]
+
+    @property
+    def series(self) -> list[str]:
+        """Series of the configurations, in the order of the study; the control comes last."""
+        configurations = self.table[self.table["label"] != DENSE]
+        return list(dict.fromkeys(configurations["series"]))
+
+    def rows(self, benchmark: str, series: str | None = None, dense: bool = False) -> pd.DataFrame:
+        """Return the rows of a benchmark and series; with `dense` its row comes first."""
+        of_benchmark = self.table[self.table["benchmark"] == benchmark]
+        is_dense = of_benchmark["label"] == DENSE
+        own = of_benchmark[~is_dense]
+        if series is not None:
+            own = own[own["series"] == series]
+        return pd.concat([of_benchmark[is_dense], own]) if dense else own
+
+    def dense(self, benchmark: str) -> pd.Series:
+        """Return the dense model's row of a benchmark."""
+        return self.rows(benchmark, series="\0", dense=True).iloc[0]
+
+    def label(self, benchmark: str) -> str:
+        """Return a benchmark's name with its number of questions."""
+        row = self.dense(benchmark)
+        return f"{row['benchmark_label']} (n = {int(row['questions'])})"
+
+    def write(self, path: str | Path) -> None:
+        """Write the data behind the figure."""
+        with atomic_path(path) as temporary:
+            self.table.to_csv(temporary, index=False)
+
+
+_TEXT = frozenset(
+    {"model", "series", "label", "method", "decomposition"}
+    | {"benchmark", "benchmark_label", "metric"}
+)
+
+
+def errors(rows: pd.DataFrame, column: str = "score") -> list[pd.Series]:
+    """Return the lengths of the 95% error bars below and above `column`, in percent."""
+    value = 100 * rows[column]
+    low, high = 100 * rows[f"{column}_low"], 100 * rows[f"{column}_high"]
+    return [(value - low).clip(lower=0), (high - value).clip(lower=0)]
+
+
+def draw(
+    axes: Axes,
+    x: Sequence[float] | pd.Series,
+    rows: pd.DataFrame,
+    column: str = "score",
+    **looks: Any,
+) -> None:
+    """Draw scores in percent with their 95% intervals."""
+    settings = {"elinewidth": 0.5, "capsize": 1.2, "capthick": 0.5}
+    axes.errorbar(x, 100 * rows[column], yerr=errors(rows, column), **settings, **looks)
+
+
+def draw_dense(axes: Axes, row: pd.Series) -> None:
+    """Draw the dense model's score as a line, with its interval as a band."""
+    axes.axhline(100 * row["score"], color="#444444", linewidth=0.7, linestyle=(0, (4, 2)))
+    axes.axhspan(100 * row["score_low"], 100 * row["score_high"], color="#BBBBBB", alpha=0.25, lw=0)
+
+
+def finish(axes: Axes, title: str = "", x: str = "", y: str = "") -> None:
+    """Set the labels and the light horizontal grid of a panel."""
+    axes.set_title(title)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(axis="y", linewidth=0.3, alpha=0.6)
+
+
+def series_looks(series: Sequence[str]) -> Mapping[str, dict[str, Any]]:
+    """Return colour, marker and line of each series; the control is always grey and dashed."""
+    looks: dict[str, dict[str, Any]] = {}
+    for index, name in enumerate(name for name in series if name != CONTROL):
+        looks[name] = {"color": style.COLOURS[index], "marker": style.MARKERS[index]}
+    looks[CONTROL] = {"color": "#555555", "marker": "x", "linestyle": (0, (2, 1.5))}
+    return looks
