@@ -104,6 +104,7 @@ def make_workflow(folder: Path) -> Workflow:
     (config / "models" / "tiny.yaml").write_text(yaml.safe_dump(model))
     study = {
         "title": "Tiny",
+        "figure": "figure_4_1",
         "configurations": {
             "one": {"layers": [2]},
             "two": {"layers": [2, 4]},

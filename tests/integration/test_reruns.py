@@ -7,7 +7,8 @@ import pytest
 import tiny
 
 STUDY = "config/studies/table_4_2.yaml"
-SUMMARY = {"collect_accuracy": 1, "figure_4_1": 1}
+FIGURE = {"accuracy_figure": 1}
+SUMMARY = {"collect_accuracy": 1, **FIGURE}
 
 
 def test_the_whole_dag(finished):
@@ -73,7 +74,10 @@ def test_limit_of_one_benchmark(workflow):
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        ("figures/style", {"figure_4_1": 1}),
+        ("figures/style", FIGURE),
+        ("figures/figure_4_1", FIGURE),
+        ("figures/figure_3_2", {}),
+        ("warm_start", {"evaluate": 8, **SUMMARY}),
         ("typesetting", {"table_4_2": 2}),
         ("results", SUMMARY),
         ("statistics", {"evaluate": 8, **SUMMARY}),

@@ -1,6 +1,8 @@
 """Our evaluation against stock lm-eval on the same directory and questions."""
 
 import json
+import math
+from types import SimpleNamespace
 
 import lm_eval
 import pytest
@@ -11,7 +13,7 @@ from lowrank.architecture import Architecture
 from lowrank.compression import compress
 from lowrank.design_space import Decomposition
 from lowrank.errors import LowrankError
-from lowrank.evaluation import evaluate, headline
+from lowrank.evaluation import evaluate, headline, question_scores
 from lowrank.factors import factorize_layer
 from lowrank.files import read_json, read_yaml, write_json
 from lowrank.low_rank_model import export_dense
@@ -125,6 +127,7 @@ def test_equals_stock_lm_eval(name, scorer, model, monkeypatch):
         settings,
         folder / "result.json",
         folder / "samples.jsonl",
+        folder / "scores.csv",
     )
     result = read_json(folder / "result.json")
     samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
@@ -162,24 +165,35 @@ def test_equals_stock_lm_eval(name, scorer, model, monkeypatch):
 
 def test_headline_is_the_mean_of_the_samples():
     benchmark = {"name": "toy", "metric": "acc", "headline_task": "b"}
-    samples = {
-        "a": [{"doc_id": 0, "acc": 1.0, "filter": "none"}],
-        "b": [{"doc_id": n, "acc": n / 4, "filter": "none"} for n in range(5)],
-    }
-    score = headline({"a": {"acc,none": 1.0}, "b": {"acc,none": 0.5}}, samples, benchmark)
-    assert score["value"] == 0.5 and score["questions"] == 5
+    scores = [{"task": "b", "value": n / 4, "log_probability": -n} for n in range(5)]
+    score = headline({"a": {"acc,none": 1.0}, "b": {"acc,none": 0.5}}, scores, benchmark)
+    assert score["value"] == 0.5 and score["questions"] == 5 and score["log_probability"] == -2
     assert score["standard_error"] == pytest.approx((0.15625 / 5) ** 0.5)
-    with pytest.raises(LowrankError, match="lm-eval scores 0.75, its samples give 0.5"):
-        headline({"a": {"acc,none": 1.0}, "b": {"acc,none": 0.75}}, samples, benchmark)
+    with pytest.raises(LowrankError, match=r"lm-eval scores 0.75, its samples give 0.5"):
+        headline({"a": {"acc,none": 1.0}, "b": {"acc,none": 0.75}}, scores, benchmark)
 
 
-def test_question_filters_are_not_mixed():
-    benchmark = {"name": "toy", "metric": "exact_match,strict", "headline_task": None}
-    samples = {
-        "a": [
-            {"doc_id": 0, "exact_match": 0.0, "filter": "strict"},
-            {"doc_id": 0, "exact_match": 1.0, "filter": "loose"},
-        ]
-    }
-    score = headline({"a": {"exact_match,strict": 0.0}}, samples, benchmark)
-    assert score["value"] == 0.0 and score["questions"] == 1
+def test_question_filters_and_tasks_are_not_mixed():
+    benchmark = {"name": "toy", "metric": "exact_match,strict", "headline_task": "a"}
+    sample = {"doc_id": 3, "exact_match": 0.0, "filter": "strict"}
+    samples = {"a": [sample, sample | {"exact_match": 1.0, "filter": "loose"}], "b": [sample]}
+    task = SimpleNamespace(OUTPUT_TYPE="generate_until")
+    expected = {"task": "a", "question": 3, "value": 0.0, "log_probability": None}
+    assert question_scores(samples, benchmark, {"a": task, "b": task}) == [expected]
+
+
+def test_companion_is_the_log_probability_of_the_right_choice():
+    benchmark = {"name": "toy", "metric": "acc", "headline_task": None}
+    task = SimpleNamespace(
+        OUTPUT_TYPE="multiple_choice",
+        config=SimpleNamespace(process_results=None),
+        multiple_input=0,
+        doc_to_target=lambda document: document["right"],
+        doc_to_choice=lambda document: ["x", "y", "z"],
+    )
+    responses = [[math.log(0.2), False], [math.log(0.1), False], [math.log(0.5), True]]
+    sample = {"doc_id": 0, "acc": 0.0, "filter": "none", "filtered_resps": responses}
+    for right, expected in ((0, 0.25), (1, 0.125), ("z", 0.625)):
+        samples = {"a": [sample | {"doc": {"right": right}}]}
+        (score,) = question_scores(samples, benchmark, {"a": task})
+        assert score["log_probability"] == pytest.approx(math.log(expected))

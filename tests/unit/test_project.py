@@ -36,7 +36,7 @@ def test_shipped_scales_are_valid(names, monkeypatch):
     project = Project(merged(*names), "config")
     assert project.benchmark_count == ("6 of 7" if names else "7 of 7")
     model = next(iter(project.models.values()))
-    assert len(project.decompositions(model)) == 11
+    assert len(project.decompositions(model)) > 90
 
 
 def test_truthfulqa_joins_with_a_mirror(monkeypatch, tmp_path):
@@ -53,6 +53,7 @@ def test_table_4_2_of_llama():
     reductions = [
         row.decomposition.parameter_reduction(model.architecture)
         for row in project.configurations("table_4_2", model)
+        if row.series == ""
     ]
     expected = ["6.00", "9.01", "15.01", "21.02", "33.02", "48.03", "60.04", "75.05", "84.06"]
     assert [f"{value:.2f}" for value in reductions] == [*expected, "96.07"]

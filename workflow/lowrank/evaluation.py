@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.compute
 from lm_eval.api.model import LM
 from lm_eval.api.task import Task
-from lm_eval.evaluator import simple_evaluate
+from lm_eval.evaluator import evaluate as evaluate_tasks
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
+from lm_eval.tasks.manager import TaskDict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lowrank.errors import LowrankError
@@ -76,7 +77,7 @@ def evaluate(
     tasks, positions = load_tasks(table, chosen, benchmark)
     results = run_tasks(language_model, tasks, positions, benchmark, settings)
     samples = results.pop("samples")
-    scores = question_scores(samples, benchmark, tasks)
+    scores = question_scores(samples, benchmark, tasks["tasks"])
     score = headline(results["results"], scores, benchmark)
     with atomic_path(samples_output) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for task in sorted(samples):
@@ -131,7 +132,7 @@ def make_language_model(
 
 def load_tasks(
     table: pa.Table, chosen: Mapping[str, Sequence[int]], benchmark: Mapping[str, Any]
-) -> tuple[dict[str, Task], dict[str, list[int]]]:
+) -> tuple[TaskDict, dict[str, list[int]]]:
     """Load lm-eval's stock tasks of a benchmark over the stored questions.
 
     The stock task definitions (prompt, choices, targets, metrics, filters, few-shot exemplars)
@@ -148,7 +149,7 @@ def load_tasks(
 
     Returns
     -------
-    The tasks by name, and the positions of the questions to ask by task.
+    lm-eval's tasks, and the positions of the questions to ask by task name.
 
     Raises
     ------
@@ -176,18 +177,20 @@ def load_tasks(
     unknown = sorted(set(positions) - set(manager.all_subtasks))
     if unknown:
         raise LowrankError(f"lm-eval has no task {unknown[0]!r} in {benchmark['task_folder']}")
-    loaded = manager.load([{"group": "lowrank", "task": specifications}])
-    return dict(loaded["tasks"]), positions
+    return manager.load([{"group": "lowrank", "task": specifications}]), positions
 
 
 def run_tasks(
     language_model: LM,
-    tasks: Mapping[str, Task],
+    tasks: TaskDict,
     positions: Mapping[str, Sequence[int]],
     benchmark: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Run lm-eval on loaded tasks.
+
+    This is what `lm_eval.simple_evaluate` does for a model that is loaded already, without its
+    survey of the machine, which takes longer than a small benchmark.
 
     Parameters
     ----------
@@ -202,21 +205,17 @@ def run_tasks(
 
     Returns
     -------
-    What `lm_eval.simple_evaluate` returns.
+    What `lm_eval.evaluator.evaluate` returns.
     """
-    capped = benchmark["generation"] and settings["max_new_tokens"]
-    results = simple_evaluate(
-        model=language_model,
-        tasks=list(tasks.values()),
-        samples={name: list(chosen) for name, chosen in positions.items()},
-        task_manager=TaskManager(include_defaults=False),
-        gen_kwargs={"max_gen_toks": settings["max_new_tokens"]} if capped else None,
-        random_seed=settings["seed"],
-        numpy_random_seed=settings["seed"],
-        torch_random_seed=settings["seed"],
-        fewshot_random_seed=settings["seed"],
-    )
-    return dict(results)
+    for task in tasks["tasks"].values():
+        if benchmark["generation"] and settings["max_new_tokens"]:
+            capped = {"max_gen_toks": settings["max_new_tokens"]}
+            task.set_config(key="generation_kwargs", value=capped, update=True)
+        if task.get_config("num_fewshot") is None:
+            task.set_config(key="num_fewshot", value=0)
+        task.set_fewshot_seed(seed=settings["seed"])
+    chosen = {name: list(questions) for name, questions in positions.items()}
+    return dict(evaluate_tasks(language_model, tasks, samples=chosen))
 
 
 def headline(

@@ -6,8 +6,11 @@ parameters of a rule, and changing one reruns nothing.
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +19,16 @@ from lowrank.assets import HUB_VARIABLE, MIRROR_VARIABLE
 
 
 def surroundings(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return the variables to set for a run: mirror, hub, and this Python first on the path."""
+    """Return the variables to set for a run: mirror, hub, warm start, this Python on the path."""
     made = {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         HUB_VARIABLE: "1" if config.get("hub", True) else "0",
     }
+    if "LOWRANK_WARM_START" not in os.environ:
+        # The first process of a run owns the servers that its jobs share.
+        folder = tempfile.mkdtemp(prefix="lowrank-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        made["LOWRANK_WARM_START"] = f"{os.getpid()}:{folder}"
     if config.get("mirror") and not os.environ.get(MIRROR_VARIABLE):
         made[MIRROR_VARIABLE] = str(config["mirror"])
     return made

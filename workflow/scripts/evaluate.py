@@ -2,23 +2,24 @@
 
 from lowrank import cli
 from lowrank.devices import lease
-from lowrank.evaluation import evaluate
+from lowrank.warm_start import run_warm
 
 
 def main() -> None:
     names = ("weights", "compressed", "questions", "output", "samples", "scores")
     arguments = cli.parser(__doc__, *names, benchmark="JSON", settings="JSON").parse_args()
-    with lease(arguments.settings["device"]):
-        evaluate(
-            arguments.weights,
-            arguments.compressed,
-            arguments.questions,
-            arguments.benchmark,
-            arguments.settings,
-            arguments.output,
-            arguments.samples,
-            arguments.scores,
-        )
+    device = arguments.settings["device"]
+    call = [getattr(arguments, name) for name in names[:3]]
+    call += [arguments.benchmark, arguments.settings]
+    call += [getattr(arguments, name) for name in names[3:]]
+    status = run_warm("lowrank.evaluation:evaluate", call) if device == "cpu" else None
+    if status is None:
+        from lowrank.evaluation import evaluate  # the heavy import, where no server has it
+
+        with lease(device):
+            evaluate(*call)
+    elif status:
+        raise SystemExit(status)
 
 
 if __name__ == "__main__":

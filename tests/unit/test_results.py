@@ -1,0 +1,95 @@
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+from lowrank.errors import LowrankError
+from lowrank.files import write_json
+from lowrank.results import AGGREGATE, collect_accuracy
+from lowrank.statistics import bootstrap_means, mean_interval
+
+RNG = np.random.default_rng(0)
+DENSE = {"a": RNG.integers(0, 2, 60).astype(float), "b": RNG.uniform(0, 1, 40)}
+OTHER = {"a": np.where(RNG.uniform(size=60) < 0.3, 0.0, DENSE["a"]), "b": DENSE["b"] * 0.8}
+ROW = {"series": "s", "label": "x", "position": 2, "method": "tucker", "rank": 1}
+
+
+def write(folder, name, benchmark, values, companion=None, questions=None):
+    questions = np.arange(len(values)) if questions is None else questions
+    frame = {"task": "t", "question": questions, "value": values, "log_probability": companion}
+    (folder / name).mkdir(exist_ok=True)
+    pd.DataFrame(frame).to_csv(folder / name / f"{benchmark}.csv", index=False)
+    result = {
+        "model": "m",
+        "decomposition": name,
+        "parameter_reduction_percent": 0.0 if name == "dense" else 10.0,
+        "benchmark": benchmark,
+        "score": {"metric": "acc", "interval_95": list(mean_interval(values))},
+        "questions": {"asked": len(values), "available": 1000},
+    }
+    write_json(folder / name / f"{benchmark}.json", result)
+
+
+def collect(folder, benchmarks=("a", "b")):
+    rows = [ROW | {"decomposition": "other"}]
+    labels = {name: name.upper() for name in benchmarks}
+    collect_accuracy(rows, labels, folder, folder / "out.csv")
+    return pd.read_csv(folder / "out.csv", keep_default_na=False, na_values=[""])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, values in (("dense", DENSE), ("other", OTHER)):
+        write(tmp_path, name, "a", values["a"], np.log(0.1 + 0.8 * values["a"]))
+        write(tmp_path, name, "b", values["b"])
+    return tmp_path
+
+
+def test_one_row_a_configuration_and_benchmark(folder):
+    table = collect(folder).set_index(["label", "benchmark"])
+    assert len(table) == 6
+    assert table.loc[("x", "a"), "score"] == pytest.approx(OTHER["a"].mean(), abs=1e-6)
+    difference = OTHER["a"].mean() - DENSE["a"].mean()
+    assert table.loc[("x", "a"), "score_difference"] == pytest.approx(difference, abs=1e-6)
+    assert table.loc[("dense", "a"), ["score_difference_low", "score_difference_high"]].eq(0).all()
+    both = (OTHER["a"].mean() + OTHER["b"].mean()) / 2
+    assert table.loc[("x", AGGREGATE), "score"] == pytest.approx(both, abs=1e-6)
+    assert table.loc[("x", AGGREGATE), "questions"] == 100
+    low, high = mean_interval(OTHER["a"])
+    assert table.loc[("x", "a"), "score_low"] == pytest.approx(low, abs=1e-6)
+    assert table.loc[("x", "a"), "score_high"] == pytest.approx(high, abs=1e-6)
+
+
+def test_paired_interval_is_scipys_and_narrower_than_unpaired(folder):
+    row = collect(folder).set_index(["label", "benchmark"]).loc[("x", "a")]
+    reference = scipy.stats.bootstrap(
+        (OTHER["a"] - DENSE["a"],), np.mean, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    assert row["score_difference_low"] == pytest.approx(reference.low, abs=0.02)
+    assert row["score_difference_high"] == pytest.approx(reference.high, abs=0.02)
+    unpaired = np.sqrt(OTHER["a"].var() / 60 + DENSE["a"].var() / 60) * 2 * 1.96
+    assert row["score_difference_high"] - row["score_difference_low"] < 0.8 * unpaired
+
+
+def test_companion_metric_where_there_is_one(folder):
+    table = collect(folder).set_index(["label", "benchmark"])
+    assert table.loc[("x", "a"), "log_probability_difference"] < 0
+    assert pd.isna(table.loc[("x", "b"), "log_probability"])
+    # The aggregate of the companion is over the benchmarks that have one.
+    assert table.loc[("x", AGGREGATE), "log_probability"] == pytest.approx(
+        table.loc[("x", "a"), "log_probability"]
+    )
+
+
+def test_other_questions_are_no_pair(folder):
+    write(folder, "other", "a", OTHER["a"], np.zeros(60), questions=np.arange(60) + 1)
+    with pytest.raises(LowrankError, match="other and dense did not answer the same questions"):
+        collect(folder)
+
+
+def test_bootstrap_means_have_the_right_spread():
+    values = RNG.normal(size=(200, 3))
+    means = bootstrap_means(values, resamples=4000)
+    assert np.allclose(means.mean(axis=0), values.mean(axis=0), atol=0.01)
+    assert np.allclose(means.std(axis=0), values.std(axis=0) / np.sqrt(200), rtol=0.06)
+    equal = np.repeat(values[:, :1], 2, axis=1)
+    assert np.allclose(*bootstrap_means(equal).T)
