@@ -82,7 +82,7 @@ TABLE_MODELS = ["llama-2-7b"]  # whose Table 4.2 needs no weights, on top of the
 
 def figures_and_tables():
     """The targets of a run."""
-    targets = []
+    targets = [*rules.figure_1_1.output, *rules.figure_3_1.output, *rules.figure_3_3.output]
     if "table_4_2" in project.settings["studies"]:
         targets += expand(rules.figure_4_1.output, model=project.models)
         targets += expand(
