@@ -7,6 +7,7 @@ import pytest
 import tiny
 
 STUDY = "config/studies/table_4_2.yaml"
+SCHEMATICS = {"figure_1_1": 1, "figure_3_1": 1, "figure_3_3": 1}
 SUMMARY = {"collect_accuracy": 1, "figure_4_1": 1}
 
 
@@ -21,6 +22,9 @@ def test_the_whole_dag(finished):
         for suffix in ("csv", "pdf", "png"):
             assert (folder / f"figures/tiny/{name}.{suffix}").stat().st_size > 0
     assert (folder / "figures/llama-2-7b/table_4_2.csv").exists()
+    for name in SCHEMATICS:
+        for suffix in ("pdf", "png"):
+            assert (folder / f"figures/thesis/{name}.{suffix}").stat().st_size > 0
     leftovers = [path for path in folder.rglob(".*.*") if path.parent.name in ("tiny", "models")]
     assert not leftovers
 
@@ -73,7 +77,8 @@ def test_limit_of_one_benchmark(workflow):
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        ("figures/style", {"figure_4_1": 1}),
+        ("figures/style", {"figure_4_1": 1, **SCHEMATICS}),
+        ("figures/schematic", SCHEMATICS),
         ("typesetting", {"table_4_2": 2}),
         ("results", SUMMARY),
         ("statistics", {"evaluate": 8, **SUMMARY}),
