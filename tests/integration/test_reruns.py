@@ -8,6 +8,7 @@ import tiny
 
 STUDY = "config/studies/table_4_2.yaml"
 FIGURE = {"accuracy_figure": 1}
+SCHEMATICS = {"figure_1_1": 1, "figure_3_1": 1, "figure_3_3": 1}
 SUMMARY = {"collect_accuracy": 1, **FIGURE}
 
 
@@ -22,6 +23,9 @@ def test_the_whole_dag(finished):
         for suffix in ("csv", "pdf", "png"):
             assert (folder / f"figures/tiny/{name}.{suffix}").stat().st_size > 0
     assert (folder / "figures/llama-2-7b/table_4_2.csv").exists()
+    for name in SCHEMATICS:
+        for suffix in ("pdf", "png"):
+            assert (folder / f"figures/thesis/{name}.{suffix}").stat().st_size > 0
     leftovers = [path for path in folder.rglob(".*.*") if path.parent.name in ("tiny", "models")]
     assert not leftovers
 
@@ -74,7 +78,8 @@ def test_limit_of_one_benchmark(workflow):
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        ("figures/style", FIGURE),
+        ("figures/style", {**FIGURE, **SCHEMATICS}),
+        ("figures/schematic", SCHEMATICS),
         ("figures/figure_4_1", FIGURE),
         ("figures/figure_3_2", {}),
         ("warm_start", {"evaluate": 8, **SUMMARY}),

@@ -97,6 +97,11 @@ class Project:
             self._configurations[study, model.name] = expand_study(entry, model, str(place))
         return self._configurations[study, model.name]
 
+    @property
+    def figures(self) -> list[str]:
+        """The figures that the run's studies draw."""
+        return [study["figure"] for study in self._studies.values() if study["figure"]]
+
     def study(self, name: str) -> dict[str, Any]:
         """Return a study of the run, with its defaults."""
         return self._studies[name]

@@ -33,7 +33,7 @@ wildcard_constraints:
     layer=r"\d+",
     benchmark="[a-z0-9_]+",
     study="[a-z0-9_]+",
-    figure="figure_[a-z0-9_]+",
+    figure="|".join(project.figures) or "no_figure",
 
 
 def script(name):
@@ -107,7 +107,7 @@ TABLE_MODELS = ["llama-2-7b"]  # whose Table 4.2 needs no weights, on top of the
 
 def figures_and_tables():
     """The targets of a run."""
-    targets = []
+    targets = [*rules.figure_1_1.output, *rules.figure_3_1.output, *rules.figure_3_3.output]
     for study in project.settings["studies"]:
         figure = project.study(study)["figure"]
         target = rules.accuracy_figure.output if figure else rules.collect_accuracy.output

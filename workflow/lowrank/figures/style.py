@@ -19,8 +19,8 @@ from lowrank.files import atomic_path
 COLUMN_WIDTH = 3.35
 """Width of a text column in inches; what a figure must be legible at."""
 
-TEXT_WIDTH = 6.9
-"""Width of both columns in inches, for figures of several panels."""
+TEXT_WIDTH = 7.0
+"""Width of both text columns in inches, for what cannot be drawn in one."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7A7A7A")
 """Okabe and Ito's palette, distinct under the common forms of colour blindness."""
