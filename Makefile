@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lint lock ci-run archive clean
+.PHONY: help setup reproduce report test lint lock ci-run archive clean
 
 help: ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -38,6 +38,9 @@ lint: $(VENV)/.development ## Check style and formatting of Python and of the wo
 
 ci-run: $(VENV)/.runtime ## Run the workflow on the real weights with a handful of questions.
 	@.ci/guard.sh $(SNAKEMAKE) --configfile config/laptop.yaml config/ci.yaml
+
+report: $(VENV)/.runtime ## Make report.html from the last run: every figure and table, captions, the graph.
+	$(SNAKEMAKE) --configfile config/laptop.yaml --report report.html
 
 archive: ## Pack results and what Snakemake knows of them; unpacked in a clone, nothing reruns.
 	tar --exclude='results/wheels' -czf lowrank-results.tar.gz results figures .snakemake/metadata

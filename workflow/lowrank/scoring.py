@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -247,7 +247,7 @@ class PackedLM(HFLM):
                     progress.update(1)
         return answers
 
-    def _run(self, results: _Results):
+    def _run(self, results: _Results) -> Iterator[int]:
         """Compute all members of the tree; yield each of them once it is done."""
         waiting = set(range(len(results.tree.sequences)))
         while waiting:
@@ -265,7 +265,9 @@ class PackedLM(HFLM):
             if waiting and self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _run_segment(self, segment: Segment, states: PrefixStates | None, results: _Results):
+    def _run_segment(
+        self, segment: Segment, states: PrefixStates | None, results: _Results
+    ) -> Iterator[int]:
         """Compute a segment and those below it; yield each member once it is done."""
         tree = results.tree
         if segment.end > segment.start:
@@ -283,7 +285,9 @@ class PackedLM(HFLM):
         for child in segment.children:
             yield from self._run_segment(child, states, results)
 
-    def _run_batch(self, rows: list[Row], states: PrefixStates | None, results: _Results):
+    def _run_batch(
+        self, rows: list[Row], states: PrefixStates | None, results: _Results
+    ) -> list[int]:
         """Compute one batch of rows; return its members."""
         # GPU kernels want rows of the mask that are a multiple of 16 bytes long.
         multiple = 8 if self.device.type == "cuda" else 1
@@ -330,27 +334,29 @@ class PackedLM(HFLM):
         order = np.argsort(inverse, kind="stable")
         hidden_UM = hidden_NM[torch.from_numpy(unique).to(device)]
         head = self.model.get_output_embeddings()
-        # Few enough logits at a time to stay in the caches of a CPU.
-        chunk = max(16, (2**24 if device.type == "cpu" else 2**29) // (4 * self._vocabulary))
-        bounds = np.searchsorted(inverse[order], np.arange(0, len(unique) + chunk, chunk))
+        # The head wants many rows at a time, what follows wants few: on a CPU the logits in float32
+        # should stay in the cache.
+        on_cpu = device.type == "cpu"
+        block = max(1, (2**20 if on_cpu else 2**29) // (4 * self._vocabulary))
+        blocks = max(1, 256 // block) if on_cpu else 1
+        bounds = np.searchsorted(inverse[order], np.arange(0, len(unique) + block, block))
         log_probabilities = np.empty(len(places), dtype=np.float32)
         greedy = np.empty(len(places), dtype=bool)
         refine = self.model.dtype.itemsize < 4 and type(head) is torch.nn.Linear
         for n, (begin, end) in enumerate(itertools.pairwise(bounds)):
-            chunk_UM = hidden_UM[n * chunk : (n + 1) * chunk]
+            if n % blocks == 0:
+                many_logits_UV = head(hidden_UM[n * block : (n + blocks) * block])
+            logits_UV = many_logits_UV[n % blocks * block :][:block]
             which = order[begin:end]
-            rows = torch.from_numpy(inverse[which] - n * chunk).to(device)
+            rows = torch.from_numpy(inverse[which] - n * block).to(device)
             columns = torch.from_numpy(targets[which]).to(device)
-            logits_UV = head(chunk_UM)
             scores_UV = torch.log_softmax(logits_UV, dim=-1, dtype=torch.float32)
             values = scores_UV[rows, columns]
-            top = values == scores_UV.amax(-1)[rows]
-            # Of equal logits the first counts; the full search is needed only for candidates.
-            top[top.clone()] = scores_UV[rows[top]].argmax(-1) == columns[top]
+            greedy[which] = (_first_largest(scores_UV)[rows] == columns).cpu().numpy()
             if refine:
-                values = _refined(values, logits_UV[rows, columns], chunk_UM[rows], columns, head)
+                hidden_SM = hidden_UM[n * block + rows]
+                values = _refined(values, logits_UV[rows, columns], hidden_SM, columns, head)
             log_probabilities[which] = values.cpu().numpy()
-            greedy[which] = top.cpu().numpy()
         return log_probabilities, greedy
 
     # ---- generation --------------------------------------------------------------------------
@@ -420,7 +426,10 @@ class PackedLM(HFLM):
         # Two products of this width for each pair of tokens and layer; a masked softmax on top.
         attention = 1.5 * 2 * width * config.num_hidden_layers / max(1, body)
         if self.device.type == "cuda":
-            batch_tokens = self._batch_tokens or self._measured_batch_tokens()
+            try:
+                batch_tokens = self._batch_tokens or self._measured_batch_tokens()
+            except torch.OutOfMemoryError:
+                batch_tokens = 256
             return CostModel(batch_tokens, min(batch_tokens, 2048), 512.0, attention, 32)
         batch_tokens = self._batch_tokens or CPU_BATCH_BYTES // self.model.dtype.itemsize
         # Reading the weights takes as long as computing this many tokens (measured).
@@ -483,7 +492,16 @@ class PackedLM(HFLM):
         except (TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
             logger.warning("The trial of a packed row failed: %s", error)
             return False
-        return worst < (1e-3 if self.model.dtype == torch.float32 else 5e-2)
+        # A wrong mask or position changes the hidden states by about their own size.
+        return worst < (1e-3 if self.model.dtype == torch.float32 else 0.1)
+
+
+def _first_largest(scores_UV: torch.Tensor) -> torch.Tensor:
+    """Index of the largest score of each row, the first of equal ones."""
+    if scores_UV.device.type == "cpu":
+        # NumPy's search is vectorised, unlike torch's.
+        return torch.from_numpy(scores_UV.numpy().argmax(-1))
+    return scores_UV.argmax(-1)
 
 
 def _refined(

@@ -10,7 +10,12 @@ rule table_4_2:
     output:
         csv="<figures>/{model}/table_4_2.csv",
         pdf="<figures>/{model}/table_4_2.pdf",
-        png="<figures>/{model}/table_4_2.png",
+        png=report(
+            "<figures>/{model}/table_4_2.png",
+            caption="../report/table_4_2.rst",
+            category="{model}",
+            labels={"item": "table_4_2"},
+        ),
     log:
         "<logs>/table_4_2/{model}.log",
     conda:
@@ -42,7 +47,12 @@ rule accuracy_figure:
     output:
         csv="<figures>/{model}/{figure}.csv",
         pdf="<figures>/{model}/{figure}.pdf",
-        png="<figures>/{model}/{figure}.png",
+        png=report(
+            "<figures>/{model}/{figure}.png",
+            caption="../report/accuracy_figure.rst",
+            category="{model}",
+            labels={"item": "{figure}"},
+        ),
     log:
         "<logs>/figures/{model}/{figure}.log",
     conda:
@@ -50,6 +60,7 @@ rule accuracy_figure:
     params:
         label=lambda wildcards: project.model(wildcards.model).label,
         subtitle=lambda wildcards: project.describe(study_of(wildcards.figure)),
+        look_for=lambda wildcards: project.study(study_of(wildcards.figure))["look_for"],
     shell:
         "PYTHONPATH=workflow python {input.script} --data {input.data} "
         "--label {params.label:q} --subtitle {params.subtitle:q} "

@@ -9,7 +9,12 @@ rule figure_1_1:
         lock=LOCK,
     output:
         pdf="<figures>/thesis/figure_1_1.pdf",
-        png="<figures>/thesis/figure_1_1.png",
+        png=report(
+            "<figures>/thesis/figure_1_1.png",
+            caption="../report/figure_1_1.rst",
+            category="Thesis",
+            labels={"item": "Figure 1.1"},
+        ),
     log:
         "<logs>/figure_1_1.log",
     conda:
@@ -27,7 +32,12 @@ rule figure_3_1:
         lock=LOCK,
     output:
         pdf="<figures>/thesis/figure_3_1.pdf",
-        png="<figures>/thesis/figure_3_1.png",
+        png=report(
+            "<figures>/thesis/figure_3_1.png",
+            caption="../report/figure_3_1.rst",
+            category="Thesis",
+            labels={"item": "Figure 3.1"},
+        ),
     log:
         "<logs>/figure_3_1.log",
     conda:
@@ -45,7 +55,12 @@ rule figure_3_3:
         lock=LOCK,
     output:
         pdf="<figures>/thesis/figure_3_3.pdf",
-        png="<figures>/thesis/figure_3_3.png",
+        png=report(
+            "<figures>/thesis/figure_3_3.png",
+            caption="../report/figure_3_3.rst",
+            category="Thesis",
+            labels={"item": "Figure 3.3"},
+        ),
     log:
         "<logs>/figure_3_3.log",
     conda:
