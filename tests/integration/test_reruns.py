@@ -74,7 +74,7 @@ def test_limit_of_one_benchmark(workflow):
     ("module", "expected"),
     [
         ("figures/style", {"figure_4_1": 1}),
-        ("typesetting", {"table_4_2": 2}),
+        ("tables/typesetting", {"table_4_2": 2}),
         ("results", SUMMARY),
         ("statistics", {"evaluate": 8, **SUMMARY}),
         ("evaluation", {"evaluate": 8, **SUMMARY}),
