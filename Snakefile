@@ -21,6 +21,7 @@ include: "workflow/rules/decompose.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/schematics.smk"
+include: "workflow/rules/tables.smk"
 
 
 rule all:

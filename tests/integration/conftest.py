@@ -15,7 +15,15 @@ import tiny
 import yaml
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("Snakefile", "workflow", "config", "profiles", "environment.yml", "requirements.lock")
+SOURCES = (
+    "Snakefile",
+    "workflow",
+    "config",
+    "paper",
+    "profiles",
+    "environment.yml",
+    "requirements.lock",
+)
 PARTS = ("results", "figures", "logs", ".snakemake", "mirror")
 
 

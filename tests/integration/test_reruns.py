@@ -26,6 +26,8 @@ def test_the_whole_dag(finished):
     for name in SCHEMATICS:
         for suffix in ("pdf", "png"):
             assert (folder / f"figures/thesis/{name}.{suffix}").stat().st_size > 0
+    for table in ("table_1_1", "table_3_1", "table_4_1"):
+        assert (folder / f"figures/thesis/{table}.png").stat().st_size > 0
     leftovers = [path for path in folder.rglob(".*.*") if path.parent.name in ("tiny", "models")]
     assert not leftovers
 
@@ -38,7 +40,13 @@ def test_touching_every_source_reruns_nothing(workflow):
     time.sleep(0.01)
     for path in workflow.folder.rglob("*"):
         inside = path.relative_to(workflow.folder).parts[0]
-        if path.is_file() and inside in ("Snakefile", "workflow", "config", "requirements.lock"):
+        if path.is_file() and inside in (
+            "Snakefile",
+            "workflow",
+            "config",
+            "paper",
+            "requirements.lock",
+        ):
             path.touch()
     assert workflow.jobs() == {}
 
@@ -67,12 +75,20 @@ def test_a_larger_rank_refactors_and_keeps_what_it_can(workflow):
     assert workflow.jobs()["factorize_layer"] == 4
 
 
+def test_what_the_thesis_prints(workflow):
+    def change(thesis):
+        thesis["table_1_1"]["resnet-50"]["ratio"] = 160.0
+
+    workflow.edit_yaml("paper/thesis.yaml", change)
+    assert workflow.jobs() == {"table_1_1": 1, "table_3_1": 1, "table_4_1": 1}
+
+
 def test_limit_of_one_benchmark(workflow):
     def change(config):
         config["benchmarks"]["arc_easy"]["limit"] = 8
 
     workflow.edit_yaml("config/config.yaml", change)
-    assert workflow.jobs() == {"evaluate": 4, **SUMMARY}
+    assert workflow.jobs() == {"evaluate": 4, "table_4_1": 1, **SUMMARY}
 
 
 @pytest.mark.parametrize(
@@ -83,12 +99,14 @@ def test_limit_of_one_benchmark(workflow):
         ("figures/figure_4_1", FIGURE),
         ("figures/figure_3_2", {}),
         ("warm_start", {"evaluate": 8, **SUMMARY}),
-        ("typesetting", {"table_4_2": 2}),
+        ("tables/typesetting", {"table_1_1": 1, "table_3_1": 1, "table_4_1": 1, "table_4_2": 2}),
+        ("enumeration", {"table_3_1": 1}),
+        ("macs", {"table_1_1": 1}),
         ("results", SUMMARY),
         ("statistics", {"evaluate": 8, **SUMMARY}),
         ("evaluation", {"evaluate": 8, **SUMMARY}),
         ("factorization", {"factorize_layer": 4, "compress": 4, "evaluate": 8, **SUMMARY}),
-        ("benchmarks", {"fetch_benchmark": 2, "evaluate": 8, **SUMMARY}),
+        ("benchmarks", {"fetch_benchmark": 2, "evaluate": 8, "table_4_1": 1, **SUMMARY}),
         ("project", {}),
         ("imports", {}),
     ],

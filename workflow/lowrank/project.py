@@ -29,7 +29,8 @@ class Project:
     config
         The merged configuration of the run; missing keys get the schema's defaults.
     folder
-        The folder that holds `models/`, `benchmarks/`, `studies/` and `schemas/`.
+        The folder that holds `models/`, `architectures/`, `benchmarks/`, `studies/` and
+        `schemas/`.
 
     Attributes
     ----------
@@ -82,6 +83,34 @@ class Project:
         except LowrankError as error:
             raise LowrankError(f"{path}: {error}") from None
         return Model(name, entry["label"], entry["sources"], architecture)
+
+    def shapes(self, name: str) -> dict[str, Any]:
+        """Return name, label and Hugging Face configuration of a model that is only counted.
+
+        Found in `models/`, or in `architectures/` for what no run loads.
+        """
+        kind = "model" if (self.folder / "models" / f"{name}.yaml").is_file() else "architecture"
+        path = self._entry(kind, name)
+        entry = self._checked(kind, read_yaml(path), str(path))
+        return {"name": name, "label": entry["label"], "architecture": entry["architecture"]}
+
+    def benchmark(self, name: str) -> dict[str, Any]:
+        """Return any benchmark of the registry, whether the run uses it or not."""
+        path = self._entry("benchmark", name)
+        return self._checked("benchmark", read_yaml(path), str(path)) | {"name": name}
+
+    def benchmark_row(self, name: str) -> dict[str, Any]:
+        """Return what Table 4.1 needs of a benchmark: its entry, and what the run asks of it."""
+        entry = self.benchmark(name)
+        kept = ("name", "label", "task", "tasks", "headline_task", "metric", "subsets")
+        splits = [source["split"] for source in entry["sources"] if "split" in source]
+        used = name in self.benchmarks
+        return {key: entry[key] for key in kept} | {
+            "splits": list(entry["splits"].items()),  # a list, to keep its order as JSON
+            "split": splits[0] if splits else "–",
+            "used": used,
+            "limit": self.settings["benchmarks"][name]["limit"] if used else None,
+        }
 
     def configurations(self, study: str, model: Model) -> list[Configuration]:
         """Return a study's configurations for a model, in the study's order.
@@ -151,8 +180,7 @@ class Project:
         }
 
     def _benchmark(self, name: str) -> dict[str, Any]:
-        path = self._entry("benchmark", name)
-        entry = self._checked("benchmark", read_yaml(path), str(path)) | {"name": name}
+        entry = self.benchmark(name)
         settings = self.settings["benchmarks"]
         settings[name] = self._checked(
             "config", settings[name] or {}, "config", ("benchmarks", name)

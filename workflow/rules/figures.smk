@@ -1,38 +1,4 @@
-# Tables and figures: PDF, PNG and the CSV behind each.
-
-
-rule table_4_2:
-    """Decomposed layers and parameter reduction, from the architecture alone."""
-    input:
-        script=script("table_4_2"),
-        library=library("table_4_2"),
-        lock=LOCK,
-    output:
-        csv="<figures>/{model}/table_4_2.csv",
-        pdf="<figures>/{model}/table_4_2.pdf",
-        png=report(
-            "<figures>/{model}/table_4_2.png",
-            caption="../report/table_4_2.rst",
-            category="{model}",
-            labels={"item": "table_4_2"},
-        ),
-    log:
-        "<logs>/table_4_2/{model}.log",
-    conda:
-        "../../environment.yml"
-    params:
-        label=lambda wildcards: project.model(wildcards.model).label,
-        architecture=architecture_of,
-        rows=table_4_2_rows,
-        carried_over=lambda wildcards: as_json(
-            project.is_carried_over("table_4_2", project.model(wildcards.model))
-        ),
-        subtitle=project.describe("table_4_2"),
-    shell:
-        "PYTHONPATH=workflow python {input.script} --label {params.label:q} "
-        "--architecture {params.architecture:q} --rows {params.rows:q} --carried-over {params.carried_over} "
-        "--subtitle {params.subtitle:q} "
-        "--csv {output.csv} --pdf {output.pdf} --png {output.png} 2> {log}"
+# Figures: PDF, PNG and the CSV behind each.
 
 
 rule accuracy_figure:

@@ -3,7 +3,7 @@
 import json
 
 from lowrank import cli
-from lowrank.table_4_2 import render
+from lowrank.tables.table_4_2 import render
 
 
 def main() -> None:

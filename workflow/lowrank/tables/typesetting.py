@@ -1,10 +1,11 @@
-"""Typeset a table with Typst: PDF and PNG from the same rows that the CSV holds."""
+"""Typeset a table with Typst: CSV, PDF and PNG."""
 
 from __future__ import annotations
 
 import csv
 import json
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 
 import typst
@@ -17,23 +18,36 @@ _TEMPLATE = """
 #set text(font: "New Computer Modern", size: 9pt)
 #set par(justify: false)
 #let columns = {alignment}
+#let groups = {groups}
 #let header = {header}
 #let rows = {rows}
 #let notes = {notes}
+// Text between dollar signs is mathematics; nothing else is markup.
+#let typeset(text) = {{
+  for (index, part) in text.split("$").enumerate() {{
+    if calc.odd(index) {{ eval(part, mode: "math") }} else {{ part }}
+  }}
+}}
+#let grouped((name, span)) = table.cell(
+  colspan: span,
+  align: center,
+  inset: (x: 5pt, top: 3pt, bottom: 0pt),
+  if name != "" {{ stack(spacing: 3pt, strong(name), line(length: 100%, stroke: 0.4pt)) }},
+)
 #table(
   columns: columns.map(name => if name == "wide" {{ 23em }} else {{ auto }}),
   align: columns.map(name => if name == "right" {{ right }} else {{ left }}),
   stroke: none,
   inset: (x: 5pt, y: 3pt),
   table.hline(stroke: 0.8pt),
-  table.header(..header.map(name => strong(name))),
+  table.header(..groups.map(grouped), ..header.map(name => strong(typeset(name)))),
   table.hline(stroke: 0.4pt),
-  ..rows.flatten(),
+  ..rows.flatten().map(typeset),
   table.hline(stroke: 0.8pt),
 )
 #block(width: {note_width})[
   #set text(size: 7.5pt)
-  #for note in notes [#note #linebreak()]
+  #for note in notes [#typeset(note) #linebreak()]
 ]
 """
 
@@ -48,6 +62,8 @@ def render_table(
     pdf: str | Path,
     png: str | Path,
     note_width: str = "36em",
+    groups: Sequence[tuple[str, int]] = (),
+    data: Sequence[Sequence[str]] | None = None,
 ) -> None:
     """Write a table as CSV, PDF and PNG.
 
@@ -56,24 +72,29 @@ def render_table(
     title
         Title of the PDF document.
     header, rows
-        Cells as text.
+        Cells as text; what stands between dollar signs is mathematics.
     alignment
         `left`, `right` or `wide` (left, wrapped) for each column.
     notes
-        Lines below the table.
+        Lines below the table, written as cells are.
     csv_output, pdf, png
         The files to write; none holds a time stamp.
     note_width
         Width that the notes wrap at.
+    groups
+        A row above the header: (name, number of columns) from left to right; no name, no rule.
+    data
+        Lines of the CSV where it holds more than is printed (exact values); else header and rows.
     """
     with atomic_path(csv_output) as temporary, open(temporary, "w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+        csv.writer(file, lineterminator="\n").writerows(data or [header, *rows])
     source = _TEMPLATE.format(
         title=_literal(title),
+        groups=_literal([list(group) for group in groups]),
         header=_literal(list(header)),
         rows=_literal([list(row) for row in rows]),
         alignment=_literal(list(alignment)),
-        notes=_literal(list(notes)),
+        notes=_literal([note.replace("'", "’") for note in notes]),
         note_width=note_width,
     )
     for path in map(Path, (pdf, png)):
@@ -81,8 +102,20 @@ def render_table(
             temporary.write_bytes(typst.compile(source.encode(), format=path.suffix[1:], ppi=300.0))
 
 
-def _literal(value: str | list) -> str:
-    """Write text and lists of text as a Typst literal; nothing in them is markup."""
-    if isinstance(value, str):
+def _literal(value: str | int | list) -> str:
+    """Write text, numbers and lists of them as a Typst literal; nothing in them is markup."""
+    if isinstance(value, str | int):
         return json.dumps(value, ensure_ascii=False)
     return "(" + "".join(f"{_literal(item)}, " for item in value) + ")"
+
+
+def difference_percent(value: float, reference: float) -> str:
+    """Return the difference between a value and a reference in percent of the reference."""
+    text = f"{100 * (value - reference) / reference:+.1f}%"
+    return text[1:] if text in ("+0.0%", "-0.0%") else text.replace("-", "−")
+
+
+def scientific(value: int) -> str:
+    """Return a large whole number as mathematics, 2.23 × 10^15, rounded from all its digits."""
+    mantissa, exponent = f"{Decimal(value):.2e}".split("e+")
+    return f"${mantissa} times 10^{exponent}$"

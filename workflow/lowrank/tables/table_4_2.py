@@ -11,7 +11,7 @@ from lowrank.design_space import Decomposition
 from lowrank.errors import LowrankError
 from lowrank.meta_device import parameter_counts
 from lowrank.methods import METHODS
-from lowrank.typesetting import render_table
+from lowrank.tables.typesetting import render_table
 
 HEADER = ("Label", "Thesis (%)", "Computed (%)", "Difference (%p)", "Layers", "Decomposed layers")
 

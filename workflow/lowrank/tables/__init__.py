@@ -1,0 +1,1 @@
+"""The thesis's tables, one module each; `typesetting` holds what they share."""

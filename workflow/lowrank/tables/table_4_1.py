@@ -1,0 +1,162 @@
+"""Table 4.1: the benchmarks, how many questions each has and how many are asked here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lowrank.errors import LowrankError
+from lowrank.files import read_json
+from lowrank.tables.typesetting import render_table
+from lowrank.thesis import quantity, read_thesis
+
+DATA_HEADER = (
+    "benchmark",
+    "lm_eval_task",
+    "metric",
+    "thesis_samples",
+    "all_splits",
+    "split",
+    "available",
+    "used",
+)
+HEADER = (
+    "Benchmark",
+    "Task",
+    "lm-eval task",
+    "Metric",
+    *("Thesis", "All splits"),
+    *("Split", "Available", "Used"),
+)
+REMARKS: Mapping[str, tuple[str, str]] = {
+    "hellaswag": ("*", "The thesis gives the validation split alone."),
+    "truthfulqa": (
+        "†",
+        "The same 817 questions, once in each of two configurations of the data set "
+        "(generation and multiple choice).",
+    ),
+    "winogrande": (
+        "‡",
+        "The round figure that the data set's authors give for it, not the sum of its splits.",
+    ),
+    "gsm8k": (
+        "‡",
+        "The round figure that the data set's authors give for it, not the sum of its splits.",
+    ),
+}
+"""Mark and note of what the thesis counts where that is not simply every split."""
+
+
+def render(
+    benchmarks: Sequence[Mapping[str, Any]],
+    manifests: Iterable[str | Path],
+    thesis: str | Path,
+    csv: str | Path,
+    pdf: str | Path,
+    png: str | Path,
+) -> None:
+    """Write the table from the registry, the fetched questions and the run's limits.
+
+    Parameters
+    ----------
+    benchmarks
+        `name`, `label`, `task`, `tasks`, `headline_task`, `metric` and `subsets` of the registry's
+        entry of each row; `splits` ((name, questions) of each) and `split` (the one that is
+        evaluated); `used` (whether the run asks it) and `limit` (how many; None for all).
+    manifests
+        Those that `lowrank.benchmarks.fetch_benchmark` wrote for the benchmarks that are used.
+    thesis
+        The file that holds what the thesis prints.
+    csv, pdf, png
+        The files to write.
+
+    Raises
+    ------
+    LowrankError
+        If a benchmark that is used has no manifest.
+    """
+    printed = read_thesis(thesis, "table_4_1")
+    available = {found["benchmark"]: found["questions"] for found in map(read_json, manifests)}
+    rows, data = [], [DATA_HEADER]
+    for entry in benchmarks:
+        name = entry["name"]
+        if entry["used"] and name not in available:
+            raise LowrankError(f"there is no manifest of benchmark {name}")
+        reference = printed.get(name)
+        mark = REMARKS[name][0] if reference and name in REMARKS else ""
+        total = sum(size for _, size in entry["splits"])
+        questions = available[name] if entry["used"] else None
+        asked = questions
+        if questions is not None and entry["limit"] is not None:
+            asked = min(entry["limit"], questions)
+        rows.append(
+            (
+                entry["label"],
+                entry["task"],
+                _task(entry),
+                _metric(entry),
+                f"{reference['samples']}{mark}" if reference else "–",
+                f"{total:,}" if total else "–",
+                entry["split"],
+                "–" if questions is None else f"{questions:,}",
+                "not used here" if asked is None else f"{asked:,}",
+            )
+        )
+        theirs = f"{quantity(reference['samples']):.12g}" if reference else ""
+        counts = [theirs, total or "", entry["split"], questions or "", asked or 0]
+        data.append((name, _task(entry), entry["metric"], *map(str, counts)))
+    render_table(
+        "Table 4.1",
+        HEADER,
+        rows,
+        ("left", "wide", "left", "left", "right", "right", "left", "right", "right"),
+        _notes(benchmarks, printed),
+        csv,
+        pdf,
+        png,
+        note_width="74em",
+        groups=[("", 4), ("Whole data set", 2), ("Questions evaluated here", 3)],
+        data=data,
+    )
+
+
+def _task(entry: Mapping[str, Any]) -> str:
+    tasks = [entry["headline_task"]] if entry["headline_task"] else entry["tasks"]
+    named = ", ".join(task.replace("{subset}", "*") for task in tasks)
+    return f"{named} ({len(entry['subsets'])} subjects)" if entry["subsets"] else named
+
+
+def _metric(entry: Mapping[str, Any]) -> str:
+    name, _, extraction = entry["metric"].partition(",")
+    return f"{name} ({extraction})" if extraction else name
+
+
+def _notes(
+    benchmarks: Sequence[Mapping[str, Any]], printed: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    sums = [
+        f"{entry['label']} "
+        + " + ".join(f"{size:,} ({split.replace('_', ' ')})" for split, size in entry["splits"])
+        for entry in benchmarks
+        if entry["splits"]
+    ]
+    notes = [
+        "Unless marked, the thesis counts whole data sets, all splits, and not the questions that "
+        "lm-eval asks: "
+        f"{'; '.join(sums)}.",
+    ]
+    for mark in dict.fromkeys(mark for mark, _ in REMARKS.values()):
+        shown = [
+            entry
+            for entry in benchmarks
+            if entry["name"] in printed and REMARKS.get(entry["name"], ("",))[0] == mark
+        ]
+        if shown:
+            notes.append(f"{mark} {REMARKS[shown[0]['name']][1]}")
+    used = sum(entry["used"] for entry in benchmarks)
+    notes.append(
+        f"The caption of the thesis says 6 benchmarks, its table lists {len(printed)}; "
+        f"this run uses {used}."
+    )
+    return notes

@@ -1,0 +1,139 @@
+# Tables: PDF, PNG and the CSV behind each.
+
+# The rows, by name of a model or an architecture; a value that the thesis lacks stays open.
+LANGUAGE_MODELS = ["bert-base-uncased", "bert-large-uncased", "llama-2-7b", "llama-2-70b"]
+THESIS_BENCHMARKS = [
+    "arc_easy",
+    "arc_challenge",
+    "hellaswag",
+    "mmlu",
+    "truthfulqa",
+    "winogrande",
+    "gsm8k",
+]
+
+
+rule table_1_1:
+    """Model size and computations, from configurations alone."""
+    input:
+        script=script("table_1_1"),
+        library=library("table_1_1"),
+        lock=LOCK,
+        thesis=THESIS,
+    output:
+        csv="<figures>/thesis/table_1_1.csv",
+        pdf="<figures>/thesis/table_1_1.pdf",
+        png=report(
+            "<figures>/thesis/table_1_1.png",
+            caption="../report/table_1_1.rst",
+            category="Thesis",
+            labels={"item": "Table 1.1"},
+        ),
+    log:
+        "<logs>/table_1_1.log",
+    conda:
+        "../../environment.yml"
+    params:
+        models=lambda wildcards: as_json(
+            [project.shapes(name) for name in ["resnet-50", *LANGUAGE_MODELS]]
+        ),
+    shell:
+        "PYTHONPATH=workflow python {input.script} --models {params.models:q} "
+        "--thesis {input.thesis} "
+        "--csv {output.csv} --pdf {output.pdf} --png {output.png} 2> {log}"
+
+
+rule table_3_1:
+    """Size of the decomposition design space, from configurations alone."""
+    input:
+        script=script("table_3_1"),
+        library=library("table_3_1"),
+        lock=LOCK,
+        thesis=THESIS,
+    output:
+        csv="<figures>/thesis/table_3_1.csv",
+        pdf="<figures>/thesis/table_3_1.pdf",
+        png=report(
+            "<figures>/thesis/table_3_1.png",
+            caption="../report/table_3_1.rst",
+            category="Thesis",
+            labels={"item": "Table 3.1"},
+        ),
+    log:
+        "<logs>/table_3_1.log",
+    conda:
+        "../../environment.yml"
+    params:
+        models=lambda wildcards: as_json([project.shapes(name) for name in LANGUAGE_MODELS]),
+    shell:
+        "PYTHONPATH=workflow python {input.script} --models {params.models:q} "
+        "--thesis {input.thesis} "
+        "--csv {output.csv} --pdf {output.pdf} --png {output.png} 2> {log}"
+
+
+rule table_4_1:
+    """Benchmarks: questions there are and questions asked."""
+    input:
+        script=script("table_4_1"),
+        library=library("table_4_1"),
+        lock=LOCK,
+        thesis=THESIS,
+        manifests=expand(rules.fetch_benchmark.output.manifest, benchmark=project.benchmarks),
+    output:
+        csv="<figures>/thesis/table_4_1.csv",
+        pdf="<figures>/thesis/table_4_1.pdf",
+        png=report(
+            "<figures>/thesis/table_4_1.png",
+            caption="../report/table_4_1.rst",
+            category="Thesis",
+            labels={"item": "Table 4.1"},
+        ),
+    log:
+        "<logs>/table_4_1.log",
+    conda:
+        "../../environment.yml"
+    params:
+        benchmarks=lambda wildcards: as_json(
+            [
+                project.benchmark_row(name)
+                for name in dict.fromkeys([*THESIS_BENCHMARKS, *project.benchmarks])
+            ]
+        ),
+    shell:
+        "PYTHONPATH=workflow python {input.script} --benchmarks {params.benchmarks:q} "
+        "--manifests {input.manifests} --thesis {input.thesis} "
+        "--csv {output.csv} --pdf {output.pdf} --png {output.png} 2> {log}"
+
+
+rule table_4_2:
+    """Decomposed layers and parameter reduction, from the architecture alone."""
+    input:
+        script=script("table_4_2"),
+        library=library("table_4_2"),
+        lock=LOCK,
+    output:
+        csv="<figures>/{model}/table_4_2.csv",
+        pdf="<figures>/{model}/table_4_2.pdf",
+        png=report(
+            "<figures>/{model}/table_4_2.png",
+            caption="../report/table_4_2.rst",
+            category="{model}",
+            labels={"item": "table_4_2"},
+        ),
+    log:
+        "<logs>/table_4_2/{model}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        label=lambda wildcards: project.model(wildcards.model).label,
+        architecture=architecture_of,
+        rows=table_4_2_rows,
+        carried_over=lambda wildcards: as_json(
+            project.is_carried_over("table_4_2", project.model(wildcards.model))
+        ),
+        subtitle=lambda wildcards: project.study("table_4_2")["title"],
+    shell:
+        "PYTHONPATH=workflow python {input.script} --label {params.label:q} "
+        "--architecture {params.architecture:q} --rows {params.rows:q} --carried-over {params.carried_over} "
+        "--subtitle {params.subtitle:q} "
+        "--csv {output.csv} --pdf {output.pdf} --png {output.png} 2> {log}"
