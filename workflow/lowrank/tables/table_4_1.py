@@ -29,6 +29,10 @@ HEADER = (
     *("Thesis", "All splits"),
     *("Split", "Available", "Used"),
 )
+_ROUND_FIGURE = (
+    "‡",
+    "The round figure that the data set's authors give for it, not the sum of its splits.",
+)
 REMARKS: Mapping[str, tuple[str, str]] = {
     "hellaswag": ("*", "The thesis gives the validation split alone."),
     "truthfulqa": (
@@ -36,14 +40,8 @@ REMARKS: Mapping[str, tuple[str, str]] = {
         "The same 817 questions, once in each of two configurations of the data set "
         "(generation and multiple choice).",
     ),
-    "winogrande": (
-        "‡",
-        "The round figure that the data set's authors give for it, not the sum of its splits.",
-    ),
-    "gsm8k": (
-        "‡",
-        "The round figure that the data set's authors give for it, not the sum of its splits.",
-    ),
+    "winogrande": _ROUND_FIGURE,
+    "gsm8k": _ROUND_FIGURE,
 }
 """Mark and note of what the thesis counts where that is not simply every split."""
 
