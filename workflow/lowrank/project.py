@@ -16,11 +16,21 @@ import jsonschema
 from jsonschema.exceptions import ValidationError, best_match
 
 from lowrank import assets
-from lowrank.architecture import Architecture
-from lowrank.design_space import Decomposition, expand_layers, scale_layers
+from lowrank.architecture import FAMILIES, Architecture
+from lowrank.design_space import Decomposition, every_layers, expand_layers, scale_layers
 from lowrank.errors import LowrankError
 from lowrank.files import read_yaml
 from lowrank.methods import METHODS
+
+SCORERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "lm_eval": (
+        "causal",
+        ("name", "tasks", "task_folder", "metric", "headline_task", "generation"),
+    ),
+    "mrpc": ("encoder", ("name", "scorer", "metric", "options")),
+    "squad": ("question_answering", ("name", "scorer", "metric", "options")),
+}
+"""From a scorer to the task of the models that it scores and to the keys that shape a score."""
 
 
 @dataclass(frozen=True)
@@ -81,27 +91,49 @@ class Project:
         self.folder = Path(folder)
         self.settings = self._checked("config", dict(config), "config")
         self.models = {name: self.model(name) for name in self.settings["models"]}
-        asked = {name: self._benchmark(name) for name in self.settings["benchmarks"]}
+        self._asked = {name: self._benchmark(name) for name in self.settings["benchmarks"]}
         self.benchmarks = {
             name: entry
-            for name, entry in asked.items()
+            for name, entry in self._asked.items()
             if any(assets.is_present(source, entry["subsets"]) for source in entry["sources"])
         }
-        self.unavailable_benchmarks = [name for name in asked if name not in self.benchmarks]
+        self.unavailable_benchmarks = [n for n in self._asked if n not in self.benchmarks]
         if not self.benchmarks:
             raise LowrankError(
                 "config: no benchmark has a source here; set `mirror` or `hub: true`"
             )
         self._studies = {name: self._study(name) for name in self.settings["studies"]}
         for model in self.models.values():
-            for study in self._studies:
+            if not self.benchmarks_of(model):
+                raise LowrankError(
+                    f"config: model {model.name} has no benchmark here: none of "
+                    f"{', '.join(self.benchmarks)} is for the task {model.architecture.task}"
+                )
+            if not self.studies_of(model):
+                raise LowrankError(
+                    f"config: model {model.name} takes part in no study: none of "
+                    f"{', '.join(self._studies)} is for the family {model.architecture.family.name}"
+                )
+            for study in self.studies_of(model):
                 self.configurations(study, model)
 
-    @property
-    def benchmark_count(self) -> str:
-        """How many benchmarks are used of those that the run names, e.g. `6 of 7`."""
-        total = len(self.benchmarks) + len(self.unavailable_benchmarks)
-        return f"{len(self.benchmarks)} of {total}"
+    def benchmarks_of(self, model: Model) -> dict[str, dict[str, Any]]:
+        """Return the benchmarks of the run that score a model of this task."""
+        return _fitting(self.benchmarks, model)
+
+    def studies_of(self, model: Model) -> list[str]:
+        """Return the studies of the run that a model of this family takes part in."""
+        family = model.architecture.family.name
+        return [name for name, entry in self._studies.items() if entry["family"] in (None, family)]
+
+    def scoring(self, benchmark: str) -> dict[str, Any]:
+        """Return what of a benchmark's entry shapes a score."""
+        entry = self.benchmarks[benchmark]
+        return {key: entry[key] for key in SCORERS[entry["scorer"]][1]}
+
+    def benchmark_count(self, model: Model) -> str:
+        """How many benchmarks a model has of those that the run names for it, e.g. `6 of 7`."""
+        return f"{len(self.benchmarks_of(model))} of {len(_fitting(self._asked, model))}"
 
     def model(self, name: str) -> Model:
         """Return any model of the registry, whether the run uses it or not."""
@@ -111,6 +143,11 @@ class Project:
             architecture = Architecture.from_config(entry["architecture"])
         except LowrankError as error:
             raise LowrankError(f"{path}: {error}") from None
+        if entry["task"] != architecture.task:
+            raise LowrankError(
+                f"{path}: task: {entry['task']!r} does not fit the architecture: "
+                f"{architecture.task!r} does"
+            )
         return Model(name, entry["label"], entry["sources"], architecture)
 
     def configurations(self, study: str, model: Model) -> list[Configuration]:
@@ -122,17 +159,15 @@ class Project:
             If one is not valid for the model.
         """
         entry = self._studies[study] if study in self._studies else self._study(study)
-        depth, target = entry["depth"], model.architecture.layers
+        target = model.architecture.layers
+        depth, listed = entry["depth"], entry.get("configurations")
+        if listed is None:  # each layer of the model itself, whatever its depth
+            listed = {f"layer {layer}": {"layers": [layer]} for layer in range(1, target + 1)}
+            depth = None
         made = []
-        for label, fields in entry["configurations"].items():
+        for label, fields in listed.items():
             try:
-                layers = expand_layers(fields["layers"])
-                if depth is not None:
-                    outside = [layer for layer in layers if not 1 <= layer <= depth]
-                    if outside:
-                        raise LowrankError(f"layer {outside[0]} is outside 1…{depth}")
-                    if target != depth:
-                        layers = scale_layers(layers, depth, target)
+                layers = _layers(fields["layers"], depth, target)
                 decomposition = Decomposition.make(
                     model.architecture,
                     layers,
@@ -160,11 +195,11 @@ class Project:
         return f"{entry['method']}, pruned rank {entry['rank']}, {tensors} tensors"
 
     def decompositions(self, model: Model) -> dict[str, Decomposition]:
-        """Return every γ that any study asks of a model, by name, each once; dense first."""
+        """Return every γ that a model's studies ask for, by name, each once; dense first."""
         dense = Decomposition.make(model.architecture, [])
         every = [dense] + [
             configuration.decomposition
-            for study in self._studies
+            for study in self.studies_of(model)
             for configuration in self.configurations(study, model)
         ]
         return {decomposition.name(model.architecture): decomposition for decomposition in every}
@@ -204,7 +239,13 @@ class Project:
     def _study(self, name: str) -> dict[str, Any]:
         path = self._entry("study", name)
         entry = self._checked("study", read_yaml(path), str(path))
-        for label, fields in entry["configurations"].items():
+        families = {family.name: None for family in FAMILIES.values()}
+        if entry["family"] not in (None, *families):
+            raise LowrankError(
+                f"{path}: family: unknown family {entry['family']!r}"
+                f"{_suggestion(entry['family'], families)}"
+            )
+        for label, fields in entry.get("configurations", {"each_layer": {}}).items():
             method = fields.get("method", entry["method"])
             if method not in METHODS:
                 raise LowrankError(
@@ -234,6 +275,31 @@ class Project:
             key: part["default"] for key, part in schema["properties"].items() if "default" in part
         }
         return defaults | value
+
+
+def _fitting(benchmarks: Mapping[str, dict[str, Any]], model: Model) -> dict[str, dict[str, Any]]:
+    """Return the benchmarks whose scorer is for models of this task."""
+    task = model.architecture.task
+    return {
+        name: entry for name, entry in benchmarks.items() if SCORERS[entry["scorer"]][0] == task
+    }
+
+
+def _layers(
+    listed: str | Mapping[str, int] | list[int | str], depth: int | None, target: int
+) -> tuple[int, ...]:
+    """Return the layers that a configuration lists, for a model of `target` layers."""
+    if isinstance(listed, str):  # `all`, the only word that the schema lets through
+        return every_layers(1, target)
+    if isinstance(listed, Mapping):
+        return every_layers(listed["every"], target)
+    layers = expand_layers(listed)
+    if depth is None:
+        return layers
+    outside = [layer for layer in layers if not 1 <= layer <= depth]
+    if outside:
+        raise LowrankError(f"layer {outside[0]} is outside 1…{depth}")
+    return layers if target == depth else scale_layers(layers, depth, target)
 
 
 def _explain(error: ValidationError, where: str, path: tuple[str, ...]) -> str:

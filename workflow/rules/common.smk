@@ -77,18 +77,32 @@ def layer_factors(wildcards):
     )
 
 
+def evaluator(wildcards):
+    """The script that scores a benchmark."""
+    scorer = project.benchmarks[wildcards.benchmark]["scorer"]
+    return "evaluate" if scorer == "lm_eval" else "evaluate_encoder"
+
+
+def benchmarks_of(wildcards):
+    """The benchmarks that score a model."""
+    return project.benchmarks_of(project.model(wildcards.model))
+
+
 TABLE_MODELS = ["llama-2-7b"]  # whose Table 4.2 needs no weights, on top of the run's models
 
 
 def figures_and_tables():
     """The targets of a run."""
     targets = []
+    for name, model in project.models.items():
+        studies = project.studies_of(model)
+        targets += expand(rules.collect_accuracy.output, model=name, study=studies)
+        if "table_4_2" in studies:
+            targets += expand(rules.figure_4_1.output, model=name)
+            targets += expand(rules.table_4_2.output, model=name)
     if "table_4_2" in project.settings["studies"]:
-        targets += expand(rules.figure_4_1.output, model=project.models)
-        targets += expand(
-            rules.table_4_2.output, model=dict.fromkeys([*TABLE_MODELS, *project.models])
-        )
-    return targets
+        targets += expand(rules.table_4_2.output, model=TABLE_MODELS)
+    return list(dict.fromkeys(targets))
 
 
 def table_4_2_rows(wildcards):
@@ -111,7 +125,8 @@ def gpus(wildcards):
 
 if project.unavailable_benchmarks and workflow.is_main_process:
     logger.warning(
-        f"Benchmarks: {project.benchmark_count}. Without a source here: "
+        f"Benchmarks: {len(project.benchmarks)} of "
+        f"{len(project.benchmarks) + len(project.unavailable_benchmarks)}. Without a source here: "
         f"{', '.join(project.unavailable_benchmarks)} "
         f"(set {assets.MIRROR_VARIABLE} to a mirror directory, or `hub: true`)."
     )

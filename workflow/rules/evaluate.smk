@@ -1,11 +1,12 @@
-# lm-eval's own tasks and metrics, one result a (configuration, benchmark).
+# One result a (configuration, benchmark): lm-eval's own tasks and metrics for causal models,
+# the library's for encoders.
 
 
 rule evaluate:
     """Score one configuration on one benchmark."""
     input:
-        script=script("evaluate"),
-        library=library("evaluate"),
+        script=lambda wildcards: script(evaluator(wildcards)),
+        library=lambda wildcards: library(evaluator(wildcards)),
         lock=LOCK,
         weights=rules.fetch_model.output.weights,
         compressed=rules.compress.output,
@@ -22,19 +23,7 @@ rule evaluate:
     resources:
         gpu=gpus,
     params:
-        benchmark=lambda wildcards: as_json(
-            {
-                key: project.benchmarks[wildcards.benchmark][key]
-                for key in (
-                    "name",
-                    "tasks",
-                    "task_folder",
-                    "metric",
-                    "headline_task",
-                    "generation",
-                )
-            }
-        ),
+        benchmark=lambda wildcards: as_json(project.scoring(wildcards.benchmark)),
         settings=lambda wildcards: as_json(project.evaluation_settings(wildcards.benchmark)),
     shell:
         "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
@@ -53,7 +42,7 @@ rule collect_accuracy:
             rules.evaluate.output.result,
             model=wildcards.model,
             decomposition=sorted(set(study_labels(wildcards).values())),
-            benchmark=project.benchmarks,
+            benchmark=benchmarks_of(wildcards),
         ),
     output:
         "<results>/models/{model}/studies/{study}.csv",
@@ -63,7 +52,9 @@ rule collect_accuracy:
         "../../environment.yml"
     params:
         labels=lambda wildcards: as_json(list(study_labels(wildcards).items())),
-        benchmarks=as_json([(name, entry["label"]) for name, entry in project.benchmarks.items()]),
+        benchmarks=lambda wildcards: as_json(
+            [(name, entry["label"]) for name, entry in benchmarks_of(wildcards).items()]
+        ),
     shell:
         "PYTHONPATH=workflow python {input.script} --labels {params.labels:q} "
         "--benchmarks {params.benchmarks:q} --results {input.results} --output {output} 2> {log}"

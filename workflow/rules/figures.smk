@@ -47,7 +47,10 @@ rule figure_4_1:
         "../../environment.yml"
     params:
         label=lambda wildcards: project.model(wildcards.model).label,
-        subtitle=f"{project.describe('table_4_2')}; {project.benchmark_count} benchmarks",
+        subtitle=lambda wildcards: (
+            f"{project.describe('table_4_2')}; "
+            f"{project.benchmark_count(project.model(wildcards.model))} benchmarks"
+        ),
     shell:
         "PYTHONPATH=workflow python {input.script} --data {input.data} --label {params.label:q} "
         "--subtitle {params.subtitle:q} "
