@@ -101,6 +101,12 @@ def test_models_meet_the_benchmarks_and_studies_of_their_kind(bert):
     assert set(bert.scoring("squad")) == {"name", "scorer", "metric", "options"}
 
 
+def test_a_study_outside_the_run_can_be_described(bert):
+    project = Project({**PAPER, **BERT, "studies": ["bert_figure_3_6"]}, "config")
+    assert project.describe("table_4_2") == bert.describe("table_4_2")
+    assert project.is_carried_over("table_4_2", project.model("smollm2-135m-instruct"))
+
+
 def test_bert_studies_for_either_depth(bert):
     for model, one, sixth, third in (
         (bert.models["minilm-l6"], (3,), (3,), (2, 5)),

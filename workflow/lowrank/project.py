@@ -158,7 +158,7 @@ class Project:
         LowrankError
             If one is not valid for the model.
         """
-        entry = self._studies[study] if study in self._studies else self._study(study)
+        entry = self._entry_of(study)
         target = model.architecture.layers
         depth, listed = entry["depth"], entry.get("configurations")
         if listed is None:  # each layer of the model itself, whatever its depth
@@ -185,11 +185,11 @@ class Project:
 
     def is_carried_over(self, study: str, model: Model) -> bool:
         """Return whether a study's layer lists were written for another number of layers."""
-        return self._studies[study]["depth"] not in (None, model.architecture.layers)
+        return self._entry_of(study)["depth"] not in (None, model.architecture.layers)
 
     def describe(self, study: str) -> str:
         """Return a study's method, rank and tensors as a caption names them."""
-        entry = self._studies[study]
+        entry = self._entry_of(study)
         named = entry["tensors"]
         tensors = named if isinstance(named, str) else ", ".join(named)
         return f"{entry['method']}, pruned rank {entry['rank']}, {tensors} tensors"
@@ -235,6 +235,10 @@ class Project:
                 "questions there are; null asks all of them"
             )
         return entry
+
+    def _entry_of(self, study: str) -> dict[str, Any]:
+        """Return any study of the registry, whether the run names it or not."""
+        return self._studies[study] if study in self._studies else self._study(study)
 
     def _study(self, name: str) -> dict[str, Any]:
         path = self._entry("study", name)
