@@ -34,9 +34,12 @@ def test_shipped_scales_are_valid(names, monkeypatch):
     monkeypatch.delenv("LOWRANK_MIRROR", raising=False)
     monkeypatch.setenv("LOWRANK_HUB", "0" if names else "1")
     project = Project(merged(*names), "config")
-    assert project.benchmark_count == ("6 of 7" if names else "7 of 7")
-    model = next(iter(project.models.values()))
-    assert len(project.decompositions(model)) > 90
+    llama, bert = project.models.values()
+    caption = project.describe("table_4_2", llama)
+    assert caption.endswith("; 6 of 7 benchmarks" if names else "; 7 of 7 benchmarks")
+    count = len(project.decompositions(llama))
+    assert count == 21 if "ci.yaml" in names else count > 90
+    assert project.studies_of(bert)[-1] == "bert_figure_3_6"
 
 
 def test_truthfulqa_joins_with_a_mirror(monkeypatch, tmp_path):
@@ -65,7 +68,71 @@ def test_every_shipped_entry_is_valid():
         project.model(path.stem)
     benchmarks = {path.stem: None for path in project.folder.glob("benchmarks/*.yaml")}
     studies = [path.stem for path in project.folder.glob("studies/*.yaml")]
-    Project({**PAPER, "benchmarks": benchmarks, "studies": studies}, "config")
+    models = ["llama-2-7b", "minilm-l6", "bert-base-squad"]
+    every = {"models": models, "benchmarks": benchmarks, "studies": studies}
+    Project({**PAPER, **every}, "config")
+
+
+BERT = {
+    "models": ["minilm-l6", "bert-base-squad"],
+    "studies": ["table_4_2", "bert_figure_3_4", "bert_figure_3_5", "bert_figure_3_6"],
+    "benchmarks": {"mrpc": None, "squad": None, "arc_easy": None},
+}
+
+
+@pytest.fixture
+def bert(monkeypatch):
+    monkeypatch.setenv("LOWRANK_HUB", "1")
+    return Project({**PAPER, **BERT}, "config")
+
+
+def test_models_meet_the_benchmarks_and_studies_of_their_kind(bert):
+    minilm, squad = bert.models.values()
+    assert bert.study_benchmarks("bert_figure_3_4", minilm) == ["mrpc"]
+    assert bert.study_benchmarks("bert_figure_3_4", squad) == ["squad"]
+    assert bert.studies_of(squad) == BERT["studies"][1:]
+    assert bert.study_of("figure_3_4", squad) == "bert_figure_3_4"
+    llama = bert.model("llama-2-7b")
+    assert bert.study_benchmarks("table_4_2", llama) == ["arc_easy"]
+    assert bert.studies_of(llama) == ["table_4_2"]
+    with pytest.raises(LowrankError, match="no study of the run shows figure_3_4 of model llama"):
+        bert.study_of("figure_3_4", llama)
+    assert bert.scoring("arc_easy") == {
+        "name": "arc_easy",
+        "tasks": ["arc_easy"],
+        "task_folder": "arc",
+        "metric": "acc",
+        "headline_task": None,
+        "generation": False,
+    }
+    assert set(bert.scoring("squad")) == {"name", "scorer", "metric", "options"}
+
+
+def test_bert_studies_for_either_depth(bert):
+    for model, one, sixth, third in (
+        (bert.models["minilm-l6"], (3,), (3,), (2, 5)),
+        (bert.models["bert-base-squad"], (6,), (3, 9), (2, 5, 8, 11)),
+    ):
+        depth = model.architecture.layers
+        tensors, parts, single = (
+            {(row.series, row.label): row.decomposition for row in bert.configurations(name, model)}
+            for name in BERT["studies"][1:]
+        )
+        assert len(tensors) == 20 and len({*tensors.values()}) == 20
+        assert tensors["one layer", "Int"].layers == one
+        assert tensors["all layers", "Int"].layers == tuple(range(1, depth + 1))
+        parts = {label: made for (_, label), made in parts.items()}
+        assert parts["all in every sixth layer"].layers == sixth
+        assert parts["all in every third layer"].layers == third
+        assert [made.layers for made in single.values()] == 2 * [(n,) for n in range(1, depth + 1)]
+        reductions = {
+            label: made.parameter_reduction(model.architecture) for label, made in parts.items()
+        }
+        few, many = reductions["all in every sixth layer"], reductions["Q+K in all layers"]
+        assert many == pytest.approx(few, rel=0.01)
+        for label in ("Int in all layers", "O in all layers", "attention in all layers"):
+            few = reductions["all in every third layer"]
+            assert reductions[label] == pytest.approx(few, rel=0.01)
 
 
 def bad(key, value):
@@ -79,10 +146,11 @@ def bad(key, value):
     return change
 
 
-def bad_file(name, key, value):
+def bad_file(name, key, value, drop=None):
     def change(config, folder):
         path = folder / name
         content = read_yaml(path)
+        content.pop(drop, None)
         bad(key, value)(content, folder)
         path.write_text(yaml.safe_dump(content, sort_keys=False))
 
@@ -112,6 +180,40 @@ MISTAKES = {
     ),
     "unknown dtype": (bad("dtype", "fp16"), "config: dtype: 'fp16' is not one of"),
     "bad batch size": (bad("batch_size", "large"), "config: batch_size: 'large' does not match"),
+    "a model that nothing scores": (
+        lambda config, folder: config.update(
+            models=["llama-2-7b-chat", "minilm-l6"], benchmarks={"arc_easy": None}
+        ),
+        "config: model minilm-l6 has no benchmark here: none of arc_easy is for the task encoder",
+    ),
+    "a model that no study is for": (
+        lambda config, folder: config.update(
+            models=["minilm-l6"], benchmarks={"mrpc": None}, studies=["table_4_2"]
+        ),
+        "config: model minilm-l6 takes part in no study: none of table_4_2 is for the family bert",
+    ),
+    "unknown task": (bad_file(MODEL, "task", "embedding"), "task: 'embedding' is not one of"),
+    "task that does not fit": (
+        bad_file(MODEL, "task", "encoder"),
+        "task: 'encoder' does not fit the architecture: 'causal' does",
+    ),
+    "unknown scorer": (bad_file(BENCHMARK, "scorer", "glue"), "scorer: 'glue' is not one of"),
+    "lm-eval without its tasks": (
+        bad_file(BENCHMARK, "scorer", "lm_eval", drop="tasks"),
+        "'tasks' is a required property",
+    ),
+    "study of an unknown family": (
+        bad_file(STUDY, "family", "lama"),
+        "table_4_2.yaml: family: unknown family 'lama'; did you mean 'llama'",
+    ),
+    "layers by another word": (
+        bad_file(STUDY, "configurations.6%.layers", "most"),
+        "configurations.6%.layers: ",
+    ),
+    "no layer to take": (
+        bad_file(STUDY, "configurations.6%.layers", {"every": 99}),
+        "configurations.6%: there is no layer in the middle of 99 in a model of 32",
+    ),
     "no models": (bad("models", []), "config: models: "),
     "path that leaves the folder": (bad("pathvars", {"results": "$(x)"}), "pathvars.results: "),
     "layer outside": (

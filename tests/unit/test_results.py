@@ -5,7 +5,13 @@ import scipy.stats
 from lowrank.errors import LowrankError
 from lowrank.files import write_json
 from lowrank.results import AGGREGATE, collect_accuracy
-from lowrank.statistics import bootstrap_means, mean_interval
+from lowrank.statistics import (
+    average_precision,
+    bootstrap_average_precision,
+    bootstrap_means,
+    mean_interval,
+)
+from sklearn.metrics import average_precision_score
 
 RNG = np.random.default_rng(0)
 DENSE = {"a": RNG.integers(0, 2, 60).astype(float), "b": RNG.uniform(0, 1, 40)}
@@ -93,3 +99,32 @@ def test_bootstrap_means_have_the_right_spread():
     assert np.allclose(means.std(axis=0), values.std(axis=0) / np.sqrt(200), rtol=0.06)
     equal = np.repeat(values[:, :1], 2, axis=1)
     assert np.allclose(*bootstrap_means(equal).T)
+
+
+def test_average_precision_is_scikit_learns():
+    labels = RNG.integers(0, 2, 50)
+    scores = np.round(RNG.normal(size=(50, 2)) + labels[:, None], 1)  # some are equal
+    counts = RNG.multinomial(50, np.full(50, 0.02), size=20)
+    for column in scores.T:
+        ours = average_precision(column, labels, counts)
+        for row, weights in zip(ours, counts, strict=True):
+            assert row == pytest.approx(
+                average_precision_score(labels, column, sample_weight=weights)
+            )
+    resampled = bootstrap_average_precision(scores, labels, resamples=500)
+    whole = average_precision(scores[:, 0], labels, np.ones((1, 50), dtype=int))[0]
+    assert abs(np.median(resampled[:, 0]) - whole) < 0.05
+    assert np.array_equal(resampled, bootstrap_average_precision(scores, labels, resamples=500))
+
+
+def test_a_ranking_is_collected_by_its_average_precision(tmp_path):
+    labels = RNG.integers(0, 2, 40)
+    for name, noise in (("dense", 0.5), ("other", 3.0)):
+        similarity = labels + noise * RNG.normal(size=40)
+        write(tmp_path, name, "a", np.clip(similarity, 0, 1))
+        frame = {"task": "t", "question": np.arange(40), "value": similarity, "label": labels}
+        frame["log_probability"] = None
+        pd.DataFrame(frame).to_csv(tmp_path / name / "a.csv", index=False)
+    row = collect(tmp_path, ["a"]).set_index(["label", "benchmark"]).loc[("x", "a")]
+    assert row["score"] == pytest.approx(average_precision_score(labels, similarity), abs=1e-6)
+    assert row["score_difference_high"] < 0

@@ -67,7 +67,7 @@ def test_ranks_are_carried_over_as_fractions(rank, carried):
 
 def test_shipped_studies_share_configurations():
     asked = [
-        row for study in PROJECT.settings["studies"] for row in PROJECT.configurations(study, LLAMA)
+        row for study in PROJECT.studies_of(LLAMA) for row in PROJECT.configurations(study, LLAMA)
     ]
     distinct = PROJECT.decompositions(LLAMA)
     # Table 4.2's ten lists stand in Figure 3.2 as well; dense is in none and always there.

@@ -40,8 +40,7 @@ def work(kind, path):
 CLIENT = """
 import sys
 from lowrank.warm_start import run_warm
-status = run_warm("warm_target:work", sys.argv[1:])
-sys.exit(99 if status is None else status)
+sys.exit(0 if run_warm("warm_target:work", sys.argv[1:]) else 99)
 """
 
 

@@ -178,6 +178,20 @@ def expand_layers(layers: Iterable[int | str]) -> tuple[int, ...]:
     return tuple(sorted(numbers))
 
 
+def every_layers(step: int, depth: int) -> tuple[int, ...]:
+    """Return every `step`-th layer of 1…`depth`, in the middle of each run of `step` layers.
+
+    Raises
+    ------
+    LowrankError
+        If the model has no such layer.
+    """
+    layers = tuple(range((step + 1) // 2, depth + 1, step))
+    if not layers:
+        raise LowrankError(f"there is no layer in the middle of {step} in a model of {depth}")
+    return layers
+
+
 def scale_layers(layers: Sequence[int], depth: int, target_depth: int) -> tuple[int, ...]:
     """Carry a layer list to a model of another depth by relative position.
 

@@ -10,13 +10,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from lowrank.architecture import Architecture
 from lowrank.compressed_format import FACTORS, FORMAT, MANIFEST
 from lowrank.errors import LowrankError
 from lowrank.files import atomic_path, read_json, sha256_file
+from lowrank.model_classes import auto_class
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -53,11 +54,29 @@ class LowRankLinear(nn.Module):
 
 
 def load_base(directory: str | Path, dtype: str, device: str = "cpu") -> PreTrainedModel:
-    """Load a plain Hugging Face directory (safetensors only, no remote code)."""
+    """Load a plain Hugging Face directory (safetensors only, no remote code).
+
+    The class is that of the directory's `config.json`. A bare encoder whose checkpoint has no
+    pooler is left without one.
+
+    Raises
+    ------
+    LowrankError
+        If the checkpoint lacks weights of the class: they would be random.
+    """
     transformers_logging.disable_progress_bar()
-    model = AutoModelForCausalLM.from_pretrained(
-        directory, dtype=DTYPES[dtype], use_safetensors=True, local_files_only=True
+    model, report = auto_class(read_json(Path(directory) / "config.json")).from_pretrained(
+        directory,
+        dtype=DTYPES[dtype],
+        use_safetensors=True,
+        local_files_only=True,
+        output_loading_info=True,
     )
+    missing = sorted(report["missing_keys"])
+    if missing and all(name.startswith("pooler.") for name in missing):
+        model.pooler, missing = None, []
+    if missing:
+        raise LowrankError(f"{directory} lacks {missing[0]} of a {type(model).__name__}")
     return model.to(device).eval()
 
 
@@ -134,7 +153,7 @@ def _replace_modules(
 
 
 def _drop_layers(model: PreTrainedModel, layers: list[int]) -> None:
-    """Leave layers out and renumber the rest, so that the key-value cache has no gaps."""
+    """Leave layers out; a decoder's are renumbered, so that its key-value cache has no gaps."""
     architecture = Architecture.from_config(model.config.to_dict())
     path, _, name = architecture.family.layer_path.rpartition(".")
     kept = [
@@ -142,8 +161,9 @@ def _drop_layers(model: PreTrainedModel, layers: list[int]) -> None:
         for number, layer in enumerate(model.get_submodule(architecture.family.layer_path), 1)
         if number not in set(layers)
     ]
-    for index, layer in enumerate(kept):
-        layer.self_attn.layer_idx = index
+    if architecture.task == "causal":
+        for index, layer in enumerate(kept):
+            layer.self_attn.layer_idx = index
     setattr(model.get_submodule(path), name, nn.ModuleList(kept))
     model.config.num_hidden_layers = len(kept)
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+
+from lowrank.model_classes import model_from_config
 
 
 def parameter_counts(config: Mapping[str, Any]) -> dict[str, int]:
@@ -17,10 +18,7 @@ def parameter_counts(config: Mapping[str, Any]) -> dict[str, int]:
     config
         A Hugging Face configuration, `model_type` included. Nothing is downloaded.
     """
-    fields = {key: value for key, value in config.items() if key != "model_type"}
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(
-            AutoConfig.for_model(config["model_type"], **fields)
-        )
+        model = model_from_config(config)
     counts = {name: parameter.numel() for name, parameter in model.named_parameters()}
     return counts | {"": sum(counts.values())}

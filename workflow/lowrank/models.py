@@ -26,6 +26,9 @@ from lowrank.provenance import provenance
 HUB_FILES = ("*.safetensors", "*.json", "tokenizer.model", "vocab.txt", "merges.txt")
 """What is taken from the hub: no pickles, no code."""
 
+CONSTRUCTOR_OPTIONS = ("add_pooling_layer",)
+"""Keys of an architecture that transformers takes as arguments and leaves out of `config.json`."""
+
 
 def fetch_model(
     name: str,
@@ -147,18 +150,16 @@ def _from_hub(source: Source, target: Path) -> None:
 def _from_seed(source: Source, architecture: Mapping[str, Any], target: Path) -> None:
     """Draw weights from a seed at the initialiser's scale; zeros would run faster."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
 
-    fields = {key: value for key, value in architecture.items() if key != "model_type"}
-    config = AutoConfig.for_model(architecture["model_type"], **fields)
+    from lowrank.model_classes import model_from_config
+
     torch.manual_seed(int(source["random"]))
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float16)
-    model.save_pretrained(target)
+    model_from_config(architecture, dtype=torch.float16).save_pretrained(target)
 
 
 def _require_architecture(name: str, declared: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     for key, value in declared.items():
-        if found.get(key) != value:
+        if key not in CONSTRUCTOR_OPTIONS and found.get(key) != value:
             raise LowrankError(
                 f"model {name}: config.json has {key}={found.get(key)!r}, declared is {value!r}"
             )

@@ -14,11 +14,21 @@ import jsonschema
 from jsonschema.exceptions import ValidationError, best_match
 
 from lowrank import assets
-from lowrank.architecture import Architecture
+from lowrank.architecture import FAMILIES, Architecture
 from lowrank.design_space import Decomposition
 from lowrank.errors import LowrankError, suggestion
 from lowrank.files import read_yaml
 from lowrank.studies import Configuration, Model, expand_study
+
+SCORERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "lm_eval": (
+        "causal",
+        ("name", "tasks", "task_folder", "metric", "headline_task", "generation"),
+    ),
+    "mrpc": ("encoder", ("name", "scorer", "metric", "options")),
+    "squad": ("question_answering", ("name", "scorer", "metric", "options")),
+}
+"""From a scorer to the task of the models that it scores and to the keys that shape a score."""
 
 
 class Project:
@@ -51,28 +61,60 @@ class Project:
         self.folder = Path(folder)
         self.settings = self._checked("config", dict(config), "config")
         self.models = {name: self.model(name) for name in self.settings["models"]}
-        asked = {name: self._benchmark(name) for name in self.settings["benchmarks"]}
+        self._asked = {name: self._benchmark(name) for name in self.settings["benchmarks"]}
         self.benchmarks = {
             name: entry
-            for name, entry in asked.items()
+            for name, entry in self._asked.items()
             if any(assets.is_present(source, entry["subsets"]) for source in entry["sources"])
         }
-        self.unavailable_benchmarks = [name for name in asked if name not in self.benchmarks]
+        self.unavailable_benchmarks = [
+            name
+            for name, entry in self._asked.items()
+            if name not in self.benchmarks
+            and any(_scores(entry, model) for model in self.models.values())
+        ]
         if not self.benchmarks:
             raise LowrankError(
-                "config: no benchmark has a source here; set `mirror` or `hub: true`"
+                "config: benchmarks: none has a source here; set `mirror` or `hub: true`"
             )
         self._configurations: dict[tuple[str, str], list[Configuration]] = {}
         self._studies = {name: self._study(name) for name in self.settings["studies"]}
         for model in self.models.values():
-            for study in self._studies:
+            if not any(_scores(entry, model) for entry in self.benchmarks.values()):
+                raise LowrankError(
+                    f"config: model {model.name} has no benchmark here: none of "
+                    f"{', '.join(self.benchmarks)} is for the task {model.architecture.task}"
+                )
+            if not self.studies_of(model):
+                raise LowrankError(
+                    f"config: model {model.name} takes part in no study: none of "
+                    f"{', '.join(self._studies)} is for the family {model.architecture.family.name}"
+                )
+            for study in self.studies_of(model):
                 self.configurations(study, model)
 
-    @property
-    def benchmark_count(self) -> str:
-        """How many benchmarks are used of those that the run names, e.g. `6 of 7`."""
-        total = len(self.benchmarks) + len(self.unavailable_benchmarks)
-        return f"{len(self.benchmarks)} of {total}"
+    def studies_of(self, model: Model) -> list[str]:
+        """Return the studies of the run that a model of this family takes part in."""
+        family = model.architecture.family.name
+        return [name for name, entry in self._studies.items() if entry["family"] in (None, family)]
+
+    def study_of(self, figure: str, model: Model) -> str:
+        """Return the study that a model's figure shows.
+
+        Raises
+        ------
+        LowrankError
+            If no study of the run has it.
+        """
+        for name in self.studies_of(model):
+            if self._studies[name]["figure"] == figure:
+                return name
+        raise LowrankError(f"no study of the run shows {figure} of model {model.name}")
+
+    def scoring(self, benchmark: str) -> dict[str, Any]:
+        """Return what of a benchmark's entry shapes a score."""
+        entry = self.benchmarks[benchmark]
+        return {key: entry[key] for key in SCORERS[entry["scorer"]][1]}
 
     def model(self, name: str) -> Model:
         """Return any model of the registry, whether the run uses it or not."""
@@ -82,6 +124,11 @@ class Project:
             architecture = Architecture.from_config(entry["architecture"])
         except LowrankError as error:
             raise LowrankError(f"{path}: {error}") from None
+        if entry["task"] != architecture.task:
+            raise LowrankError(
+                f"{path}: task: {entry['task']!r} does not fit the architecture: "
+                f"{architecture.task!r} does"
+            )
         return Model(name, entry["label"], entry["sources"], architecture)
 
     def shapes(self, name: str) -> dict[str, Any]:
@@ -105,6 +152,8 @@ class Project:
         kept = ("name", "label", "task", "tasks", "headline_task", "metric", "subsets")
         splits = [source["split"] for source in entry["sources"] if "split" in source]
         used = name in self.benchmarks
+        # A benchmark that lm-eval does not have goes by its scorer.
+        entry.setdefault("tasks", [entry["scorer"]])
         return {key: entry[key] for key in kept} | {
             "splits": list(entry["splits"].items()),  # a list, to keep its order as JSON
             "split": splits[0] if splits else "–",
@@ -135,28 +184,31 @@ class Project:
         """Return a study of the run, with its defaults."""
         return self._studies[name]
 
-    def study_benchmarks(self, study: str) -> list[str]:
-        """Return the benchmarks that a study asks, in the run's order."""
-        asked = self._studies[study]["benchmarks"]
-        return [name for name in self.benchmarks if asked is None or name in asked]
+    def study_benchmarks(self, study: str, model: Model) -> list[str]:
+        """Return the benchmarks that a study asks of a model, in the run's order."""
+        return [name for name in self.benchmarks if self._is_asked(name, study, model)]
+
+    def _is_asked(self, benchmark: str, study: str, model: Model) -> bool:
+        listed = self._studies[study]["benchmarks"]
+        return _scores(self._asked[benchmark], model) and (listed is None or benchmark in listed)
 
     def is_carried_over(self, study: str, model: Model) -> bool:
         """Return whether a study's layer lists were written for another number of layers."""
         return self._studies[study]["depth"] not in (None, model.architecture.layers)
 
-    def describe(self, study: str) -> str:
+    def describe(self, study: str, model: Model) -> str:
         """Return what a caption says of a study: title, and how many benchmarks of the run's."""
-        asked = self._studies[study]["benchmarks"]
-        named = [name for name in self.settings["benchmarks"] if asked is None or name in asked]
-        used = self.study_benchmarks(study)
-        return f"{self._studies[study]['title']}; {len(used)} of {len(named)} benchmarks"
+        named = [name for name in self._asked if self._is_asked(name, study, model)]
+        used = self.study_benchmarks(study, model)
+        count = f"{len(used)} of {len(named)} benchmarks" if len(named) > 1 else named[0]
+        return f"{self._studies[study]['title']}; {count}"
 
     def decompositions(self, model: Model) -> dict[str, Decomposition]:
-        """Return every γ that any study asks of a model, by name, each once; dense first."""
+        """Return every γ that a model's studies ask for, by name, each once; dense first."""
         dense = Decomposition.make(model.architecture, [])
         every = [dense] + [
             configuration.decomposition
-            for study in self._studies
+            for study in self.studies_of(model)
             for configuration in self.configurations(study, model)
         ]
         return {decomposition.name(model.architecture): decomposition for decomposition in every}
@@ -198,6 +250,12 @@ class Project:
         entry = self._checked("study", read_yaml(path), str(path))
         for benchmark in entry["benchmarks"] or []:
             self._entry("benchmark", benchmark)
+        families = [family.name for family in FAMILIES.values()]
+        if entry["family"] not in (None, *families):
+            raise LowrankError(
+                f"{path}: family: unknown family {entry['family']!r}"
+                f"{suggestion(entry['family'], dict.fromkeys(families))}"
+            )
         return entry
 
     def _entry(self, kind: str, name: str) -> Path:
@@ -221,6 +279,11 @@ class Project:
             key: part["default"] for key, part in schema["properties"].items() if "default" in part
         }
         return defaults | value
+
+
+def _scores(benchmark: Mapping[str, Any], model: Model) -> bool:
+    """Return whether a benchmark's scorer is for models of this task."""
+    return SCORERS[benchmark["scorer"]][0] == model.architecture.task
 
 
 def _explain(error: ValidationError, where: str, path: tuple[str, ...]) -> str:

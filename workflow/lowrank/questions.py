@@ -77,6 +77,7 @@ def _allocate(sizes: Mapping[str, int], limit: int) -> dict[str, int]:
             if sum(shares.values()) < limit and shares[name] < sizes[name]:
                 shares[name] += 1
     while sum(shares.values()) > limit:
-        largest = max(shares, key=lambda name: (shares[name] - quotas[name], name))
+        above = [name for name in shares if shares[name] > floor]
+        largest = max(above, key=lambda name: (shares[name] - quotas[name], name))
         shares[largest] -= 1
     return shares

@@ -17,7 +17,12 @@ import pandas as pd
 from lowrank.design_space import DENSE
 from lowrank.errors import LowrankError
 from lowrank.files import atomic_path, read_json
-from lowrank.statistics import bootstrap_means, percentile_interval
+from lowrank.statistics import (
+    average_precision,
+    bootstrap_average_precision,
+    bootstrap_means,
+    percentile_interval,
+)
 
 AGGREGATE = "aggregate"
 """Name of the row that holds the plain mean over benchmarks."""
@@ -68,11 +73,16 @@ def collect_accuracy(
     for column, prefix in METRICS.items():
         replicates = []
         for benchmark in benchmark_labels:
-            values_QC = _paired_values(folder, names, benchmark, column)
+            values_QC, labels_Q = _paired_values(folder, names, benchmark, column)
             if np.isnan(values_QC).any():
                 continue  # generated text has no companion metric
-            means_RC = bootstrap_means(values_QC)
-            replicates.append((values_QC.mean(axis=0), means_RC))
+            if labels_Q is None:
+                replicates.append((values_QC.mean(axis=0), bootstrap_means(values_QC)))
+            else:
+                once_1Q = np.ones((1, len(labels_Q)))
+                precisions = [average_precision(v, labels_Q, once_1Q)[0] for v in values_QC.T]
+                resampled_RC = bootstrap_average_precision(values_QC, labels_Q)
+                replicates.append((np.array(precisions), resampled_RC))
             _measure(measured, names, benchmark, prefix, *replicates[-1])
         if replicates:
             mean_C = np.mean([mean for mean, _ in replicates], axis=0)
@@ -94,21 +104,26 @@ def collect_accuracy(
 
 def _paired_values(
     folder: str | Path, names: Sequence[str], benchmark: str, column: str
-) -> np.ndarray:
-    """Return values_QC of one benchmark, questions in the same order for every configuration."""
-    columns = []
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return values_QC of one benchmark, questions in the same order for every configuration.
+
+    Beside them the labels that the values rank, or None where a mean is taken.
+    """
+    columns, labels = [], None
     questions = None
     for name in names:
         path = Path(folder, name, f"{benchmark}.csv")
         try:
-            scores = pd.read_csv(path).set_index(["task", "question"])[column].sort_index()
+            table = pd.read_csv(path).set_index(["task", "question"]).sort_index()
+            scores = table[column]
+            labels = table["label"].to_numpy() if "label" in table else None
         except (OSError, ValueError, KeyError) as error:
             raise LowrankError(f"{path} cannot be read ({error})") from None
         if questions is not None and not scores.index.equals(questions):
             raise LowrankError(f"{path}: {name} and {names[0]} did not answer the same questions")
         questions = scores.index
         columns.append(scores.to_numpy(dtype=float))
-    return np.stack(columns, axis=1)
+    return np.stack(columns, axis=1), labels
 
 
 def _measure(

@@ -79,6 +79,48 @@ def bootstrap_means(values_QC: np.ndarray, resamples: int = RESAMPLES, seed: int
     return means_RC
 
 
+def bootstrap_average_precision(
+    scores_QC: np.ndarray, labels_Q: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
+) -> np.ndarray:
+    """Return average precisions over resampled questions, the same for every configuration.
+
+    A resample counts each question so many times, which is what weighting it does; the average
+    precision is Σ P(k) Δrecall(k) over the ranking. A resample without a right label has none and
+    is drawn with one more count of the first right question.
+
+    Parameters
+    ----------
+    scores_QC
+        What ranks the questions, (questions × configurations); higher is more likely right.
+    labels_Q
+        1 where it is right.
+
+    Returns
+    -------
+    precisions_RC, (resamples × configurations).
+    """
+    questions, configurations = scores_QC.shape
+    rng = np.random.default_rng(seed)
+    counts_RQ = rng.multinomial(questions, np.full(questions, 1.0 / questions), size=resamples)
+    counts_RQ[counts_RQ @ labels_Q == 0, np.argmax(labels_Q)] += 1
+    made = [average_precision(scores_QC[:, c], labels_Q, counts_RQ) for c in range(configurations)]
+    return np.stack(made, axis=1)
+
+
+def average_precision(
+    scores_Q: np.ndarray, labels_Q: np.ndarray, counts_RQ: np.ndarray
+) -> np.ndarray:
+    """Return the average precision of a ranking for each row of question counts, (R,)."""
+    order = np.argsort(-scores_Q, kind="stable")
+    counts_RQ, labels_Q = counts_RQ[:, order], labels_Q[order]
+    right_RQ = np.cumsum(counts_RQ * labels_Q, axis=1)
+    all_RQ = np.maximum(np.cumsum(counts_RQ, axis=1), 1)
+    # Equal scores share the precision at the end of their run.
+    ends = np.append(np.flatnonzero(np.diff(scores_Q[order])), len(order) - 1)
+    gained_RE = np.diff(right_RQ[:, ends], axis=1, prepend=0)
+    return (gained_RE * right_RQ[:, ends] / all_RQ[:, ends]).sum(axis=1) / right_RQ[:, -1]
+
+
 def percentile_interval(
     replicates_RC: np.ndarray, confidence: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:

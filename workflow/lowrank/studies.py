@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from lowrank.architecture import Architecture
-from lowrank.design_space import Decomposition, expand_layers, scale_layers
+from lowrank.design_space import Decomposition, every_layers, expand_layers, scale_layers
 from lowrank.errors import LowrankError, suggestion
 from lowrank.methods import METHODS
 
@@ -144,8 +144,12 @@ def _expand(
 
 
 def _carry_layers(
-    given: list[int | str], depth: int | None, architecture: Architecture
+    given: str | Mapping[str, int] | list[int | str], depth: int | None, architecture: Architecture
 ) -> tuple[int, ...]:
+    if isinstance(given, str):  # `all`, the only other word that the schema lets through
+        return every_layers(1, architecture.layers)
+    if isinstance(given, Mapping):
+        return every_layers(given["every"], architecture.layers)
     layers = expand_layers(given)
     if depth is None:
         return layers

@@ -39,7 +39,7 @@ IDLE_SECONDS = 60.0
 START_SECONDS = 120.0
 
 
-def run_warm(target: str, arguments: Sequence[Any]) -> int | None:
+def run_warm(target: str, arguments: Sequence[Any]) -> bool:
     """Call `target` in a fork of the server, if the run has one.
 
     Parameters
@@ -51,19 +51,26 @@ def run_warm(target: str, arguments: Sequence[Any]) -> int | None:
 
     Returns
     -------
-    The exit status, or None if there is no server to ask.
+    Whether it was done; False if there is no server to ask.
+
+    Raises
+    ------
+    SystemExit
+        If it failed; what it printed is on this process's streams.
+    RuntimeError
+        If its process was killed.
     """
     place = os.environ.get(VARIABLE)
     if not place or "SLURM_JOB_ID" in os.environ:
-        return None
+        return False
     owner, _, folder = place.partition(":")
     address = Path(folder) / f"{_library_digest()}.sock"
     try:
         connection = _connect(address) or _start(address, target, int(owner))
     except OSError:
-        return None
+        return False
     if connection is None:
-        return None
+        return False
     with connection:
         request = {
             "target": target,
@@ -81,7 +88,9 @@ def run_warm(target: str, arguments: Sequence[Any]) -> int | None:
         answer = connection.recv(16)
     if not answer:
         raise RuntimeError("the process that ran the job was killed (out of memory?)")
-    return int(answer.decode())
+    if int(answer.decode()):
+        raise SystemExit(int(answer.decode()))
+    return True
 
 
 def _connect(address: Path) -> socket.socket | None:

@@ -34,7 +34,7 @@ wildcard_constraints:
     layer=r"\d+",
     benchmark="[a-z0-9_]+",
     study="[a-z0-9_]+",
-    figure="|".join(project.figures) or "no_figure",
+    figure="|".join(sorted(set(project.figures))) or "no_figure",
 
 
 def script(name):
@@ -85,7 +85,7 @@ def study_evaluations(wildcards, pattern):
         pattern,
         model=model.name,
         decomposition=dict.fromkeys(names),
-        benchmark=project.study_benchmarks(wildcards.study),
+        benchmark=project.study_benchmarks(wildcards.study, model),
     )
 
 
@@ -110,23 +110,39 @@ def figures_and_tables():
     """The targets of a run."""
     targets = [*rules.table_1_1.output, *rules.table_3_1.output, *rules.table_4_1.output]
     targets += [*rules.figure_1_1.output, *rules.figure_3_1.output, *rules.figure_3_3.output]
-    for study in project.settings["studies"]:
-        figure = project.study(study)["figure"]
-        target = rules.accuracy_figure.output if figure else rules.collect_accuracy.output
-        targets += expand(target, model=project.models, study=study, figure=figure)
+    for name, model in project.models.items():
+        for study in project.studies_of(model):
+            figure = project.study(study)["figure"]
+            target = rules.accuracy_figure.output if figure else rules.collect_accuracy.output
+            targets += expand(target, model=name, study=study, figure=figure)
     if "table_4_2" in project.settings["studies"]:
         targets += expand(
-            rules.table_4_2.output, model=dict.fromkeys([*TABLE_MODELS, *project.models])
+            rules.table_4_2.output,
+            model=dict.fromkeys(
+                TABLE_MODELS
+                + [
+                    name
+                    for name, model in project.models.items()
+                    if "table_4_2" in project.studies_of(model)
+                ]
+            ),
         )
     return targets
 
 
-def study_of(figure):
+def model_of(wildcards):
+    return project.model(wildcards.model)
+
+
+def figure_study(wildcards):
     """The study that a figure shows."""
-    for study in project.settings["studies"]:
-        if project.study(study)["figure"] == figure:
-            return study
-    raise WorkflowError(f"no study of the run has the figure {figure}")
+    return project.study_of(wildcards.figure, model_of(wildcards))
+
+
+def evaluator(wildcards):
+    """The script that scores a benchmark."""
+    scorer = project.benchmarks[wildcards.benchmark]["scorer"]
+    return "evaluate" if scorer == "lm_eval" else "evaluate_encoder"
 
 
 def table_4_2_rows(wildcards):
@@ -150,7 +166,6 @@ def gpus(wildcards):
 
 if project.unavailable_benchmarks and workflow.is_main_process:
     logger.warning(
-        f"Benchmarks: {project.benchmark_count}. Without a source here: "
-        f"{', '.join(project.unavailable_benchmarks)} "
+        f"Left out for want of a source here: {', '.join(project.unavailable_benchmarks)} "
         f"(set {assets.MIRROR_VARIABLE} to a mirror directory, or `hub: true`)."
     )

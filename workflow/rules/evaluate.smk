@@ -1,11 +1,12 @@
-# lm-eval's own tasks and metrics, one result a (configuration, benchmark).
+# One result a (configuration, benchmark): lm-eval's own tasks and metrics for causal models,
+# the library's for encoders.
 
 
 rule evaluate:
     """Score one configuration on one benchmark."""
     input:
-        script=script("evaluate"),
-        library=library("evaluate"),
+        script=lambda wildcards: script(evaluator(wildcards)),
+        library=lambda wildcards: library(evaluator(wildcards)),
         lock=LOCK,
         weights=rules.fetch_model.output.weights,
         compressed=rules.compress.output,
@@ -23,19 +24,7 @@ rule evaluate:
     resources:
         gpu=gpus,
     params:
-        benchmark=lambda wildcards: as_json(
-            {
-                key: project.benchmarks[wildcards.benchmark][key]
-                for key in (
-                    "name",
-                    "tasks",
-                    "task_folder",
-                    "metric",
-                    "headline_task",
-                    "generation",
-                )
-            }
-        ),
+        benchmark=lambda wildcards: as_json(project.scoring(wildcards.benchmark)),
         settings=lambda wildcards: as_json(project.evaluation_settings(wildcards.benchmark)),
     shell:
         "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
@@ -64,7 +53,7 @@ rule collect_accuracy:
         benchmarks=lambda wildcards: as_json(
             [
                 (name, project.benchmarks[name]["label"])
-                for name in project.study_benchmarks(wildcards.study)
+                for name in project.study_benchmarks(wildcards.study, model_of(wildcards))
             ]
         ),
         folder=lambda wildcards, input: os.path.dirname(os.path.dirname(input.results[0])),

@@ -8,7 +8,7 @@ rule accuracy_figure:
         library=lambda wildcards: library(wildcards.figure),
         lock=LOCK,
         data=lambda wildcards: expand(
-            rules.collect_accuracy.output, model=wildcards.model, study=study_of(wildcards.figure)
+            rules.collect_accuracy.output, model=wildcards.model, study=figure_study(wildcards)
         ),
     output:
         csv="<figures>/{model}/{figure}.csv",
@@ -25,8 +25,8 @@ rule accuracy_figure:
         "../../environment.yml"
     params:
         label=lambda wildcards: project.model(wildcards.model).label,
-        subtitle=lambda wildcards: project.describe(study_of(wildcards.figure)),
-        look_for=lambda wildcards: project.study(study_of(wildcards.figure))["look_for"],
+        subtitle=lambda wildcards: project.describe(figure_study(wildcards), model_of(wildcards)),
+        look_for=lambda wildcards: project.study(figure_study(wildcards))["look_for"],
     shell:
         "PYTHONPATH=workflow python {input.script} --data {input.data} "
         "--label {params.label:q} --subtitle {params.subtitle:q} "

@@ -12,14 +12,12 @@ def main() -> None:
     call = [getattr(arguments, name) for name in names[:3]]
     call += [arguments.benchmark, arguments.settings]
     call += [getattr(arguments, name) for name in names[3:]]
-    status = run_warm("lowrank.evaluation:evaluate", call) if device == "cpu" else None
-    if status is None:
-        from lowrank.evaluation import evaluate  # the heavy import, where no server has it
+    if device == "cpu" and run_warm("lowrank.evaluation:evaluate", call):
+        return
+    from lowrank.evaluation import evaluate  # the heavy import, where no server has it
 
-        with lease(device):
-            evaluate(*call)
-    elif status:
-        raise SystemExit(status)
+    with lease(device):
+        evaluate(*call)
 
 
 if __name__ == "__main__":

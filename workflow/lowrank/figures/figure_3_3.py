@@ -30,7 +30,6 @@ LANE = 22.0
 OPERATION = 17.0
 """Height of a box on one path; points."""
 
-_BERT_SYMBOLS = ("Q", "K", "V", "SO", "Int", "O")
 _GROUND = Look(tint(GREY, 0.14), "none")
 
 # Places along the layer that both panels share; points.
@@ -39,8 +38,6 @@ _FORK, _SPLIT, _QKV, _ATTENTION, _PROJECTION, _SUM = 34.0, 65.0, 87.0, 172.0, 22
 
 def symbols(family: str) -> tuple[str, ...]:
     """Return the symbols of a family's decomposable tensors, in the order of the figure."""
-    if family == "bert" and family not in FAMILIES:
-        return _BERT_SYMBOLS
     return tuple(FAMILIES[family].symbols.values())
 
 

@@ -7,14 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lowrank.architecture import FAMILIES, Architecture
+from lowrank.architecture import Architecture
 from lowrank.enumeration import largest_uniform_rank, scale_exponent, space_size
-from lowrank.errors import LowrankError
 from lowrank.tables.typesetting import render_table, scientific
 from lowrank.thesis import read_thesis
-
-BERT_TENSORS = ("q", "k", "v", "so", "int", "o")
-"""Decomposable tensors of BERT (thesis, Figure 3.3), for where no family describes them."""
 
 DATA_HEADER = (
     "model",
@@ -118,13 +114,6 @@ def dimensions(config: Mapping[str, Any]) -> tuple[int, int, int]:
     LowrankError
         If the family is unknown or a size is missing.
     """
-    if config["model_type"] == "bert" and "bert" not in FAMILIES:
-        try:
-            # Every tensor has the hidden size as one dimension.
-            rank = min(config["hidden_size"], config["intermediate_size"])
-            return config["num_hidden_layers"], len(BERT_TENSORS), rank
-        except KeyError as error:
-            raise LowrankError(f"the architecture lacks {error.args[0]}") from None
     architecture = Architecture.from_config(config)
     return architecture.layers, len(architecture.tensors), largest_uniform_rank(architecture)
 
