@@ -92,6 +92,22 @@ def test_other_questions_are_no_pair(folder):
         collect(folder)
 
 
+def test_control_is_compared_with_its_twin(folder):
+    better = np.where(RNG.uniform(size=60) < 0.5, DENSE["a"], OTHER["a"])
+    write(folder, "without", "a", better, np.zeros(60))
+    write(folder, "without", "b", DENSE["b"])
+    rows = [ROW | {"decomposition": "other"}]
+    rows += [ROW | {"series": "left out", "method": "drop", "decomposition": "without"}]
+    collect_accuracy(rows, {"a": "A", "b": "B"}, folder, folder / "out.csv")
+    table = pd.read_csv(folder / "out.csv").set_index(["series", "benchmark"])
+    row = table.loc[("left out", "a")]
+    expected = better.mean() - OTHER["a"].mean()
+    assert row["score_over_decomposed"] == pytest.approx(expected, abs=1e-6)
+    assert row["score_over_decomposed_low"] <= expected <= row["score_over_decomposed_high"]
+    assert table.loc[("s", "a")]["score_over_decomposed"] != row["score_over_decomposed"]
+    assert table.loc[("left out", "b")]["score_over_decomposed_low"] > 0
+
+
 def test_bootstrap_means_have_the_right_spread():
     values = RNG.normal(size=(200, 3))
     means = bootstrap_means(values, resamples=4000)

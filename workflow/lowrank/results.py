@@ -27,6 +27,8 @@ from lowrank.statistics import (
 AGGREGATE = "aggregate"
 """Name of the row that holds the plain mean over benchmarks."""
 
+CONTROL_METHOD = "drop"
+
 METRICS = {"value": "score", "log_probability": "log_probability"}
 
 
@@ -40,7 +42,9 @@ def collect_accuracy(
 
     Columns: what the configuration is; `score` with its 95% interval (`score_low`, `score_high`);
     `score_difference` from the dense model with its paired interval; the same for
-    `log_probability`, the companion metric, where there is one.
+    `log_probability`, the companion metric, where there is one. A configuration that leaves
+    layers out (the control) also has `score_over_decomposed`: how much better that is than
+    decomposing the same layers, with its paired interval.
 
     Parameters
     ----------
@@ -69,6 +73,7 @@ def collect_accuracy(
         for name in names
         for benchmark in benchmark_labels
     }
+    twins = _twins(rows)
     measured: dict[tuple[str, str], dict[str, float]] = {}
     for column, prefix in METRICS.items():
         replicates = []
@@ -83,11 +88,11 @@ def collect_accuracy(
                 precisions = [average_precision(v, labels_Q, once_1Q)[0] for v in values_QC.T]
                 resampled_RC = bootstrap_average_precision(values_QC, labels_Q)
                 replicates.append((np.array(precisions), resampled_RC))
-            _measure(measured, names, benchmark, prefix, *replicates[-1])
+            _measure(measured, names, twins, benchmark, prefix, *replicates[-1])
         if replicates:
             mean_C = np.mean([mean for mean, _ in replicates], axis=0)
             means_RC = np.mean([means for _, means in replicates], axis=0)
-            _measure(measured, names, AGGREGATE, prefix, mean_C, means_RC)
+            _measure(measured, names, twins, AGGREGATE, prefix, mean_C, means_RC)
     table = [
         _row(row, benchmark, label, results, measured[row["decomposition"], benchmark])
         for benchmark, label in benchmark_labels.items()
@@ -129,6 +134,7 @@ def _paired_values(
 def _measure(
     measured: dict[tuple[str, str], dict[str, float]],
     names: Sequence[str],
+    twins: Mapping[str, str],
     benchmark: str,
     prefix: str,
     mean_C: np.ndarray,
@@ -148,6 +154,32 @@ def _measure(
                 f"{prefix}_difference_high": difference_high_C[index],
             }
         )
+    for control, decomposed in twins.items():
+        index, other = names.index(control), names.index(decomposed)
+        low, high = percentile_interval(means_RC[:, index] - means_RC[:, other])
+        measured[control, benchmark].update(
+            {
+                f"{prefix}_over_decomposed": mean_C[index] - mean_C[other],
+                f"{prefix}_over_decomposed_low": float(low),
+                f"{prefix}_over_decomposed_high": float(high),
+            }
+        )
+
+
+def _twins(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return from each control to the configuration that decomposes the same layers.
+
+    They share their label; the first series that has it is the one the control stands beside.
+    """
+    decomposed = {}
+    for row in rows:
+        if row["method"] not in (CONTROL_METHOD, DENSE):
+            decomposed.setdefault(row["label"], row["decomposition"])
+    return {
+        row["decomposition"]: decomposed[row["label"]]
+        for row in rows
+        if row["method"] == CONTROL_METHOD and row["label"] in decomposed
+    }
 
 
 def _row(

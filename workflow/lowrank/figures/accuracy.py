@@ -72,10 +72,13 @@ _TEXT = frozenset(
 )
 
 
-def errors(rows: pd.DataFrame, column: str = "score") -> list[pd.Series]:
-    """Return the lengths of the 95% error bars below and above `column`, in percent."""
-    value = 100 * rows[column]
-    low, high = 100 * rows[f"{column}_low"], 100 * rows[f"{column}_high"]
+PAIRED = "bars: 95% intervals of the paired difference from it"
+"""What the bars of most panels are, for their legends."""
+
+
+def errors(rows: pd.DataFrame, column: str, scale: float) -> list[pd.Series]:
+    """Return the lengths of the 95% error bars below and above `column`."""
+    value, low, high = (scale * rows[name] for name in (column, f"{column}_low", f"{column}_high"))
     return [(value - low).clip(lower=0), (high - value).clip(lower=0)]
 
 
@@ -83,18 +86,36 @@ def draw(
     axes: Axes,
     x: Sequence[float] | pd.Series,
     rows: pd.DataFrame,
-    column: str = "score",
+    interval: str = "score_difference",
+    value: str = "score",
+    scale: float = 100.0,
     **looks: Any,
 ) -> None:
-    """Draw scores in percent with their 95% intervals."""
+    """Draw scores with 95% intervals.
+
+    Parameters
+    ----------
+    axes, x, rows
+        Where, at which places, and what.
+    interval
+        The column whose interval the bars have. By default the paired difference from the dense
+        model: a bar that does not reach the dense line is a difference at that level. `score` is
+        the interval of the score by itself.
+    value
+        The column that is drawn.
+    scale
+        What values are multiplied by; 100 makes percent.
+    **looks
+        Passed on to `Axes.errorbar`.
+    """
     settings = {"elinewidth": 0.5, "capsize": 1.2, "capthick": 0.5}
-    axes.errorbar(x, 100 * rows[column], yerr=errors(rows, column), **settings, **looks)
+    bars = errors(rows, interval, scale)
+    axes.errorbar(x, scale * rows[value], yerr=bars, **settings, **looks)
 
 
 def draw_dense(axes: Axes, row: pd.Series) -> None:
-    """Draw the dense model's score as a line, with its interval as a band."""
+    """Draw the dense model's score as a dashed line."""
     axes.axhline(100 * row["score"], color="#444444", linewidth=0.7, linestyle=(0, (4, 2)))
-    axes.axhspan(100 * row["score_low"], 100 * row["score_high"], color="#BBBBBB", alpha=0.25, lw=0)
 
 
 def finish(axes: Axes, title: str = "", x: str = "", y: str = "") -> None:

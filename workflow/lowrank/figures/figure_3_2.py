@@ -47,6 +47,6 @@ def render(
             [*labels],
             loc="outside lower center",
             ncols=4,
-            title="dashed: no decomposition; bars and band: 95% intervals",
+            title=f"dashed: no decomposition; {accuracy.PAIRED}",
         )
     study.write(csv)

@@ -60,6 +60,6 @@ def render(
             *panels[0].get_legend_handles_labels(),
             loc="outside lower center",
             ncols=4,
-            title="dashed: no decomposition; bars and band: 95% intervals of the mean",
+            title=f"dashed: mean without decomposition; {accuracy.PAIRED}",
         )
     study.write(csv)

@@ -44,5 +44,6 @@ def render(
             accuracy.finish(axes, f"target: {series}")
         named = study.dense(AGGREGATE)["benchmark_label"]
         panels[0].set_ylabel(f"Accuracy (%), {named}")
-        canvas.suptitle(f"{label}\n{subtitle}", fontsize=7)
+        note = f"dashed: no decomposition; {accuracy.PAIRED}"
+        canvas.suptitle(f"{label}\n{subtitle}\n{note}", fontsize=6.5)
     study.write(csv)

@@ -7,11 +7,17 @@ from pathlib import Path
 from lowrank.figures import accuracy, style
 from lowrank.figures.accuracy import AGGREGATE, CONTROL, Study
 
+COMPANION = "log_probability_difference"
+
 
 def render(
     data: str | Path, label: str, subtitle: str, csv: str | Path, pdf: str | Path, png: str | Path
 ) -> None:
     """Draw the mean over benchmarks against the layer; with a control, the layer left out.
+
+    Below it the companion metric, where there is one: the difference in the log-probability of
+    the right choice, which moves with every question and so tells layers apart that right and
+    wrong does not.
 
     Parameters
     ----------
@@ -24,22 +30,24 @@ def render(
     """
     study = Study(data)
     looks = accuracy.series_looks(study.series)
-    with style.figure(2.4, [pdf, png]) as canvas:
-        axes = canvas.subplots()
-        accuracy.draw_dense(axes, study.dense(AGGREGATE))
+    mean = study.dense(AGGREGATE)
+    has_companion = study.rows(AGGREGATE)[COMPANION].notna().all()
+    with style.figure(3.7 if has_companion else 2.3, [pdf, png]) as canvas:
+        panels = canvas.subplots(2 if has_companion else 1, sharex=True, squeeze=False)[:, 0]
+        accuracy.draw_dense(panels[0], mean)
         for series in study.series:
             rows = study.rows(AGGREGATE, series)
-            control = series == CONTROL
-            x = rows["position"] + (0.2 if control else 0.0)
-            named = "layer left out" if control else "layer decomposed"
-            accuracy.draw(axes, x, rows, label=named, **looks[series])
+            x = rows["position"] + (0.2 if series == CONTROL else 0.0)
+            named = "layer left out" if series == CONTROL else "layer decomposed"
+            accuracy.draw(panels[0], x, rows, label=named, **looks[series])
+            for axes in panels[1:]:
+                accuracy.draw(axes, x, rows, COMPANION, COMPANION, scale=1.0, **looks[series])
         if len(study.series) > 1:
-            axes.legend()
-        named = study.dense(AGGREGATE)["benchmark_label"]
-        accuracy.finish(
-            axes,
-            f"{label}\n{subtitle}\ndashed: no decomposition; bars and band: 95% intervals",
-            "Layer",
-            f"Accuracy (%),\n{named}",
-        )
+            panels[0].legend()
+        title = f"{label}\n{subtitle}\ndashed: no decomposition; {accuracy.PAIRED}"
+        accuracy.finish(panels[0], title, y=f"Accuracy (%),\n{mean['benchmark_label']}")
+        for axes in panels[1:]:
+            axes.axhline(0.0, color="#444444", linewidth=0.7, linestyle=(0, (4, 2)))
+            accuracy.finish(axes, y="Log-probability of the\nright choice, difference")
+        panels[-1].set_xlabel("Layer")
     study.write(csv)

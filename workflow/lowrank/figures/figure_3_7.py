@@ -46,6 +46,6 @@ def render(
             *grid.flat[0].get_legend_handles_labels(),
             loc="outside lower center",
             ncols=2,
-            title="dashed: no decomposition; bars and band: 95% intervals",
+            title=f"dashed: no decomposition; {accuracy.PAIRED}",
         )
     study.write(csv)

@@ -33,7 +33,8 @@ def render(
             # A small shift keeps the bars of one configuration apart.
             shift = 0.45 * (index - (len(study.benchmarks) - 1) / 2)
             x = rows["parameter_reduction_percent"] + shift
-            accuracy.draw(upper, x, rows, color=colour, marker=marker, label=study.label(name))
+            looks_of = {"color": colour, "marker": marker, "label": study.label(name)}
+            accuracy.draw(upper, x, rows, interval="score", **looks_of)
         upper.set_ylim(bottom=0)
         accuracy.finish(upper, f"{label}\n{subtitle}", y="Accuracy (%)")
         series = accuracy.series_looks(study.series)
@@ -53,6 +54,6 @@ def render(
             loc="outside lower center",
             ncols=2,
             columnspacing=1.2,
-            title="95% intervals",
+            title="bars: 95% intervals; below, of the paired difference from 0%",
         )
     study.write(csv)
