@@ -25,7 +25,7 @@ $(VENV)/.development: requirements-dev.lock $(VENV)/.runtime
 setup: $(VENV)/.runtime ## Build .venv from the pinned requirements.
 
 reproduce: $(VENV)/.runtime ## Run the whole workflow on the embedded default (no GPU, no hub).
-	@.ci/guard.sh $(SNAKEMAKE) --configfile config/laptop.yaml
+	@.ci/guard.sh $(SNAKEMAKE) --quiet rules reason --configfile config/laptop.yaml
 
 test: $(VENV)/.development ## Run all the tests.
 	$(BIN)/python -m pytest
@@ -37,7 +37,7 @@ lint: $(VENV)/.development ## Check style and formatting of Python and of the wo
 	$(SNAKEMAKE) --lint
 
 ci-run: $(VENV)/.runtime ## Run the workflow on the real weights with a handful of questions.
-	@.ci/guard.sh $(SNAKEMAKE) --configfile config/laptop.yaml config/ci.yaml
+	@.ci/guard.sh $(SNAKEMAKE) --quiet rules reason --configfile config/laptop.yaml config/ci.yaml
 
 report: $(VENV)/.runtime ## Make report.html from the last run: every figure and table, captions, the graph.
 	$(SNAKEMAKE) --configfile config/laptop.yaml --report report.html
