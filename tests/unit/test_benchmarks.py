@@ -46,6 +46,11 @@ def test_a_larger_limit_contains_a_smaller_one():
     assert small != choose_questions([""] * 1000, 40, 1)[""]
 
 
+def test_first_questions_are_those_of_lm_evals_limit():
+    assert choose_questions([""] * 1000, 3, 0, "first") == {"": [0, 1, 2]}
+    assert choose_questions(["a"] * 6 + ["b"] * 3, 3, 0, "first") == {"a": [0, 1], "b": [0]}
+
+
 def test_mmlu_asks_every_subject():
     entry = read_yaml("config/benchmarks/mmlu.yaml")
     assert len(entry["subsets"]) == 57

@@ -26,6 +26,7 @@ from sklearn.metrics import average_precision_score
 SETTINGS = {
     "limit": 9,
     "seed": 3,
+    "sampling": "random",
     "dtype": "float32",
     "device": "cpu",
     "batch_size": 4,

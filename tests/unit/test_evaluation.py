@@ -23,6 +23,7 @@ ARCHITECTURE = Architecture.from_config(tiny.ARCHITECTURE)
 SETTINGS = {
     "limit": 9,
     "seed": 3,
+    "sampling": "random",
     "dtype": "float32",
     "device": "cpu",
     "batch_size": 4,

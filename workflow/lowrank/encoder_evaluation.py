@@ -97,7 +97,7 @@ def evaluate(
     benchmark
         Its entry: `name`, `scorer`, `metric`, `options`.
     settings
-        `limit`, `seed`, `dtype`, `device`, `batch_size`.
+        `limit`, `seed`, `sampling`, `dtype`, `device`, `batch_size`.
     output
         The result (JSON), in the form of `lowrank.evaluation.evaluate`.
     samples_output
@@ -120,7 +120,9 @@ def evaluate(
         )
     _require_declared_size(model, manifest)
     table = read_questions(questions)
-    chosen = choose_questions(table[SUBSET].to_pylist(), settings["limit"], settings["seed"])[""]
+    chosen = choose_questions(
+        table[SUBSET].to_pylist(), settings["limit"], settings["seed"], settings["sampling"]
+    )[""]
     automatic = str(settings["batch_size"]).startswith("auto")
     samples = scorer.samples(
         model,

@@ -56,7 +56,7 @@ def evaluate(
     benchmark
         Its entry: `name`, `tasks`, `task_folder`, `metric`, `generation`.
     settings
-        `limit`, `seed`, `dtype`, `device`, `scorer`, `batch_size`, `max_new_tokens`.
+        `limit`, `seed`, `sampling`, `dtype`, `device`, `scorer`, `batch_size`, `max_new_tokens`.
     output
         lm-eval's results (JSON), with `score`, `questions` and `provenance` added.
     samples_output
@@ -73,7 +73,9 @@ def evaluate(
     model, manifest = load_compressed(base, compressed, settings["dtype"], settings["device"])
     language_model = make_language_model(model, load_tokenizer(base), settings)
     table = read_questions(questions)
-    chosen = choose_questions(table[SUBSET].to_pylist(), settings["limit"], settings["seed"])
+    chosen = choose_questions(
+        table[SUBSET].to_pylist(), settings["limit"], settings["seed"], settings["sampling"]
+    )
     tasks, positions = load_tasks(table, chosen, benchmark)
     results = run_tasks(language_model, tasks, positions, benchmark, settings)
     samples = results.pop("samples")

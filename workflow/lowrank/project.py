@@ -224,6 +224,7 @@ class Project:
         return {
             "limit": own["limit"],
             "seed": self.settings["seed"],
+            "sampling": self.settings["sampling"],
             "dtype": self.settings["dtype"],
             "device": self.settings["device"],
             "scorer": self.settings["scorer"],

@@ -30,14 +30,13 @@ def read_questions(path: str | Path) -> pa.Table:
 
 
 def choose_questions(
-    subset_of_question: Sequence[str], limit: int | None, seed: int
+    subset_of_question: Sequence[str], limit: int | None, seed: int, sampling: str = "random"
 ) -> dict[str, list[int]]:
-    """Choose which questions to ask: a seeded sample, stratified over the subsets.
+    """Choose which questions to ask, stratified over the subsets.
 
     Every subset gets its share in proportion to its size (largest remainders), and at least one
-    question where the limit allows. Within a subset questions come in a seeded random order, so
-    that a benchmark sorted by origin (HellaSwag) is not cut at its head, and a larger limit asks
-    all the questions of a smaller one within a subset whose share does not shrink.
+    question where the limit allows. A larger limit asks all the questions of a smaller one within
+    a subset whose share does not shrink.
 
     Parameters
     ----------
@@ -46,7 +45,11 @@ def choose_questions(
     limit
         How many questions to ask; None for all.
     seed
-        Seed of the order.
+        Seed of the order, for `random`.
+    sampling
+        `first`: the first of each subset, as lm-eval's own limit takes them. `random`: in a seeded
+        random order, which represents a benchmark that is sorted by origin (HellaSwag's head is
+        one of its two sources, and the easier one).
 
     Returns
     -------
@@ -61,8 +64,11 @@ def choose_questions(
     shares = _allocate(sizes, limit)
     chosen = {}
     for index, name in enumerate(names):
-        order = np.random.default_rng([seed, index]).permutation(sizes[name])
-        chosen[name] = sorted(int(position) for position in order[: shares[name]])
+        if sampling == "first":
+            chosen[name] = list(range(shares[name]))
+        else:
+            order = np.random.default_rng([seed, index]).permutation(sizes[name])
+            chosen[name] = sorted(int(position) for position in order[: shares[name]])
     return {name: positions for name, positions in chosen.items() if positions}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from lowrank.figures import style
 from lowrank.files import atomic_path
@@ -116,6 +117,19 @@ def draw(
 def draw_dense(axes: Axes, row: pd.Series) -> None:
     """Draw the dense model's score as a dashed line."""
     axes.axhline(100 * row["score"], color="#444444", linewidth=0.7, linestyle=(0, (4, 2)))
+
+
+def benchmark_panels(canvas: Figure, study: Study, columns: int = 4) -> list[tuple[str, Axes]]:
+    """Make a panel a benchmark and one for their mean, each with the dense model's line."""
+    names = [*study.benchmarks, AGGREGATE]
+    grid = canvas.subplots(-(-len(names) // columns), columns, sharex=True, squeeze=False)
+    for axes in grid.flat[len(names) :]:
+        axes.set_visible(False)
+    panels = list(zip(names, grid.flat, strict=False))
+    for name, axes in panels:
+        draw_dense(axes, study.dense(name))
+        finish(axes, study.label(name))
+    return panels
 
 
 def finish(axes: Axes, title: str = "", x: str = "", y: str = "") -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lowrank.figures import accuracy, style
-from lowrank.figures.accuracy import AGGREGATE, CONTROL, Study
+from lowrank.figures.accuracy import CONTROL, Study
 
 
 def render(
@@ -23,29 +23,19 @@ def render(
         The files to write.
     """
     study = Study(data)
-    panels = [*study.benchmarks, AGGREGATE]
-    columns = 4
     looks = accuracy.series_looks(study.series)
     with style.figure(3.6, [pdf, png], width=style.TEXT_WIDTH) as canvas:
-        grid = canvas.subplots(-(-len(panels) // columns), columns, sharex=True, squeeze=False)
-        for axes, name in zip(grid.flat, panels, strict=False):
-            accuracy.draw_dense(axes, study.dense(name))
+        panels = accuracy.benchmark_panels(canvas, study)
+        for name, axes in panels:
             for series in study.series:
                 rows = study.rows(name, series)
-                control = series == CONTROL
-                x = rows["position"] + (0.12 if control else 0.0)
-                named = "same layers left out" if control else "decomposed"
+                x = rows["position"] + (0.12 if series == CONTROL else 0.0)
+                named = "same layers left out" if series == CONTROL else "decomposed"
                 accuracy.draw(axes, x, rows, label=named, **looks[series])
-            accuracy.finish(axes, study.label(name))
-        for axes in grid.flat[len(panels) :]:
-            axes.set_visible(False)
         canvas.supxlabel("Distance between decomposed layers", fontsize=7)
         canvas.supylabel("Accuracy (%)", fontsize=7)
         canvas.suptitle(f"{label}: {subtitle}", fontsize=7.5)
-        canvas.legend(
-            *grid.flat[0].get_legend_handles_labels(),
-            loc="outside lower center",
-            ncols=2,
-            title=f"dashed: no decomposition; {accuracy.PAIRED}",
-        )
+        handles, labels = panels[0][1].get_legend_handles_labels()
+        title = f"dashed: no decomposition; {accuracy.PAIRED}"
+        canvas.legend(handles, labels, loc="outside lower center", ncols=2, title=title)
     study.write(csv)
