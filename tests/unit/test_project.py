@@ -40,6 +40,8 @@ def test_shipped_scales_are_valid(names, monkeypatch):
     count = len(project.decompositions(llama))
     assert count == 21 if "ci.yaml" in names else count > 90
     assert project.studies_of(bert)[-1] == "bert_figure_3_6"
+    capped = {(): "", ("laptop.yaml",): ", 64 tokens at most"}.get(names, ", 8 tokens at most")
+    assert project.benchmark_label("gsm8k") == f"GSM8K{capped}"
 
 
 def test_truthfulqa_joins_with_a_mirror(monkeypatch, tmp_path):

@@ -184,6 +184,12 @@ class Project:
         """Return a study of the run, with its defaults."""
         return self._studies[name]
 
+    def benchmark_label(self, name: str) -> str:
+        """Return the name that figures print; it says so where generated text is cut short."""
+        cap = self.settings["benchmarks"][name]["max_new_tokens"]
+        label = self.benchmarks[name]["label"]
+        return label if cap is None else f"{label}, {cap} tokens at most"
+
     def study_benchmarks(self, study: str, model: Model) -> list[str]:
         """Return the benchmarks that a study asks of a model, in the run's order."""
         return [name for name in self.benchmarks if self._is_asked(name, study, model)]

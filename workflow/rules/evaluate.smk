@@ -52,7 +52,7 @@ rule collect_accuracy:
         rows=study_rows,
         benchmarks=lambda wildcards: as_json(
             [
-                (name, project.benchmarks[name]["label"])
+                (name, project.benchmark_label(name))
                 for name in project.study_benchmarks(wildcards.study, model_of(wildcards))
             ]
         ),
