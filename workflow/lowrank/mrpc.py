@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from lowrank.errors import LowrankError
-from lowrank.statistics import RESAMPLES
+from lowrank.statistics import bootstrap_average_precision
 
 
 def score_pairs(
@@ -75,8 +75,6 @@ def embed(
 def summarize(samples: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
     """Return the average precision with a bootstrap over pairs (percentiles).
 
-    A resample without a paraphrase has no precision and is drawn again.
-
     Parameters
     ----------
     samples
@@ -97,12 +95,7 @@ def summarize(samples: Sequence[Mapping[str, Any]], metric: str) -> dict[str, An
         raise LowrankError("mrpc: none of the pairs is a paraphrase; ask more of them")
     if not np.isfinite(similarities).all():
         raise LowrankError("mrpc: a similarity is not finite; try float32")
-    rng = np.random.default_rng(0)
-    resampled: list[float] = []
-    while len(resampled) < RESAMPLES:
-        chosen = rng.integers(len(labels), size=len(labels))
-        if labels[chosen].any():
-            resampled.append(average_precision_score(labels[chosen], similarities[chosen]))
+    resampled = bootstrap_average_precision(similarities[:, None], labels)[:, 0]
     return {
         "value": float(average_precision_score(labels, similarities)),
         "standard_error": float(np.std(resampled, ddof=1)),
