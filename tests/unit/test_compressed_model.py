@@ -10,7 +10,7 @@ from lowrank.design_space import Decomposition
 from lowrank.errors import LowrankError
 from lowrank.factors import LayerFactors, factorize_layer
 from lowrank.files import read_json, write_json
-from lowrank.low_rank_model import LowRankLinear, export_dense, load_base, load_compressed
+from lowrank.low_rank_model import LowRankLinear, export_dense, load_base, load_compressed, preload
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -79,6 +79,21 @@ def test_loaded_model_is_the_truncated_one(base, tmp_path, method, layers, tenso
         values = torch.linalg.svdvals(dense.double())
         best = (values[rank:].square().sum() / values.square().sum()).sqrt()
         assert entry["relative_error"] == pytest.approx(float(best), abs=1e-4)
+
+
+def test_a_preloaded_model_is_taken_once_and_is_the_same(base, tmp_path):
+    folder = compressed(base, tmp_path / "c", [2])
+    expected = logits(load_compressed(base / "weights", folder, "float32")[0])
+    preload(base / "weights", "float32")
+    for _ in range(2):  # the first takes what was kept, the second loads anew
+        assert torch.equal(
+            logits(load_compressed(base / "weights", folder, "float32")[0]), expected
+        )
+    preload(base / "weights", "float32")
+    assert torch.equal(
+        logits(load_base(base / "weights", "float32")),
+        logits(load_base(base / "weights", "float32")),
+    )
 
 
 def test_dense_configuration_is_the_base_model(base, tmp_path):

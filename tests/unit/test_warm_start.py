@@ -20,11 +20,19 @@ import time
 from lowrank.errors import LowrankError
 
 
+shared = []
+
+
+def prepare(kind, path):
+    if not shared:
+        shared.append(os.getpid())
+
+
 def work(kind, path):
     if kind == "write":
         print("spoken to", os.environ["WHO"], file=sys.stderr)
         with open(path, "w") as file:
-            file.write(f"{os.getcwd()} {os.getpid()} {os.getppid()}")
+            file.write(f"{os.getcwd()} {os.getpid()} {os.getppid()} {shared[0]}")
     elif kind == "fail":
         raise LowrankError("one clear line")
     elif kind == "crash":
@@ -91,7 +99,8 @@ def test_work_is_done_in_forks_of_one_server(ask):
         job = ask("write", name)
         _, errors = job.communicate(timeout=60)
         assert job.returncode == 0 and "spoken to me" in errors
-        folder, pid, parent = (ask.folder / name).read_text().split()
+        folder, pid, parent, prepared = (ask.folder / name).read_text().split()
+        assert prepared == parent  # in the server, once
         assert folder == str(ask.folder) and int(pid) not in (job.pid, os.getpid())
         parents.add(parent)
     assert len(parents) == 1

@@ -64,6 +64,9 @@ def load_base(directory: str | Path, dtype: str, device: str = "cpu") -> PreTrai
     LowrankError
         If the checkpoint lacks weights of the class: they would be random.
     """
+    kept = _PRELOADED.pop(("model", _identity(directory), dtype), None)
+    if kept is not None:
+        return kept.to(device)
     transformers_logging.disable_progress_bar()
     model, report = auto_class(read_json(Path(directory) / "config.json")).from_pretrained(
         directory,
@@ -82,7 +85,31 @@ def load_base(directory: str | Path, dtype: str, device: str = "cpu") -> PreTrai
 
 def load_tokenizer(directory: str | Path) -> Any:
     """Load the tokenizer of a plain Hugging Face directory."""
-    return AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    kept = _PRELOADED.pop(("tokenizer", _identity(directory)), None)
+    return (
+        kept
+        if kept is not None
+        else AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    )
+
+
+_PRELOADED: dict[tuple[Any, ...], Any] = {}
+"""What `preload` keeps; whoever takes something may change it, so it is taken once."""
+
+
+def preload(directory: str | Path, dtype: str) -> None:
+    """Keep a base model and its tokenizer in memory, for forks of this process to take."""
+    model_key, tokenizer_key = ("model", _identity(directory), dtype), _identity(directory)
+    if model_key not in _PRELOADED:
+        _PRELOADED[model_key] = load_base(directory, dtype)
+        _PRELOADED["tokenizer", tokenizer_key] = load_tokenizer(directory)
+
+
+def _identity(directory: str | Path) -> tuple[Any, ...]:
+    """Return what tells a directory's content from another: its path, file sizes and times."""
+    files = sorted(Path(directory).iterdir()) if Path(directory).is_dir() else []
+    states = tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+    return str(Path(directory).resolve()), states
 
 
 def load_compressed(

@@ -45,7 +45,8 @@ def run_warm(target: str, arguments: Sequence[Any]) -> bool:
     Parameters
     ----------
     target
-        `module:function`; the module is what the server imports.
+        `module:function`. The server imports the module, and calls its `prepare`, if it has one,
+        with the same arguments before it forks.
     arguments
         JSON values for the function.
 
@@ -176,6 +177,7 @@ class _Server:
         except (OSError, IndexError, ValueError):
             caller.close()
             return
+        _prepare(request)
         child = os.fork()
         if child == 0:
             os.setsid()
@@ -202,6 +204,16 @@ class _Server:
                         caller.sendall(str(os.WEXITSTATUS(status)).encode())
                 caller.close()
                 self.last_request = time.monotonic()
+
+
+def _prepare(request: dict[str, Any]) -> None:
+    """Let the target's module load what its jobs share; a fork gets it without a copy.
+
+    A failure is left to the job, which meets it again and reports it.
+    """
+    module = importlib.import_module(request["target"].partition(":")[0])
+    with contextlib.suppress(Exception), contextlib.chdir(request["folder"]):
+        getattr(module, "prepare", lambda *_: None)(*request["arguments"])
 
 
 def _work(request: dict[str, Any], streams: Sequence[int]) -> None:
