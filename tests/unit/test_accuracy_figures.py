@@ -51,6 +51,10 @@ def table(figure):
     return pd.DataFrame(rows)
 
 
+def companion_columns(frame):
+    return [name for name in frame if name.startswith("log_probability")]
+
+
 @pytest.mark.parametrize("figure", SERIES)
 def test_figures_draw_their_table(figure, tmp_path):
     table(figure).to_csv(tmp_path / "data.csv", index=False)
@@ -61,8 +65,12 @@ def test_figures_draw_their_table(figure, tmp_path):
     for suffix in ("csv", "pdf", "png"):
         one, two = tmp_path / f"one.{suffix}", tmp_path / f"two.{suffix}"
         assert one.read_bytes() == two.read_bytes()
+    no_companion = table(figure).drop(columns=companion_columns(table(figure)))
+    no_companion.to_csv(tmp_path / "data.csv", index=False)
+    render(tmp_path / "data.csv", "Ranked", "x", *outputs)
     page = pypdf.PdfReader(tmp_path / "one.pdf").pages[0]
     text = page.extract_text()
+    text = " ".join(text.split())
     assert "The model" in text and "2 of 2 benchmarks" in text and "95% intervals" in text
     fonts = [font.get_object() for font in page["/Resources"]["/Font"].values()]
     for font in fonts:

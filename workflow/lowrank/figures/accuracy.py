@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,17 +120,25 @@ def draw_dense(axes: Axes, row: pd.Series) -> None:
     axes.axhline(100 * row["score"], color="#444444", linewidth=0.7, linestyle=(0, (4, 2)))
 
 
-def benchmark_panels(canvas: Figure, study: Study, columns: int = 4) -> list[tuple[str, Axes]]:
+def benchmark_panels(
+    canvas: Figure, study: Study, x: str, columns: int = 4
+) -> list[tuple[str, Axes]]:
     """Make a panel a benchmark and one for their mean, each with the dense model's line."""
     names = [*study.benchmarks, AGGREGATE]
-    grid = canvas.subplots(-(-len(names) // columns), columns, sharex=True, squeeze=False)
+    grid = canvas.subplots(-(-len(names) // columns), columns, squeeze=False)
     for axes in grid.flat[len(names) :]:
         axes.set_visible(False)
     panels = list(zip(names, grid.flat, strict=False))
-    for name, axes in panels:
+    for index, (name, axes) in enumerate(panels):
         draw_dense(axes, study.dense(name))
-        finish(axes, study.label(name))
+        is_lowest = index + columns >= len(names)
+        finish(axes, study.label(name), x if is_lowest else "")
     return panels
+
+
+def wrapped(*lines: str, width: int = 58) -> str:
+    """Return lines broken to fit a figure of one column."""
+    return "\n".join(textwrap.fill(line, width) for line in lines)
 
 
 def finish(axes: Axes, title: str = "", x: str = "", y: str = "") -> None:

@@ -25,14 +25,13 @@ def render(
     study = Study(data)
     looks = accuracy.series_looks(study.series)
     with style.figure(3.9, [pdf, png], width=style.TEXT_WIDTH) as canvas:
-        panels = accuracy.benchmark_panels(canvas, study)
+        panels = accuracy.benchmark_panels(canvas, study, "Parameter reduction (%)")
         for name, axes in panels:
             for index, series in enumerate(study.series):
                 rows = study.rows(name, series)
                 x = rows["parameter_reduction_percent"] + 0.7 * (index - 1)
                 named = f"rank {rows['rank'].iloc[0]:.0f}"
                 accuracy.draw(axes, x, rows, label=named, **looks[series])
-        canvas.supxlabel("Parameter reduction (%)", fontsize=7)
         canvas.supylabel("Accuracy (%)", fontsize=7)
         canvas.suptitle(f"{label}: {subtitle}", fontsize=7.5)
         handles, labels = panels[0][1].get_legend_handles_labels()

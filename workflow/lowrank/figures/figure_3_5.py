@@ -25,7 +25,7 @@ def render(
         The files to write.
     """
     study = Study(data)
-    with style.figure(2.9, [pdf, png]) as canvas:
+    with style.figure(3.1, [pdf, png]) as canvas:
         widths = [len(study.rows(AGGREGATE, series)) for series in study.series]
         panels = canvas.subplots(
             1, len(study.series), sharey=True, squeeze=False, width_ratios=widths
@@ -45,5 +45,5 @@ def render(
         named = study.dense(AGGREGATE)["benchmark_label"]
         panels[0].set_ylabel(f"Accuracy (%), {named}")
         note = f"dashed: no decomposition; {accuracy.PAIRED}"
-        canvas.suptitle(f"{label}\n{subtitle}\n{note}", fontsize=6.5)
+        canvas.suptitle(accuracy.wrapped(label, subtitle, note), fontsize=6.5)
     study.write(csv)

@@ -31,7 +31,8 @@ def render(
     study = Study(data)
     looks = accuracy.series_looks(study.series)
     mean = study.dense(AGGREGATE)
-    has_companion = study.rows(AGGREGATE)[COMPANION].notna().all()
+    rows = study.rows(AGGREGATE)
+    has_companion = COMPANION in rows and rows[COMPANION].notna().all()
     with style.figure(3.7 if has_companion else 2.3, [pdf, png]) as canvas:
         panels = canvas.subplots(2 if has_companion else 1, sharex=True, squeeze=False)[:, 0]
         accuracy.draw_dense(panels[0], mean)
@@ -44,7 +45,7 @@ def render(
                 accuracy.draw(axes, x, rows, COMPANION, COMPANION, scale=1.0, **looks[series])
         if len(study.series) > 1:
             panels[0].legend()
-        title = f"{label}\n{subtitle}\ndashed: no decomposition; {accuracy.PAIRED}"
+        title = accuracy.wrapped(label, subtitle, f"dashed: no decomposition; {accuracy.PAIRED}")
         accuracy.finish(panels[0], title, y=f"Accuracy (%),\n{mean['benchmark_label']}")
         for axes in panels[1:]:
             axes.axhline(0.0, color="#444444", linewidth=0.7, linestyle=(0, (4, 2)))

@@ -25,14 +25,13 @@ def render(
     study = Study(data)
     looks = accuracy.series_looks(study.series)
     with style.figure(3.6, [pdf, png], width=style.TEXT_WIDTH) as canvas:
-        panels = accuracy.benchmark_panels(canvas, study)
+        panels = accuracy.benchmark_panels(canvas, study, "Distance between layers")
         for name, axes in panels:
             for series in study.series:
                 rows = study.rows(name, series)
                 x = rows["position"] + (0.12 if series == CONTROL else 0.0)
                 named = "same layers left out" if series == CONTROL else "decomposed"
                 accuracy.draw(axes, x, rows, label=named, **looks[series])
-        canvas.supxlabel("Distance between decomposed layers", fontsize=7)
         canvas.supylabel("Accuracy (%)", fontsize=7)
         canvas.suptitle(f"{label}: {subtitle}", fontsize=7.5)
         handles, labels = panels[0][1].get_legend_handles_labels()

@@ -36,7 +36,7 @@ def render(
             looks_of = {"color": colour, "marker": marker, "label": study.label(name)}
             accuracy.draw(upper, x, rows, interval="score", **looks_of)
         upper.set_ylim(bottom=0)
-        accuracy.finish(upper, f"{label}\n{subtitle}", y="Accuracy (%)")
+        accuracy.finish(upper, accuracy.wrapped(label, subtitle), y="Accuracy (%)")
         series = accuracy.series_looks(study.series)
         for name in study.series:
             rows = study.rows(AGGREGATE, name, dense=True)
@@ -44,7 +44,7 @@ def render(
             x = rows["parameter_reduction_percent"] + (0.5 if control else 0.0)
             named = "same layers left out" if control else "decomposed"
             accuracy.draw(lower, x, rows, label=named, **series[name])
-        lower.legend(loc="upper right")
+        lower.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=2)
         mean = study.dense(AGGREGATE)["benchmark_label"]
         accuracy.finish(lower, x="Parameter reduction (%)", y=f"Accuracy (%),\n{mean}")
         handles, labels = upper.get_legend_handles_labels()
