@@ -206,7 +206,11 @@ class Project:
         """Return what a caption says of a study: title, and how many benchmarks of the run's."""
         named = [name for name in self._asked if self._is_asked(name, study, model)]
         used = self.study_benchmarks(study, model)
-        count = f"{len(used)} of {len(named)} benchmarks" if len(named) > 1 else named[0]
+        count = (
+            f"{len(used)} of {len(named)} benchmarks"
+            if len(named) > 1
+            else self._asked[named[0]]["label"]
+        )
         return f"{self._studies[study]['title']}; {count}"
 
     def decompositions(self, model: Model) -> dict[str, Decomposition]:

@@ -99,6 +99,9 @@ def collect_accuracy(
         for row in rows
     ]
     label = f"mean of {len(benchmark_labels)} benchmarks"
+    if len(benchmark_labels) == 1:
+        (benchmark, name), *_ = benchmark_labels.items()
+        label = f"{name}, {results[DENSE, benchmark]['score']['metric'].replace('_', ' ')}"
     table += [
         _row(row, AGGREGATE, label, results, measured[row["decomposition"], AGGREGATE])
         for row in rows

@@ -39,6 +39,11 @@ class Study:
         return [name for name in dict.fromkeys(self.table["benchmark"]) if name != AGGREGATE]
 
     @property
+    def score_name(self) -> str:
+        """What a vertical axis calls the score: one benchmark alone may not be of accuracy."""
+        return "Accuracy (%)" if len(self.benchmarks) > 1 else "Score (%)"
+
+    @property
     def series(self) -> list[str]:
         """Series of the configurations, in the order of the study; the control comes last."""
         configurations = self.table[self.table["label"] != DENSE]

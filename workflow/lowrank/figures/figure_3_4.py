@@ -54,7 +54,7 @@ def render(
             axes.set_xticks(x, ticks, rotation=60, ha="right", rotation_mode="anchor")
             axes.set_ylim(bottom=0)
             accuracy.finish(axes, series, "Decomposed tensors, parameter reduction")
-        panels[0].set_ylabel("Accuracy (%)")
+        panels[0].set_ylabel(study.score_name)
         canvas.suptitle(f"{label}: {subtitle}", fontsize=7.5)
         canvas.legend(
             *panels[0].get_legend_handles_labels(),

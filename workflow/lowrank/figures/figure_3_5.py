@@ -43,7 +43,7 @@ def render(
             axes.set_xticks(x, ticks, rotation=60, ha="right", rotation_mode="anchor")
             accuracy.finish(axes, f"target: {series}")
         named = study.dense(AGGREGATE)["benchmark_label"]
-        panels[0].set_ylabel(f"Accuracy (%), {named}")
+        panels[0].set_ylabel(f"{study.score_name}, {named}")
         note = f"dashed: no decomposition; {accuracy.PAIRED}"
         canvas.suptitle(accuracy.wrapped(label, subtitle, note), fontsize=6.5)
     study.write(csv)

@@ -46,7 +46,7 @@ def render(
         if len(study.series) > 1:
             panels[0].legend()
         title = accuracy.wrapped(label, subtitle, f"dashed: no decomposition; {accuracy.PAIRED}")
-        accuracy.finish(panels[0], title, y=f"Accuracy (%),\n{mean['benchmark_label']}")
+        accuracy.finish(panels[0], title, y=f"{study.score_name},\n{mean['benchmark_label']}")
         for axes in panels[1:]:
             axes.axhline(0.0, color="#444444", linewidth=0.7, linestyle=(0, (4, 2)))
             accuracy.finish(axes, y="Log-probability of the\nright choice, difference")
