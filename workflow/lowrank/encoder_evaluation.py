@@ -15,8 +15,9 @@ from transformers import PreTrainedModel
 from lowrank import mrpc, squad
 from lowrank.architecture import Architecture
 from lowrank.errors import LowrankError
+from lowrank.evaluation_job import prepare as prepare  # what the warm server calls
 from lowrank.files import atomic_path, sha256_file, write_json
-from lowrank.low_rank_model import load_compressed, load_tokenizer, preload
+from lowrank.low_rank_model import load_compressed, load_tokenizer
 from lowrank.methods import METHODS
 from lowrank.provenance import provenance, versions
 from lowrank.questions import SUBSET, choose_questions, read_questions
@@ -74,13 +75,6 @@ SCORERS: Mapping[str, Scorer] = {
     ),
 }
 """From the `scorer` of a benchmark's entry to what does it."""
-
-
-def prepare(
-    base: str, compressed: str, questions: str, benchmark: Any, settings: Any, *_: Any
-) -> None:
-    """Load what every job of a model needs; takes what `evaluate` takes (see `warm_start`)."""
-    preload(base, settings["dtype"])
 
 
 def evaluate(

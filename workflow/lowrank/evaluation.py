@@ -23,8 +23,9 @@ from lm_eval.tasks.manager import TaskDict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lowrank.errors import LowrankError
+from lowrank.evaluation_job import prepare as prepare  # what the warm server calls
 from lowrank.files import atomic_path, sha256_file, write_json
-from lowrank.low_rank_model import load_compressed, load_tokenizer, preload
+from lowrank.low_rank_model import load_compressed, load_tokenizer
 from lowrank.provenance import provenance
 from lowrank.questions import SUBSET, choose_questions, read_questions
 from lowrank.scoring import PackedLM
@@ -33,13 +34,6 @@ from lowrank.statistics import mean_interval
 SPLIT = "questions"
 
 SCORE_COLUMNS = ("task", "question", "value", "log_probability")
-
-
-def prepare(
-    base: str, compressed: str, questions: str, benchmark: Any, settings: Any, *_: Any
-) -> None:
-    """Load what every job of a model needs; takes what `evaluate` takes (see `warm_start`)."""
-    preload(base, settings["dtype"])
 
 
 def evaluate(

@@ -86,11 +86,9 @@ def load_base(directory: str | Path, dtype: str, device: str = "cpu") -> PreTrai
 def load_tokenizer(directory: str | Path) -> Any:
     """Load the tokenizer of a plain Hugging Face directory."""
     kept = _PRELOADED.pop(("tokenizer", _identity(directory)), None)
-    return (
-        kept
-        if kept is not None
-        else AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    )
+    if kept is not None:
+        return kept
+    return AutoTokenizer.from_pretrained(directory, local_files_only=True)
 
 
 _PRELOADED: dict[tuple[Any, ...], Any] = {}
@@ -99,10 +97,10 @@ _PRELOADED: dict[tuple[Any, ...], Any] = {}
 
 def preload(directory: str | Path, dtype: str) -> None:
     """Keep a base model and its tokenizer in memory, for forks of this process to take."""
-    model_key, tokenizer_key = ("model", _identity(directory), dtype), _identity(directory)
-    if model_key not in _PRELOADED:
-        _PRELOADED[model_key] = load_base(directory, dtype)
-        _PRELOADED["tokenizer", tokenizer_key] = load_tokenizer(directory)
+    identity = _identity(directory)
+    if ("model", identity, dtype) not in _PRELOADED:
+        _PRELOADED["model", identity, dtype] = load_base(directory, dtype)
+        _PRELOADED["tokenizer", identity] = load_tokenizer(directory)
 
 
 def _identity(directory: str | Path) -> tuple[Any, ...]:

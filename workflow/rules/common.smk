@@ -52,13 +52,17 @@ def as_json(value):
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
+def model_of(wildcards):
+    return project.model(wildcards.model)
+
+
 def architecture_of(wildcards):
-    return as_json(project.model(wildcards.model).architecture.config)
+    return as_json(model_of(wildcards).architecture.config)
 
 
 def study_rows(wildcards):
     """A study's configurations as the collecting script takes them."""
-    model = project.model(wildcards.model)
+    model = model_of(wildcards)
     return as_json(
         [
             {
@@ -76,7 +80,7 @@ def study_rows(wildcards):
 
 def study_evaluations(wildcards, pattern):
     """The files of `pattern` that a study needs, the dense model's first, each once."""
-    model = project.model(wildcards.model)
+    model = model_of(wildcards)
     names = [DENSE] + [
         row.decomposition.name(model.architecture)
         for row in project.configurations(wildcards.study, model)
@@ -91,7 +95,7 @@ def study_evaluations(wildcards, pattern):
 
 def layer_factors(wildcards):
     """The factor files that a configuration is cut from."""
-    model = project.model(wildcards.model)
+    model = model_of(wildcards)
     decomposition = Decomposition.from_name(model.architecture, wildcards.decomposition)
     if decomposition.is_dense or METHODS[decomposition.method].scope == "layer":
         return []
@@ -130,10 +134,6 @@ def figures_and_tables():
     return targets
 
 
-def model_of(wildcards):
-    return project.model(wildcards.model)
-
-
 def figure_study(wildcards):
     """The study that a figure shows."""
     return project.study_of(wildcards.figure, model_of(wildcards))
@@ -146,7 +146,7 @@ def evaluator(wildcards):
 
 
 def table_4_2_rows(wildcards):
-    model = project.model(wildcards.model)
+    model = model_of(wildcards)
     return as_json(
         [
             {

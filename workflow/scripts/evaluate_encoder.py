@@ -1,24 +1,15 @@
 """Score one configuration of an encoder on one benchmark."""
 
-from lowrank import cli
-from lowrank.devices import lease
-from lowrank.warm_start import run_warm
+from collections.abc import Callable
+
+from lowrank import cli, evaluation_job
 
 
-def main() -> None:
-    names = ("weights", "compressed", "questions", "output", "samples", "scores")
-    arguments = cli.parser(__doc__, *names, benchmark="JSON", settings="JSON").parse_args()
-    device = arguments.settings["device"]
-    call = [getattr(arguments, name) for name in names[:3]]
-    call += [arguments.benchmark, arguments.settings]
-    call += [getattr(arguments, name) for name in names[3:]]
-    if device == "cpu" and run_warm("lowrank.encoder_evaluation:evaluate", call):
-        return
-    from lowrank.encoder_evaluation import evaluate  # the heavy import, where no server has it
+def load() -> Callable[..., None]:
+    from lowrank.encoder_evaluation import evaluate
 
-    with lease(device):
-        evaluate(*call)
+    return evaluate
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(lambda: evaluation_job.run(__doc__, "lowrank.encoder_evaluation:evaluate", load))

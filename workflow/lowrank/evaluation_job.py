@@ -1,0 +1,44 @@
+"""What the jobs that score a configuration share, whoever scores it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lowrank import cli
+from lowrank.devices import lease
+from lowrank.warm_start import run_warm
+
+
+def run(description: str | None, target: str, load: Callable[[], Callable[..., None]]) -> None:
+    """Parse a scoring script's arguments and do its work, warm where the run has a server.
+
+    Parameters
+    ----------
+    description
+        The script's docstring.
+    target
+        `module:function` of what scores, for the server.
+    load
+        Imports the same function; the import is heavy and is done only without a server.
+    """
+    names = ("weights", "compressed", "questions", "output", "samples", "scores")
+    arguments = cli.parser(description, *names, benchmark="JSON", settings="JSON").parse_args()
+    device = arguments.settings["device"]
+    call = [getattr(arguments, name) for name in names[:3]]
+    call += [arguments.benchmark, arguments.settings]
+    call += [getattr(arguments, name) for name in names[3:]]
+    if device == "cpu" and run_warm(target, call):
+        return
+    evaluate = load()
+    with lease(device):
+        evaluate(*call)
+
+
+def prepare(
+    base: str, compressed: str, questions: str, benchmark: Any, settings: Any, *_: Any
+) -> None:
+    """Load what every job of a model needs; takes what is scored with (see `warm_start`)."""
+    from lowrank.low_rank_model import preload
+
+    preload(base, settings["dtype"])
