@@ -17,6 +17,7 @@ from lowrank.evaluation import evaluate, headline, question_scores
 from lowrank.factors import factorize_layer
 from lowrank.files import read_json, read_yaml, write_json
 from lowrank.low_rank_model import export_dense
+from lowrank.prepared_requests import prepare_requests
 from lowrank.questions import SUBSET, choose_questions
 
 ARCHITECTURE = Architecture.from_config(tiny.ARCHITECTURE)
@@ -120,15 +121,20 @@ def test_equals_stock_lm_eval(name, scorer, model, monkeypatch):
     )
     folder = model / name
     tiny.write_parquet(table, folder / "questions.parquet")
+    asked, requests = folder / "asked.parquet", folder / "requests.parquet"
+    prepare_requests(
+        model / "weights", folder / "questions.parquet", entry, settings, asked, requests
+    )
     evaluate(
         model / "weights",
         model / "compressed",
-        folder / "questions.parquet",
+        asked,
         entry,
         settings,
         folder / "result.json",
         folder / "samples.jsonl",
         folder / "scores.csv",
+        requests,
     )
     result = read_json(folder / "result.json")
     samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]

@@ -9,29 +9,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import datasets
-import lm_eval.tasks
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute
 from lm_eval.api.model import LM
 from lm_eval.api.task import Task
-from lm_eval.evaluator import evaluate as evaluate_tasks
 from lm_eval.models.huggingface import HFLM
-from lm_eval.tasks import TaskManager
-from lm_eval.tasks.manager import TaskDict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lowrank.errors import LowrankError
 from lowrank.evaluation_job import prepare as prepare  # what the warm server calls
-from lowrank.files import atomic_path, sha256_file, write_json
-from lowrank.low_rank_model import load_compressed, load_tokenizer
+from lowrank.evaluation_tasks import load_tasks, run_tasks
+from lowrank.files import atomic_path, read_json, sha256_file, write_json
+from lowrank.low_rank_model import load_compressed, load_tokenizer, state_of_files
+from lowrank.prepared_requests import (
+    PreparedRequests,
+    asked_facts,
+    original_positions,
+    read_requests,
+)
 from lowrank.provenance import provenance
-from lowrank.questions import SUBSET, choose_questions, read_questions
+from lowrank.questions import read_questions
 from lowrank.scoring import PackedLM
+from lowrank.shared_states import SharedStates, shared_states
 from lowrank.statistics import mean_interval
-
-SPLIT = "questions"
 
 SCORE_COLUMNS = ("task", "question", "value", "log_probability")
 
@@ -45,6 +44,7 @@ def evaluate(
     output: str | Path,
     samples_output: str | Path,
     scores_output: str | Path,
+    requests: str | Path,
 ) -> None:
     """Evaluate one configuration on one benchmark and write the result.
 
@@ -53,7 +53,7 @@ def evaluate(
     base, compressed
         Directories of the base model and of the compressed one.
     questions
-        The file of `lowrank.benchmarks.fetch_benchmark`.
+        The questions to ask, from `lowrank.prepared_requests.prepare_requests`.
     benchmark
         Its entry: `name`, `tasks`, `task_folder`, `metric`, `generation`.
     settings
@@ -64,6 +64,8 @@ def evaluate(
         lm-eval's samples, one question a line (JSON Lines).
     scores_output
         The table of `question_scores` (CSV); what pairs configurations question by question.
+    requests
+        Their tokenized requests, from the same.
 
     Raises
     ------
@@ -72,14 +74,22 @@ def evaluate(
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     model, manifest = load_compressed(base, compressed, settings["dtype"], settings["device"])
-    language_model = make_language_model(model, load_tokenizer(base), settings)
-    table = read_questions(questions)
-    chosen = choose_questions(
-        table[SUBSET].to_pylist(), settings["limit"], settings["seed"], settings["sampling"]
+    language_model = make_language_model(
+        model,
+        load_tokenizer(base),
+        settings,
+        prepared=read_requests(requests),
+        shared=_shared(base, manifest, settings),
     )
-    tasks, positions = load_tasks(table, chosen, benchmark)
-    results = run_tasks(language_model, tasks, positions, benchmark, settings)
+    table = read_questions(questions)
+    facts = asked_facts(table, questions)
+    positions = original_positions(table)
+    tasks, names = load_tasks(table, benchmark)
+    results = run_tasks(language_model, tasks, benchmark, settings)
     samples = results.pop("samples")
+    for task, subset in names.items():
+        for sample in samples[task]:
+            sample["doc_id"] = positions[subset][sample["doc_id"]]
     scores = question_scores(samples, benchmark, tasks["tasks"])
     score = headline(results["results"], scores, benchmark)
     with atomic_path(samples_output) as temporary, open(temporary, "w", encoding="utf-8") as file:
@@ -97,7 +107,7 @@ def evaluate(
                 "parameter_reduction_percent": manifest["parameter_reduction_percent"],
                 "benchmark": benchmark["name"],
                 "score": score,
-                "questions": {"asked": score["questions"], "available": len(table)},
+                "questions": {"asked": score["questions"], "available": facts["available"]},
                 "settings": dict(settings),
                 **{key: results[key] for key in ("results", "versions", "n-shot", "n-samples")},
                 "samples_sha256": sha256_file(samples_output),
@@ -106,7 +116,7 @@ def evaluate(
                     settings["device"],
                     base_files=manifest["base"],
                     factors_sha256=manifest["factors_sha256"],
-                    questions_sha256=sha256_file(questions),
+                    questions_sha256=facts["questions_sha256"],
                     seed=settings["seed"],
                     torch_threads=_threads(),
                 ),
@@ -115,8 +125,22 @@ def evaluate(
     )
 
 
+def _shared(
+    base: str | Path, manifest: Mapping[str, Any], settings: Mapping[str, Any]
+) -> SharedStates | None:
+    """Return the hidden states that this configuration shares with others of its run."""
+    layers = read_json(Path(base) / "config.json")["num_hidden_layers"]
+    unchanged = min(manifest["decomposition"]["layers"], default=layers + 1) - 1
+    key = (*state_of_files(base), settings["dtype"], _threads())
+    return shared_states(key, layers, unchanged)
+
+
 def make_language_model(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: Mapping[str, Any],
+    prepared: PreparedRequests | None = None,
+    shared: SharedStates | None = None,
 ) -> LM:
     """Return what answers lm-eval's requests.
 
@@ -124,101 +148,15 @@ def make_language_model(
     packed scoring equals up to rounding. Both take log-probabilities in float32.
     """
     if settings["scorer"] == "packed":
-        return PackedLM(model, tokenizer, batch_size=settings["batch_size"])
+        return PackedLM(
+            model, tokenizer, batch_size=settings["batch_size"], prepared=prepared, shared=shared
+        )
     return HFLM(
         pretrained=model,
         tokenizer=tokenizer,
         batch_size=settings["batch_size"],
         softmax_dtype="float32",
     )
-
-
-def load_tasks(
-    table: pa.Table, chosen: Mapping[str, Sequence[int]], benchmark: Mapping[str, Any]
-) -> tuple[TaskDict, dict[str, list[int]]]:
-    """Load lm-eval's stock tasks of a benchmark over the stored questions.
-
-    The stock task definitions (prompt, choices, targets, metrics, filters, few-shot exemplars)
-    are used as they are; only the data they read is replaced by `table`.
-
-    Parameters
-    ----------
-    table
-        All questions, with the column of subsets.
-    chosen
-        From subset to the positions of the questions to ask, within the subset.
-    benchmark
-        Its entry: `tasks`, where a name may hold `{subset}`, and `task_folder`.
-
-    Returns
-    -------
-    lm-eval's tasks, and the positions of the questions to ask by task name.
-
-    Raises
-    ------
-    LowrankError
-        If lm-eval does not have a task.
-    """
-    data = {subset: _Questions(table, subset) for subset in chosen}
-    specifications, positions = [], {}
-    for template in benchmark["tasks"]:
-        for subset in chosen:
-            name = template.format(subset=subset)
-            positions[name] = list(chosen[subset])
-            specifications.append(
-                {
-                    "task": name,
-                    "custom_dataset": data[subset],
-                    "training_split": None,
-                    "validation_split": None,
-                    "fewshot_split": None,
-                    "test_split": SPLIT,
-                }
-            )
-    folder = Path(lm_eval.tasks.__file__).parent / benchmark["task_folder"]
-    manager = TaskManager(include_path=str(folder), include_defaults=False)
-    unknown = sorted(set(positions) - set(manager.all_subtasks))
-    if unknown:
-        raise LowrankError(f"lm-eval has no task {unknown[0]!r} in {benchmark['task_folder']}")
-    return manager.load([{"group": "lowrank", "task": specifications}]), positions
-
-
-def run_tasks(
-    language_model: LM,
-    tasks: TaskDict,
-    positions: Mapping[str, Sequence[int]],
-    benchmark: Mapping[str, Any],
-    settings: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Run lm-eval on loaded tasks.
-
-    This is what `lm_eval.simple_evaluate` does for a model that is loaded already, without its
-    survey of the machine, which takes longer than a small benchmark.
-
-    Parameters
-    ----------
-    language_model
-        What answers the requests.
-    tasks, positions
-        What `load_tasks` returned.
-    benchmark
-        Its entry: `generation`.
-    settings
-        `seed` and `max_new_tokens`.
-
-    Returns
-    -------
-    What `lm_eval.evaluator.evaluate` returns.
-    """
-    for task in tasks["tasks"].values():
-        if benchmark["generation"] and settings["max_new_tokens"]:
-            capped = {"max_gen_toks": settings["max_new_tokens"]}
-            task.set_config(key="generation_kwargs", value=capped, update=True)
-        if task.get_config("num_fewshot") is None:
-            task.set_config(key="num_fewshot", value=0)
-        task.set_fewshot_seed(seed=settings["seed"])
-    chosen = {name: list(questions) for name, questions in positions.items()}
-    return dict(evaluate_tasks(language_model, tasks, samples=chosen))
 
 
 def headline(
@@ -304,20 +242,6 @@ def _log_probability(sample: Mapping[str, Any], metric: str, task: Task) -> floa
     scores = [float(response[0]) for response in sample["filtered_resps"]]
     highest = max(scores)
     return scores[right] - highest - math.log(sum(math.exp(score - highest) for score in scores))
-
-
-class _Questions:
-    """What lm-eval calls to get its data; survives the deep copies it makes of a task."""
-
-    def __init__(self, table: pa.Table, subset: str) -> None:
-        rows = table.filter(pyarrow.compute.equal(table[SUBSET], subset)).drop_columns([SUBSET])
-        self.dataset = datasets.DatasetDict({SPLIT: datasets.Dataset(rows)})
-
-    def __call__(self, **_: Any) -> datasets.DatasetDict:
-        return self.dataset
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Questions:
-        return self
 
 
 def _threads() -> int:

@@ -23,11 +23,14 @@ def run(description: str | None, target: str, load: Callable[[], Callable[..., N
         Imports the same function; the import is heavy and is done only without a server.
     """
     names = ("weights", "compressed", "questions", "output", "samples", "scores")
-    arguments = cli.parser(description, *names, benchmark="JSON", settings="JSON").parse_args()
+    parser = cli.parser(description, *names, benchmark="JSON", settings="JSON")
+    parser.add_argument("--requests", nargs="?", help="tokenized requests, where there are any")
+    arguments = parser.parse_args()
     device = arguments.settings["device"]
     call = [getattr(arguments, name) for name in names[:3]]
     call += [arguments.benchmark, arguments.settings]
     call += [getattr(arguments, name) for name in names[3:]]
+    call += [arguments.requests] if arguments.requests else []
     if device == "cpu" and run_warm(target, call):
         return
     evaluate = load()

@@ -225,7 +225,9 @@ class GreedyGenerator:
         length = len(tokens)
         cache = extendable_cache(None)
         mask_11TT = additive_mask(causal_visibility(length, 0), model.dtype, self._lm.device)
-        final_hidden_states(model, np.array([tokens]), np.arange(length)[None], mask_11TT, cache)
+        final_hidden_states(
+            model.base_model, np.array([tokens]), np.arange(length)[None], mask_11TT, cache
+        )
         return prefix_states(cache)
 
     def _generate_batch(
@@ -254,7 +256,7 @@ class GreedyGenerator:
 
         cache = growing_cache(states, rows, capacity)
         mask_B1TK = additive_mask(visible_BTK, model.dtype, lm.device)
-        hidden = final_hidden_states(model, ids_BT, positions_BT, mask_B1TK, cache)
+        hidden = final_hidden_states(model.base_model, ids_BT, positions_BT, mask_B1TK, cache)
         step_mask_B11K = additive_mask(keys_B1K, model.dtype, lm.device)
         next_position_B1 = torch.from_numpy(positions_BT[:, -1:]).to(lm.device) + 1
         length = prefix + width
@@ -290,7 +292,7 @@ class GreedyGenerator:
                 next_position_B1 = next_position_B1[index]
             length += 1
             hidden = final_hidden_states(
-                model,
+                model.base_model,
                 tokens_B[:, None],
                 next_position_B1,
                 step_mask_B11K[..., :length],

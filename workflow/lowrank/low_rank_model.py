@@ -64,7 +64,7 @@ def load_base(directory: str | Path, dtype: str, device: str = "cpu") -> PreTrai
     LowrankError
         If the checkpoint lacks weights of the class: they would be random.
     """
-    kept = _PRELOADED.pop(("model", _identity(directory), dtype), None)
+    kept = _PRELOADED.pop(("model", state_of_files(directory), dtype), None)
     if kept is not None:
         return kept.to(device)
     transformers_logging.disable_progress_bar()
@@ -85,7 +85,7 @@ def load_base(directory: str | Path, dtype: str, device: str = "cpu") -> PreTrai
 
 def load_tokenizer(directory: str | Path) -> Any:
     """Load the tokenizer of a plain Hugging Face directory."""
-    kept = _PRELOADED.pop(("tokenizer", _identity(directory)), None)
+    kept = _PRELOADED.pop(("tokenizer", state_of_files(directory)), None)
     if kept is not None:
         return kept
     return AutoTokenizer.from_pretrained(directory, local_files_only=True)
@@ -97,13 +97,13 @@ _PRELOADED: dict[tuple[Any, ...], Any] = {}
 
 def preload(directory: str | Path, dtype: str) -> None:
     """Keep a base model and its tokenizer in memory, for forks of this process to take."""
-    identity = _identity(directory)
+    identity = state_of_files(directory)
     if ("model", identity, dtype) not in _PRELOADED:
         _PRELOADED["model", identity, dtype] = load_base(directory, dtype)
         _PRELOADED["tokenizer", identity] = load_tokenizer(directory)
 
 
-def _identity(directory: str | Path) -> tuple[Any, ...]:
+def state_of_files(directory: str | Path) -> tuple[Any, ...]:
     """Return what tells a directory's content from another: its path, file sizes and times."""
     files = sorted(Path(directory).iterdir()) if Path(directory).is_dir() else []
     states = tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)

@@ -242,6 +242,11 @@ class Project:
             "max_new_tokens": own["max_new_tokens"],
         }
 
+    def asking_settings(self, benchmark: str) -> dict[str, Any]:
+        """Return what shapes the questions that a benchmark asks, in a fixed order."""
+        kept = ("limit", "seed", "sampling", "max_new_tokens")
+        return {key: self.evaluation_settings(benchmark)[key] for key in kept}
+
     def _benchmark(self, name: str) -> dict[str, Any]:
         entry = self.benchmark(name)
         settings = self.settings["benchmarks"]

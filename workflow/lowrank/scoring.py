@@ -8,6 +8,7 @@ applied only where a token is scored. Log-probabilities are taken in float32.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from lowrank.generation import GreedyGenerator, plain_greedy
 from lowrank.prefix_tree import CostModel, PrefixTree, Row, Segment
+from lowrank.shared_states import SharedStates, StatesOfRun
 from lowrank.tree_attention import (
     PrefixStates,
     additive_mask,
@@ -35,6 +37,8 @@ from lowrank.tree_attention import (
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
+
+    from lowrank.prepared_requests import PreparedRequests
 
 __all__ = ["PackedLM", "attention_window", "unsupported_reason"]
 
@@ -137,6 +141,10 @@ class PackedLM(HFLM):
         number on a CPU. Halved for good whenever memory runs out.
     batch_size : int
         Batch size of `HFLM` where it takes over.
+    shared : SharedStates, optional
+        Hidden states that the jobs of a run share; used on a CPU only.
+    prepared : PreparedRequests, optional
+        Requests that are tokenized already; others are tokenized as `HFLM` does.
     **kwargs
         Further arguments of `HFLM`: ``max_length``, ``add_bos_token``, ``prefix_token_id``, ...
 
@@ -152,6 +160,8 @@ class PackedLM(HFLM):
         tokenizer: PreTrainedTokenizerBase,
         batch_tokens: int | None = None,
         batch_size: int = 16,
+        shared: SharedStates | None = None,
+        prepared: PreparedRequests | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -165,6 +175,9 @@ class PackedLM(HFLM):
             raise ValueError(f"batch_tokens must be at least 1, not {batch_tokens}.")
         self._cost: CostModel | None = None
         self._batch_tokens = batch_tokens
+        self._shared = shared if self.device.type == "cpu" else None
+        self._prepared = prepared
+        self._states: StatesOfRun | None = None
         self.reason = unsupported_reason(model)
         if self.reason is None and self.mixed_precision_dtype is not None:
             self.reason = "mixed precision is left to lm-eval"
@@ -172,6 +185,24 @@ class PackedLM(HFLM):
             self.reason = "the model does not follow the mask and the position ids it is given"
         if self.reason is not None:
             logger.warning("Scoring with lm-eval's HFLM: %s.", self.reason)
+
+    # ---- tokens ------------------------------------------------------------------------------
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """Joint encoding of a context and its continuation, looked up where it was prepared."""
+        known = self._prepared and self._prepared.pairs.get((context, continuation))
+        return known or super()._encode_pair(context, continuation)
+
+    def tok_batch_encode(
+        self, strings: list[str], *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encoding of contexts to continue, looked up where it was prepared."""
+        known = self._prepared and len(strings) == 1 and self._prepared.contexts.get(strings[0])
+        if not known or args or kwargs.get("truncation"):
+            return super().tok_batch_encode(strings, *args, **kwargs)
+        longest = kwargs.get("left_truncate_len") or len(known)
+        ids_1T = torch.tensor([known[-longest:]])
+        return ids_1T, torch.ones_like(ids_1T)
 
     # ---- log-likelihoods ---------------------------------------------------------------------
 
@@ -253,9 +284,10 @@ class PackedLM(HFLM):
         while waiting:
             plan = results.tree.plan(self.cost, sorted(waiting))
             try:
-                for member in self._run_segment(plan, None, results):
-                    waiting.discard(member)
-                    yield member
+                with self._sharing(results.tree, sorted(waiting), plan):
+                    for member in self._run_segment(plan, None, results):
+                        waiting.discard(member)
+                        yield member
             except torch.OutOfMemoryError:
                 if self.cost.batch_tokens <= 1:
                     raise
@@ -264,6 +296,19 @@ class PackedLM(HFLM):
             # Outside of the handler, which keeps the tensors of the failed pass alive.
             if waiting and self.device.type == "cuda":
                 torch.cuda.empty_cache()
+
+    @contextlib.contextmanager
+    def _sharing(self, tree: PrefixTree, members: list[int], plan: Segment) -> Iterator[None]:
+        """Start from hidden states that another job computed, or keep them for others."""
+        if self._shared is None:
+            yield
+            return
+        key = (self.cost, [tree.sequences[member] for member in members])
+        with self._shared.run(self.model, key, plan.padded_tokens) as self._states:
+            try:
+                yield
+            finally:
+                self._states = None
 
     def _run_segment(
         self, segment: Segment, states: PrefixStates | None, results: _Results
@@ -306,8 +351,11 @@ class PackedLM(HFLM):
     ) -> torch.Tensor:
         """Final hidden states of one pass, (B * T, hidden size)."""
         mask_B1TK = additive_mask(visible_BTK, self.model.dtype, self.device)
+        body, hidden_BTM = self.model.base_model, None
+        if self._states is not None:
+            hidden_BTM, body = self._states.next_pass(), self._states.body
         return final_hidden_states(
-            self.model, input_ids_BT, position_ids_BT, mask_B1TK, cache
+            body, input_ids_BT, position_ids_BT, mask_B1TK, cache, hidden_BTM
         ).flatten(0, 1)
 
     @torch.no_grad()
@@ -417,14 +465,17 @@ class PackedLM(HFLM):
 
     def _make_cost(self) -> CostModel:
         """Derive the costs from the sizes of the model, and the limits from the device."""
+        # The dense layer's sizes, whatever of it is decomposed: configurations that ask the same
+        # are computed in the same passes, and can share them.
         config = self.model.config
-        embeddings = self.model.get_input_embeddings().weight.numel()
-        body = sum(p.numel() for p in self.model.base_model.parameters()) - embeddings
-        width = config.num_attention_heads * (
-            getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        size = getattr(config, "head_dim", None) or (
+            config.hidden_size // config.num_attention_heads
         )
-        # Two products of this width for each pair of tokens and layer; a masked softmax on top.
-        attention = 1.5 * 2 * width * config.num_hidden_layers / max(1, body)
+        width = config.num_attention_heads * size
+        keys = (getattr(config, "num_key_value_heads", None) or config.num_attention_heads) * size
+        layer = config.hidden_size * (2 * width + 2 * keys + 3 * config.intermediate_size)
+        # Two products of this width for each pair of tokens; a masked softmax on top.
+        attention = 1.5 * 2 * width / layer
         if self.device.type == "cuda":
             try:
                 batch_tokens = self._batch_tokens or self._measured_batch_tokens()

@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from transformers import Cache, DynamicCache, PreTrainedModel
+from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from lowrank.prefix_tree import PrefixTree, Row
@@ -157,34 +157,43 @@ def growing_cache(states: PrefixStates | None, rows: int, capacity: int) -> Cach
 
 @torch.no_grad()
 def final_hidden_states(
-    model: PreTrainedModel,
+    body: torch.nn.Module,
     input_ids_BT: np.ndarray | torch.Tensor,
     position_ids_BT: np.ndarray | torch.Tensor,
     mask_B1TK: torch.Tensor,
     cache: Cache | None = None,
+    hidden_BTM: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Run the body of a model.
 
     Parameters
     ----------
-    model : transformers.PreTrainedModel
-        A causal language model.
+    body : torch.nn.Module
+        A decoder: the base model of a causal language model, or its later layers.
     input_ids_BT, position_ids_BT : array of int64
         Tokens and their positions.
     mask_B1TK : torch.Tensor
         Additive attention mask.
     cache : transformers.Cache, optional
         Keys and values of the tokens before; what becomes of the new ones is up to the cache.
+    hidden_BTM : torch.Tensor, optional
+        What enters the first layer of `body`, in place of the tokens' embeddings.
 
     Returns
     -------
     torch.Tensor, shape (B, T, hidden size)
         What the output embeddings turn into logits.
     """
-    return model.base_model(
-        input_ids=torch.as_tensor(input_ids_BT).to(mask_B1TK.device),
+    device = mask_B1TK.device
+    entry = (
+        {"input_ids": torch.as_tensor(input_ids_BT).to(device)}
+        if hidden_BTM is None
+        else {"inputs_embeds": hidden_BTM.to(device)}
+    )
+    return body(
+        **entry,
         attention_mask=mask_B1TK,
-        position_ids=torch.as_tensor(position_ids_BT).to(mask_B1TK.device),
+        position_ids=torch.as_tensor(position_ids_BT).to(device),
         past_key_values=cache,
         use_cache=cache is not None,
     ).last_hidden_state

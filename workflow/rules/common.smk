@@ -139,10 +139,27 @@ def figure_study(wildcards):
     return project.study_of(wildcards.figure, model_of(wildcards))
 
 
+def is_for_lm_eval(wildcards):
+    return project.benchmarks[wildcards.benchmark]["scorer"] == "lm_eval"
+
+
 def evaluator(wildcards):
     """The script that scores a benchmark."""
-    scorer = project.benchmarks[wildcards.benchmark]["scorer"]
-    return "evaluate" if scorer == "lm_eval" else "evaluate_encoder"
+    return "evaluate" if is_for_lm_eval(wildcards) else "evaluate_encoder"
+
+
+def questions_to_ask(wildcards):
+    """The questions as the evaluator reads them: chosen already, or all of them."""
+    if is_for_lm_eval(wildcards):
+        return expand(rules.prepare_requests.output.asked, **wildcards)
+    return expand(rules.fetch_benchmark.output.questions, **wildcards)
+
+
+def tokenized_requests(wildcards):
+    """The requests of lm-eval's tasks; encoders have none."""
+    if is_for_lm_eval(wildcards):
+        return expand(rules.prepare_requests.output.requests, **wildcards)
+    return []
 
 
 def table_4_2_rows(wildcards):

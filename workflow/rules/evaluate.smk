@@ -2,6 +2,30 @@
 # the library's for encoders.
 
 
+rule prepare_requests:
+    """Choose the questions to ask, and tokenize lm-eval's requests, once for all configurations."""
+    input:
+        script=script("prepare_requests"),
+        library=library("prepare_requests"),
+        lock=LOCK,
+        weights=rules.fetch_model.output.weights,
+        questions=rules.fetch_benchmark.output.questions,
+    output:
+        asked="<results>/models/{model}/requests/{benchmark}.questions.parquet",
+        requests="<results>/models/{model}/requests/{benchmark}.parquet",
+    log:
+        "<logs>/prepare_requests/{model}/{benchmark}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        benchmark=lambda wildcards: as_json(project.scoring(wildcards.benchmark)),
+        settings=lambda wildcards: as_json(project.asking_settings(wildcards.benchmark)),
+    shell:
+        "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
+        "--questions {input.questions} --benchmark {params.benchmark:q} "
+        "--settings {params.settings:q} --asked {output.asked} --requests {output.requests} 2> {log}"
+
+
 rule evaluate:
     """Score one configuration on one benchmark."""
     input:
@@ -10,7 +34,8 @@ rule evaluate:
         lock=LOCK,
         weights=rules.fetch_model.output.weights,
         compressed=rules.compress.output,
-        questions=rules.fetch_benchmark.output.questions,
+        questions=questions_to_ask,
+        requests=tokenized_requests,
     output:
         result="<results>/models/{model}/evaluations/{decomposition}/{benchmark}.json",
         samples="<results>/models/{model}/evaluations/{decomposition}/{benchmark}.jsonl",
@@ -31,7 +56,7 @@ rule evaluate:
         "--compressed $(dirname {input.compressed[0]}) --questions {input.questions} "
         "--benchmark {params.benchmark:q} --settings {params.settings:q} "
         "--output {output.result} --samples {output.samples} "
-        "--scores {output.scores} 2> {log}"
+        "--scores {output.scores} --requests {input.requests} 2> {log}"
 
 
 rule collect_accuracy:
