@@ -88,7 +88,7 @@ def test_limit_of_one_benchmark(workflow):
         config["benchmarks"]["arc_easy"]["limit"] = 8
 
     workflow.edit_yaml("config/config.yaml", change)
-    assert workflow.jobs() == {"evaluate": 4, "table_4_1": 1, **SUMMARY}
+    assert workflow.jobs() == {"prepare_requests": 1, "evaluate": 4, "table_4_1": 1, **SUMMARY}
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,18 @@ def test_limit_of_one_benchmark(workflow):
         ("statistics", {"evaluate": 8, **SUMMARY}),
         ("evaluation", {"evaluate": 8, **SUMMARY}),
         ("factorization", {"factorize_layer": 4, "compress": 4, "evaluate": 8, **SUMMARY}),
-        ("benchmarks", {"fetch_benchmark": 2, "evaluate": 8, "table_4_1": 1, **SUMMARY}),
+        ("prepared_requests", {"prepare_requests": 2, "evaluate": 8, **SUMMARY}),
+        ("shared_states", {"evaluate": 8, **SUMMARY}),
+        (
+            "benchmarks",
+            {
+                "fetch_benchmark": 2,
+                "prepare_requests": 2,
+                "evaluate": 8,
+                "table_4_1": 1,
+                **SUMMARY,
+            },
+        ),
         ("project", {}),
         ("imports", {}),
     ],
@@ -124,7 +135,14 @@ def test_a_model_revision(workflow):
         model["sources"][0]["sha256"]["model.safetensors"] = tiny.sha256(path)
 
     workflow.edit_yaml("config/models/tiny.yaml", change)
-    everything = {"fetch_model": 1, "factorize_layer": 4, "compress": 4, "evaluate": 8, **SUMMARY}
+    everything = {
+        "fetch_model": 1,
+        "factorize_layer": 4,
+        "compress": 4,
+        "prepare_requests": 2,
+        "evaluate": 8,
+        **SUMMARY,
+    }
     assert workflow.jobs() == everything
 
 
