@@ -60,6 +60,9 @@ class Project:
     def __init__(self, config: Mapping[str, Any], folder: str | Path) -> None:
         self.folder = Path(folder)
         self.settings = self._checked("config", dict(config), "config")
+        self.settings["profile"] = self._checked(
+            "config", self.settings["profile"], "config", ("profile",)
+        )
         self.models = {name: self.model(name) for name in self.settings["models"]}
         self._asked = {name: self._benchmark(name) for name in self.settings["benchmarks"]}
         self.benchmarks = {
@@ -247,6 +250,29 @@ class Project:
         kept = ("limit", "seed", "sampling", "max_new_tokens")
         return {key: self.evaluation_settings(benchmark)[key] for key in kept}
 
+    def profiled_study(self, model: Model) -> str | None:
+        """Return the study whose configurations are measured on a model, if any is."""
+        study = self.settings["profile"]["study"]
+        is_causal = model.architecture.task == "causal"
+        return study if is_causal and study in self.studies_of(model) else None
+
+    def profiled_benchmarks(self, model: Model) -> list[str]:
+        """Return the benchmarks whose real requests are measured: those of lm-eval."""
+        wanted = self.settings["profile"]["benchmarks"]
+        return [
+            name
+            for name, entry in self.benchmarks.items()
+            if entry["scorer"] == "lm_eval"
+            and _scores(entry, model)
+            and (wanted is None or name in wanted)
+        ]
+
+    def profile_settings(self) -> dict[str, Any]:
+        """Return what shapes a measurement."""
+        kept = ("workloads", "rows", "batch", "largest_batch", "trials", "seconds", "warm_up")
+        own = {key: self.settings["profile"][key] for key in kept}
+        return own | {key: self.settings[key] for key in ("dtype", "device", "seed")}
+
     def _benchmark(self, name: str) -> dict[str, Any]:
         entry = self.benchmark(name)
         settings = self.settings["benchmarks"]
@@ -286,8 +312,10 @@ class Project:
         self, schema_name: str, value: Any, where: str, path: tuple[str, ...] = ()
     ) -> dict[str, Any]:
         schema = read_yaml(self.folder / "schemas" / f"{schema_name}.schema.yaml")
-        if path:  # one entry of `benchmarks`, to fill in its defaults
-            schema = schema["properties"][path[0]]["additionalProperties"]
+        if path:  # a part of the configuration, to fill in its defaults
+            schema = schema["properties"][path[0]]
+            # One entry of `benchmarks`, or the whole of `profile`.
+            schema = schema["additionalProperties"] or schema
         error = best_match(jsonschema.Draft202012Validator(schema).iter_errors(value))
         if error is not None:
             raise LowrankError(_explain(error, where, path))

@@ -24,6 +24,7 @@ except LowrankError as error:
     sys.exit(f"error: {error}")
 
 LOCK = "requirements.lock"
+EFFICIENCY_FIGURES = {"figure_4_2": "latency", "figure_4_3": "energy", "figure_4_4": "memory"}
 THESIS = "paper/thesis.yaml"  # what the thesis prints, to stand beside our values
 
 
@@ -34,6 +35,7 @@ wildcard_constraints:
     layer=r"\d+",
     benchmark="[a-z0-9_]+",
     study="[a-z0-9_]+",
+    efficiency_figure="|".join(EFFICIENCY_FIGURES),
     figure="|".join(sorted(set(project.figures))) or "no_figure",
 
 
@@ -110,6 +112,31 @@ def layer_factors(wildcards):
 TABLE_MODELS = ["llama-2-7b"]  # whose Table 4.2 needs no weights, on top of the run's models
 
 
+def profiled_configurations(wildcards):
+    """The records of a study's configurations, the dense model's first."""
+    model = model_of(wildcards)
+    names = [DENSE] + [
+        row.decomposition.name(model.architecture)
+        for row in project.configurations(wildcards.study, model)
+        if row.decomposition.method != "drop"
+    ]
+    return expand(rules.profile.output, model=model.name, decomposition=dict.fromkeys(names))
+
+
+def profiled_requests(wildcards):
+    """The requests whose lengths are measured."""
+    return expand(
+        rules.prepare_requests.output.requests,
+        model=wildcards.model,
+        benchmark=project.profiled_benchmarks(model_of(wildcards)),
+    )
+
+
+def measuring_threads(wildcards):
+    """All cores for a measurement on the CPU: nothing else may run beside it."""
+    return 1 if project.settings["device"] == "cuda" else workflow.cores
+
+
 def figures_and_tables():
     """The targets of a run."""
     targets = [*rules.table_1_1.output, *rules.table_3_1.output, *rules.table_4_1.output]
@@ -119,6 +146,10 @@ def figures_and_tables():
             figure = project.study(study)["figure"]
             target = rules.accuracy_figure.output if figure else rules.collect_accuracy.output
             targets += expand(target, model=name, study=study, figure=figure)
+        if project.profiled_study(model):
+            targets += expand(
+                rules.efficiency_figure.output, model=name, efficiency_figure=EFFICIENCY_FIGURES
+            )
     if "table_4_2" in project.settings["studies"]:
         targets += expand(
             rules.table_4_2.output,

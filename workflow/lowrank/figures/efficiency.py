@@ -1,0 +1,114 @@
+"""Figures 4.2 to 4.4: latency, energy and memory against parameter reduction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from lowrank.figures import accuracy, style
+from lowrank.files import atomic_path, read_json
+
+TITLES: Mapping[str, str] = {
+    "latency": "Latency (% of dense)",
+    "energy": "Energy (% of dense)",
+    "memory": "Memory (% of dense)",
+}
+
+_GREY = "#7A7A7A"
+
+
+def render(
+    data: str | Path,
+    fits: str | Path,
+    metric: str,
+    label: str,
+    csv: str | Path,
+    pdf: str | Path,
+    png: str | Path,
+) -> None:
+    """Draw a line a workload with its fitted slope, and the thesis's slope beside them.
+
+    Parameters
+    ----------
+    data, fits
+        The table and the slopes of `lowrank.profiling.fits.collect_profiles`.
+    metric
+        `latency`, `energy` or `memory`.
+    label
+        The model's name.
+    csv, pdf, png
+        The files to write.
+    """
+    table = pd.read_csv(data, keep_default_na=False, na_values=[""])
+    table = table[table["metric"] == metric]
+    lines = [fit for fit in read_json(fits) if fit["metric"] == metric]
+    device = lines[0]["device_name"]
+    measured = [fit for fit in lines if fit["status"] == "measured"]
+    with style.figure(3.6 if measured else 2.0, [pdf, png]) as canvas:
+        axes = canvas.subplots()
+        if measured:
+            _draw(axes, table, measured)
+            canvas.legend(
+                *axes.get_legend_handles_labels(),
+                loc="outside lower center",
+                ncols=1,
+                title="slope: % less for each 1% of parameters [95% interval]",
+            )
+        else:
+            axes.text(
+                0.5,
+                0.5,
+                accuracy.wrapped(lines[0]["reason"], width=44),
+                ha="center",
+                va="center",
+                transform=axes.transAxes,
+            )
+            axes.set(xticks=[], yticks=[])
+        flags = sorted({flag for fit in lines for flag in fit["flags"]})
+        notes = [f"flagged: {'; '.join(flags)}"] if flags else []
+        accuracy.finish(
+            axes,
+            accuracy.wrapped(f"{label}", f"on {device}", *notes),
+            x="Parameter reduction (%)" if measured else "",
+            y=TITLES[metric],
+        )
+    with atomic_path(csv) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def _draw(axes: Axes, table: pd.DataFrame, fits: list[dict[str, Any]]) -> None:
+    looks = style.benchmark_style([fit["workload"] for fit in fits])
+    most = table["parameter_reduction_percent"].max()
+    for fit in fits:
+        rows = table[(table["workload"] == fit["workload"]) & table["ratio"].notna()]
+        colour, marker = looks[fit["workload"]]
+        ratio, low, high = (100 * rows[name] for name in ("ratio", "ratio_low", "ratio_high"))
+        lowest, highest = fit["interval_95"]
+        axes.errorbar(
+            rows["parameter_reduction_percent"],
+            ratio,
+            yerr=[(ratio - low).clip(lower=0), (high - ratio).clip(lower=0)],
+            color=colour,
+            marker=marker,
+            linestyle="none",
+            elinewidth=0.5,
+            capsize=1.2,
+            capthick=0.5,
+            label=f"{fit['workload']}: {fit['slope']:.2f} [{lowest:.2f}, {highest:.2f}], "
+            f"R² {fit['r2']:.3f}",
+        )
+        line = [100 - fit["intercept"] - fit["slope"] * x for x in (0, most)]
+        axes.plot((0, most), line, color=colour, linewidth=0.7)
+    slope = fits[0]["thesis_slope"]
+    axes.plot(
+        (0, most),
+        (100, 100 - slope * most),
+        color=_GREY,
+        linestyle=(0, (4, 2)),
+        label=f"the thesis, four A100s: {slope:g}",
+    )
+    axes.set_ylim(bottom=0)

@@ -1,0 +1,1 @@
+"""Latency, energy and memory of a compressed model beside the dense one."""

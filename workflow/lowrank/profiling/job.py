@@ -1,0 +1,184 @@
+"""Measure one configuration beside the dense model, in one process, and write the record."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from lowrank.errors import LowrankError
+from lowrank.files import write_json
+from lowrank.low_rank_model import load_base, load_compressed
+from lowrank.profiling import environment
+from lowrank.profiling.energy import EnergyMeter, energy_meter
+from lowrank.profiling.memory import measure_memory
+from lowrank.profiling.protocol import (
+    Trial,
+    compare,
+    cpu_timer,
+    cuda_timer,
+    largest_batch,
+    paired_ratio,
+    summarise,
+)
+from lowrank.profiling.workloads import Workload, fixed, of_benchmark, request_lengths
+from lowrank.profiling.works import make_work
+from lowrank.provenance import provenance
+
+OURS, DENSE = "configuration", "dense"
+
+
+def profile(
+    base: str | Path,
+    compressed: str | Path,
+    requests: Mapping[str, str],
+    settings: Mapping[str, Any],
+    output: str | Path,
+) -> None:
+    """Measure a configuration and the dense model in turns, and write latency, energy and memory.
+
+    Parameters
+    ----------
+    base, compressed
+        Directories of the base model and of the compressed one.
+    requests
+        From what figures call a benchmark to its tokenized requests.
+    settings
+        `dtype`, `device`, `seed`, `workloads`, `rows`, `batch`, `trials`, `seconds`.
+    output
+        The record (JSON): raw trials, medians, paired ratios with intervals, memory,
+        surroundings before and after, what casts doubt on it.
+
+    Raises
+    ------
+    LowrankError
+        If the model cannot be loaded, or not even one row fits into memory.
+    """
+    device, dtype = settings["device"], settings["dtype"]
+    uuids = _uuids(device)
+    meter = energy_meter(device, uuids=uuids)
+    before = _state(device, uuids)
+    model, manifest = load_compressed(base, compressed, dtype, device)
+    lengths = {label: request_lengths(path) for label, path in requests.items()}
+    # Memory first, while this model is alone in the process.
+    dense = load_base(base, dtype, device) if settings["batch"] == "auto" else None
+    batch = _batch(dense, settings) if dense is not None else settings["batch"]
+    del dense
+    gc.collect()
+    workloads = [fixed(entry, entry["batch"] or batch) for entry in settings["workloads"]]
+    workloads += [
+        of_benchmark(label, of_label, settings["rows"]) for label, of_label in lengths.items()
+    ]
+    memory = {
+        workload.name: measure_memory(model, make_work(model, workload, settings["seed"]))
+        for workload in workloads
+    }
+    models = {OURS: model, DENSE: load_base(base, dtype, device)}
+    measured = [
+        _measure(models, workload, meter, settings) | {"memory": memory[workload.name]}
+        for workload in tqdm(workloads, desc="Workloads")
+    ]
+    after = _state(device, uuids)
+    write_json(
+        output,
+        {
+            "model": manifest["model"],
+            "decomposition": manifest["decomposition"]["name"],
+            "parameter_reduction_percent": manifest["parameter_reduction_percent"],
+            "settings": dict(settings),
+            "workloads": measured,
+            "energy_meter": {"source": meter.source, "reason": meter.reason},
+            "idle_watts": meter.idle_watts(settings["seconds"] or 1.0),
+            "surroundings": {"before": before, "after": after},
+            "doubts": environment.doubts(before, after),
+            "provenance": provenance(
+                device,
+                base_files=manifest["base"],
+                factors_sha256=manifest["factors_sha256"],
+                seed=settings["seed"],
+                torch_threads=torch.get_num_threads(),
+            ),
+        },
+    )
+
+
+def _measure(
+    models: Mapping[str, Any],
+    workload: Workload,
+    meter: EnergyMeter,
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    works = {name: make_work(model, workload, settings["seed"]) for name, model in models.items()}
+    trials = compare(
+        {name: work.run for name, work in works.items()},
+        cuda_timer if settings["device"] == "cuda" else cpu_timer,
+        meter,
+        settings["trials"],
+        settings["seconds"],
+        settings["seed"],
+        settings["warm_up"],
+    )
+    return {
+        **workload.record(),
+        "latency": _figures(trials, "seconds"),
+        "energy": _figures(trials, "joules"),
+        "trials": [trial.record() for trial in trials],
+    }
+
+
+def _figures(trials: Sequence[Trial], value: str) -> dict[str, Any]:
+    return {
+        OURS: summarise(trials, OURS, value),
+        DENSE: summarise(trials, DENSE, value),
+        "ratio": paired_ratio(trials, OURS, DENSE, value),
+    }
+
+
+def _batch(dense: Any, settings: Mapping[str, Any]) -> int:
+    """Return the largest batch of the largest fixed workload that the dense model runs."""
+    entry = max(settings["workloads"], key=lambda one: one["prompt"] + one["new_tokens"])
+
+    def fits(rows: int) -> bool:
+        try:
+            make_work(dense, fixed(entry, rows), settings["seed"]).run()
+        except torch.OutOfMemoryError:
+            fitted = False
+        else:
+            fitted = True
+        # Outside of the handler, which keeps the tensors of the failed pass alive.
+        gc.collect()
+        if settings["device"] == "cuda":
+            torch.cuda.empty_cache()
+        return fitted
+
+    # Two models are in memory while they are compared: half of what fits beside one.
+    return max(1, largest_batch(fits, settings["largest_batch"]) // 2)
+
+
+def _uuids(device: str) -> list[str]:
+    """Return the UUIDs of the GPUs that this process may use, as NVML writes them."""
+    if device == "cpu":
+        return []
+    if not torch.cuda.is_available():
+        raise LowrankError("no NVIDIA GPU can be used here; run with `device: cpu`")
+    return [
+        f"GPU-{torch.cuda.get_device_properties(index).uuid}"
+        for index in range(torch.cuda.device_count())
+    ]
+
+
+def _state(device: str, uuids: Sequence[str]) -> Any:
+    if device == "cpu":
+        return environment.cpu_state()
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return environment.gpu_state(pynvml, uuids)
+    except pynvml.NVMLError as error:
+        empty = {"throttled": [], "other_processes": [], "reason": str(error)}
+        return [{"uuid": uuid} | empty for uuid in uuids]

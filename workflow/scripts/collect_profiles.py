@@ -1,0 +1,17 @@
+"""Gather a study's measurements into one table, and fit their slopes."""
+
+from lowrank import cli
+from lowrank.profiling.fits import collect_profiles
+from lowrank.thesis import read_thesis
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, "thesis", "table", "fits")
+    parser.add_argument("--records", nargs="+", required=True)
+    arguments = parser.parse_args()
+    slopes = read_thesis(arguments.thesis, "efficiency_slopes")
+    collect_profiles(arguments.records, slopes, arguments.table, arguments.fits)
+
+
+if __name__ == "__main__":
+    cli.run(main)
