@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce report test lint lock ci-run archive clean
+.PHONY: help setup reproduce report test lint lock ci-run gpu-reference archive clean
 
 help: ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -41,6 +41,9 @@ ci-run: $(VENV)/.runtime ## Run the workflow on the real weights with a handful 
 
 report: $(VENV)/.runtime ## Make report.html from the last run: every figure and table, captions, the graph.
 	$(SNAKEMAKE) --configfile config/laptop.yaml --report report.html
+
+gpu-reference: ## Measure Table 4.2 on Llama-2-7B's shapes with random weights, on this machine's GPU.
+	PYTHONPATH=workflow $(PYTHON) workflow/scripts/gpu_reference.py --config config/gpu-reference.yaml --folder paper/reference
 
 archive: ## Pack results and what Snakemake knows of them; unpacked in a clone, nothing reruns.
 	tar --exclude='results/wheels' -czf lowrank-results.tar.gz results figures .snakemake/metadata

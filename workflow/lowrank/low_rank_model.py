@@ -140,9 +140,7 @@ def load_compressed(
         If anything of the above does not hold.
     """
     compressed = Path(compressed)
-    manifest = read_json(compressed / MANIFEST)
-    if manifest.get("format") != FORMAT:
-        raise LowrankError(f"{compressed / MANIFEST} is not a manifest of format {FORMAT}")
+    manifest = read_manifest(compressed)
     if sha256_file(compressed / FACTORS) != manifest["factors_sha256"]:
         raise LowrankError(
             f"{compressed / FACTORS} does not match its manifest: delete {compressed} and run again"
@@ -156,6 +154,21 @@ def load_compressed(
     if manifest["decomposition"]["method"] == "drop":
         _drop_layers(model, manifest["decomposition"]["layers"])
     return model.to(device).eval(), manifest
+
+
+def read_manifest(compressed: str | Path) -> dict[str, Any]:
+    """Return the manifest of a compressed model.
+
+    Raises
+    ------
+    LowrankError
+        If it is none.
+    """
+    path = Path(compressed) / MANIFEST
+    manifest = read_json(path)
+    if manifest.get("format") != FORMAT:
+        raise LowrankError(f"{path} is not a manifest of format {FORMAT}")
+    return manifest
 
 
 def _replace_modules(

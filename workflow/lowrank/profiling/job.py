@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
+from transformers import PreTrainedModel
 
 from lowrank.errors import LowrankError
 from lowrank.files import write_json
-from lowrank.low_rank_model import load_base, load_compressed
+from lowrank.low_rank_model import load_base, load_compressed, read_manifest
 from lowrank.profiling import environment
 from lowrank.profiling.energy import EnergyMeter, energy_meter
 from lowrank.profiling.memory import measure_memory
@@ -39,7 +40,7 @@ def profile(
     settings: Mapping[str, Any],
     output: str | Path,
 ) -> None:
-    """Measure a configuration and the dense model in turns, and write latency, energy and memory.
+    """Measure a compressed model and the dense one in turns, and write the record.
 
     Parameters
     ----------
@@ -48,10 +49,9 @@ def profile(
     requests
         From what figures call a benchmark to its tokenized requests.
     settings
-        `dtype`, `device`, `seed`, `workloads`, `rows`, `batch`, `trials`, `seconds`.
+        See `measure`.
     output
-        The record (JSON): raw trials, medians, paired ratios with intervals, memory,
-        surroundings before and after, what casts doubt on it.
+        The record (JSON).
 
     Raises
     ------
@@ -59,57 +59,98 @@ def profile(
         If the model cannot be loaded, or not even one row fits into memory.
     """
     device, dtype = settings["device"], settings["dtype"]
-    uuids = _uuids(device)
-    meter = energy_meter(device, uuids=uuids)
-    before = _state(device, uuids)
-    model, manifest = load_compressed(base, compressed, dtype, device)
     lengths = {label: request_lengths(path) for label, path in requests.items()}
-    # Memory first, while this model is alone in the process.
-    dense = load_base(base, dtype, device) if settings["batch"] == "auto" else None
-    batch = _batch(dense, settings) if dense is not None else settings["batch"]
-    del dense
-    gc.collect()
-    workloads = [fixed(entry, entry["batch"] or batch) for entry in settings["workloads"]]
-    workloads += [
-        of_benchmark(label, of_label, settings["rows"]) for label, of_label in lengths.items()
-    ]
-    memory = {
-        workload.name: measure_memory(model, make_work(model, workload, settings["seed"]))
-        for workload in workloads
-    }
-    models = {OURS: model, DENSE: load_base(base, dtype, device)}
-    measured = [
-        _measure(models, workload, meter, settings) | {"memory": memory[workload.name]}
-        for workload in tqdm(workloads, desc="Workloads")
-    ]
-    after = _state(device, uuids)
+    manifest = read_manifest(compressed)
+    record = measure(
+        lambda: load_compressed(base, compressed, dtype, device)[0],
+        lambda: load_base(base, dtype, device),
+        lengths,
+        settings,
+    )
+    facts = {"base_files": manifest["base"], "factors_sha256": manifest["factors_sha256"]}
     write_json(
         output,
         {
             "model": manifest["model"],
             "decomposition": manifest["decomposition"]["name"],
             "parameter_reduction_percent": manifest["parameter_reduction_percent"],
-            "settings": dict(settings),
-            "workloads": measured,
-            "energy_meter": {"source": meter.source, "reason": meter.reason},
-            "idle_watts": meter.idle_watts(settings["seconds"] or 1.0),
-            "surroundings": {"before": before, "after": after},
-            "doubts": environment.doubts(before, after),
-            "provenance": provenance(
-                device,
-                base_files=manifest["base"],
-                factors_sha256=manifest["factors_sha256"],
-                seed=settings["seed"],
-                torch_threads=torch.get_num_threads(),
-            ),
+            **record,
+            "provenance": record["provenance"] | facts,
         },
     )
+
+
+def measure(
+    load_ours: Callable[[], PreTrainedModel],
+    load_dense: Callable[[], PreTrainedModel],
+    lengths: Mapping[str, Sequence[int]],
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Measure latency, energy and memory of a model beside the dense one, in one process.
+
+    Parameters
+    ----------
+    load_ours, load_dense
+        Put the model, and the dense one, on the device. The first is alone there while its memory
+        is measured.
+    lengths
+        From a benchmark's name to the tokens of each of its requests.
+    settings
+        `dtype`, `device`, `seed`, `workloads`, `rows`, `batch`, `trials`, `seconds`, `warm_up`,
+        `largest_batch` (config/schemas/config.schema.yaml).
+
+    Returns
+    -------
+    Raw trials, medians, paired ratios with intervals, memory, the surroundings before and after,
+    what casts doubt on the measurement, and provenance.
+
+    Raises
+    ------
+    LowrankError
+        If there is no GPU where one is asked for, or not even one row fits into memory.
+    """
+    device = settings["device"]
+    uuids = _uuids(device)
+    meter = energy_meter(device, uuids=uuids)
+    before = _state(device, uuids)
+    idle_watts = meter.idle_watts(max(settings["seconds"], 1.0))
+    batch = settings["batch"]
+    if batch == "auto":
+        batch = _batch(load_dense(), settings)
+        _release(device)
+    workloads = [fixed(entry, entry["batch"] or batch) for entry in settings["workloads"]]
+    workloads += [
+        of_benchmark(label, of_label, settings["rows"]) for label, of_label in lengths.items()
+    ]
+    ours = load_ours()
+    memory = {
+        workload.name: measure_memory(ours, make_work(ours, workload, settings["seed"]))
+        for workload in workloads
+    }
+    models = {OURS: ours, DENSE: load_dense()}
+    measured = [
+        _measure(models, workload, meter, idle_watts, settings) | {"memory": memory[workload.name]}
+        for workload in tqdm(workloads, desc="Workloads", leave=False)
+    ]
+    after = _state(device, uuids)
+    return {
+        "settings": dict(settings),
+        "workloads": measured,
+        "energy_meter": {"source": meter.source, "reason": meter.reason},
+        "idle_watts": idle_watts,
+        "surroundings": {"before": before, "after": after},
+        "doubts": environment.doubts(before, after),
+        "provenance": provenance(
+            device, seed=settings["seed"], torch_threads=torch.get_num_threads()
+        ),
+    }
 
 
 def _measure(
     models: Mapping[str, Any],
     workload: Workload,
     meter: EnergyMeter,
+    idle_watts: float | None,
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     works = {name: make_work(model, workload, settings["seed"]) for name, model in models.items()}
@@ -125,7 +166,7 @@ def _measure(
     return {
         **workload.record(),
         "latency": _figures(trials, "seconds"),
-        "energy": _figures(trials, "joules"),
+        "energy": _figures(trials, "joules") | _shares(trials, workload, idle_watts),
         "trials": [trial.record() for trial in trials],
     }
 
@@ -136,6 +177,28 @@ def _figures(trials: Sequence[Trial], value: str) -> dict[str, Any]:
         DENSE: summarise(trials, DENSE, value),
         "ratio": paired_ratio(trials, OURS, DENSE, value),
     }
+
+
+def _shares(
+    trials: Sequence[Trial], workload: Workload, idle_watts: float | None
+) -> dict[str, Any]:
+    """Return joules by token and by row, with and without what the idle device would have used."""
+    made = {}
+    for name in (OURS, DENSE):
+        energy, seconds = summarise(trials, name, "joules"), summarise(trials, name, "seconds")
+        if energy is None or seconds is None:
+            made[f"{name}_shares"] = None
+            continue
+        gross = energy["median"]
+        net = None if idle_watts is None else gross - idle_watts * seconds["median"]
+        made[f"{name}_shares"] = {
+            "watts": gross / seconds["median"],
+            "joules_per_token": gross / workload.tokens,
+            "joules_per_question": gross / workload.batch,
+            "net_joules": net,
+            "net_joules_per_token": None if net is None else net / workload.tokens,
+        }
+    return made
 
 
 def _batch(dense: Any, settings: Mapping[str, Any]) -> int:
@@ -150,13 +213,17 @@ def _batch(dense: Any, settings: Mapping[str, Any]) -> int:
         else:
             fitted = True
         # Outside of the handler, which keeps the tensors of the failed pass alive.
-        gc.collect()
-        if settings["device"] == "cuda":
-            torch.cuda.empty_cache()
+        _release(settings["device"])
         return fitted
 
     # Two models are in memory while they are compared: half of what fits beside one.
     return max(1, largest_batch(fits, settings["largest_batch"]) // 2)
+
+
+def _release(device: str) -> None:
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _uuids(device: str) -> list[str]:

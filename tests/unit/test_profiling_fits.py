@@ -1,0 +1,127 @@
+"""Slopes against numpy and scipy, and the figures drawn of them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+from lowrank.figures.efficiency import render
+from lowrank.files import read_json, write_json
+from lowrank.profiling.fits import collect_profiles, fit_line
+
+SLOPES = {"latency": 0.5, "energy": 0.5, "memory": 0.4}
+
+
+def record(name, reduction, seconds, joules=None, doubts=(), reason=""):
+    """A record as the profile job writes it, for one workload and five rounds."""
+    trials = [
+        {
+            "name": model,
+            "round": number,
+            "turn": turn,
+            "iterations": 1,
+            "seconds": time * (1 + 0.001 * number),
+            "joules": energy,
+            "flags": [],
+        }
+        for number in range(5)
+        for turn, (model, time, energy) in enumerate(
+            [("configuration", seconds, joules), ("dense", 1.0, None if joules is None else 100.0)]
+        )
+    ]
+
+    def figures(ours, dense):
+        if ours is None:
+            return {"configuration": None, "dense": None, "ratio": None}
+        ends = {"quartile_1": ours, "quartile_3": ours}
+        return {
+            "configuration": {"median": ours, **ends},
+            "dense": {"median": dense, **ends},
+            "ratio": {"value": ours / dense, "interval_95": [ours / dense] * 2, "rounds": 5},
+        }
+
+    return {
+        "model": "tiny",
+        "decomposition": name,
+        "parameter_reduction_percent": reduction,
+        "provenance": {"device_name": "A GPU"},
+        "energy_meter": {"source": None if joules is None else "nvml-counter", "reason": reason},
+        "doubts": list(doubts),
+        "workloads": [
+            {
+                "name": "prefill 8, batch 1",
+                "phase": "prefill",
+                "batch": 1,
+                "tokens": 8,
+                "latency": figures(seconds, 1.0),
+                "energy": figures(joules, 100.0),
+                "memory": {"weights": 1000 * (1 - 0.01 * reduction), "cache": 0},
+                "trials": trials,
+            }
+        ],
+    }
+
+
+def collect(folder, records):
+    for one in records:
+        write_json(folder / f"{one['decomposition']}.json", one)
+    paths = [folder / f"{one['decomposition']}.json" for one in records]
+    collect_profiles(paths, SLOPES, folder / "table.csv", folder / "fits.json")
+    fits = {fit["metric"]: fit for fit in read_json(folder / "fits.json")}
+    return pd.read_csv(folder / "table.csv"), fits
+
+
+def test_the_line_is_numpy_s_and_its_interval_student_s():
+    rng = np.random.default_rng(0)
+    x = np.array([0.0, 6, 9, 15, 21, 33, 48, 60, 75, 84, 96])
+    y = 0.45 * x + 1 + rng.normal(0, 0.5, len(x))
+    made = fit_line(x, y)
+    slope, intercept = np.polyfit(x, y, 1)
+    assert made["slope"] == pytest.approx(slope)
+    assert made["intercept"] == pytest.approx(intercept)
+    residuals = y - intercept - slope * x
+    error = np.sqrt((residuals**2).sum() / (len(x) - 2) / ((x - x.mean()) ** 2).sum())
+    reach = scipy.stats.t.ppf(0.975, len(x) - 2) * error
+    assert made["interval_95"] == pytest.approx([slope - reach, slope + reach])
+    assert made["r2"] == pytest.approx(np.corrcoef(x, y)[0, 1] ** 2)
+
+
+def test_known_slopes_are_found(tmp_path):
+    records = [record("dense", 0, 1.0, 100.0)] + [
+        record(f"c{x}", x, 1 - 0.005 * x, 100 - 0.3 * x) for x in (10, 50, 90)
+    ]
+    table, fits = collect(tmp_path, records)
+    assert fits["latency"]["slope"] == pytest.approx(0.5)
+    assert fits["energy"]["slope"] == pytest.approx(0.3)
+    assert fits["memory"]["slope"] == pytest.approx(1.0)
+    assert fits["latency"]["thesis_slope"] == 0.5
+    assert fits["latency"]["r2"] == pytest.approx(1)
+    watts = table[(table["metric"] == "power") & (table["decomposition"] == "c90")]
+    assert watts["value"].item() == pytest.approx(73 / 0.55, rel=0.01)
+
+
+def test_energy_that_was_not_measured_has_no_slope_and_says_why(tmp_path):
+    why = "not measured on this machine: the kernel offers no RAPL counters"
+    records = [record(f"c{x}", x, 1 - 0.005 * x, reason=why) for x in (10, 50, 90)]
+    table, fits = collect(tmp_path, [record("dense", 0, 1.0, reason=why), *records])
+    assert fits["energy"]["status"] == "not measured on this machine"
+    assert fits["energy"]["reason"] == why
+    assert "slope" not in fits["energy"]
+    assert table[table["metric"] == "energy"]["value"].isna().all()
+    assert fits["latency"]["status"] == "measured"
+
+
+def test_doubts_of_any_record_flag_the_fit(tmp_path):
+    records = [record(f"c{x}", x, 1 - 0.005 * x) for x in (10, 50)]
+    records.append(record("c90", 90, 0.5, doubts=["throttled: software power cap"]))
+    _, fits = collect(tmp_path, records)
+    assert fits["latency"]["flags"] == ["throttled: software power cap"]
+
+
+@pytest.mark.parametrize("metric", ["latency", "energy", "memory"])
+def test_figures_are_drawn_with_and_without_measurements(tmp_path, metric):
+    records = [record("dense", 0, 1.0)] + [record(f"c{x}", x, 1 - 0.005 * x) for x in (10, 50, 90)]
+    collect(tmp_path, records)
+    outputs = [tmp_path / f"figure.{ending}" for ending in ("csv", "pdf", "png")]
+    render(tmp_path / "table.csv", tmp_path / "fits.json", metric, "Tiny", *outputs)
+    assert all(path.stat().st_size > 200 for path in outputs)
+    assert set(pd.read_csv(outputs[0])["metric"]) == {metric}

@@ -1,0 +1,31 @@
+"""Measure a study on a model's shapes with random weights; needs no Snakemake."""
+
+from pathlib import Path
+
+from lowrank import cli
+from lowrank.architecture import Architecture
+from lowrank.files import read_yaml
+from lowrank.studies import Model
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, "config", "folder")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    arguments = parser.parse_args()
+    from lowrank.profiling.reference import measure_reference, reference_folder
+
+    settings = read_yaml(arguments.config) | {"device": arguments.device}
+    name, root = settings.pop("model"), Path(arguments.config).parent
+    entry = read_yaml(root / "models" / f"{name}.yaml")
+    architecture = Architecture.from_config(entry["architecture"])
+    model = Model(name, entry["label"], entry["sources"], architecture)
+    schema = read_yaml(root / "schemas" / "study.schema.yaml")["properties"]
+    study = {key: part["default"] for key, part in schema.items() if "default" in part}
+    study |= read_yaml(root / "studies" / f"{settings.pop('study')}.yaml")
+    folder = reference_folder(arguments.folder, arguments.device, name)
+    paths = measure_reference(model, study, settings, folder)
+    print(f"{len(paths)} records in {folder}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
