@@ -124,6 +124,18 @@ def make_workflow(folder: Path) -> Workflow:
         "models": ["tiny"],
         "studies": ["table_4_2"],
         "benchmarks": {"arc_easy": {"limit": 6}, "winogrande": {"limit": 6}},
+        "profile": {
+            "workloads": [
+                {"phase": "prefill", "prompt": 8, "new_tokens": 0, "batch": 1},
+                {"phase": "decode", "prompt": 8, "new_tokens": 2, "batch": 1},
+            ],
+            "benchmarks": ["arc_easy"],
+            "rows": 1,
+            "batch": 1,
+            "trials": 5,
+            "seconds": 0,
+            "warm_up": 3,
+        },
         "device": "cpu",
         "dtype": "float32",
         "batch_size": 4,

@@ -9,6 +9,10 @@ import tiny
 STUDY = "config/studies/table_4_2.yaml"
 FIGURE = {"accuracy_figure": 1}
 SCHEMATICS = {"figure_1_1": 1, "figure_3_1": 1, "figure_3_3": 1}
+COMPRESSED = {"factorize_layer": 4, "compress": 4}
+EFFICIENCY = {"efficiency_figure": 3}
+SLOPES = {"collect_profiles": 1, **EFFICIENCY}
+PROFILES = {"profile": 4, **SLOPES}
 SUMMARY = {"collect_accuracy": 1, **FIGURE}
 
 
@@ -19,7 +23,11 @@ def test_the_whole_dag(finished):
     assert len(results) == 8
     result = tiny.read_json(results[0])
     assert result["questions"] == {"asked": 6, "available": 12}
-    for name in ("figure_4_1", "table_4_2"):
+    records = sorted((folder / "results/models/tiny/profiles").glob("*.json"))
+    assert len(records) == 4
+    names = [workload["name"] for workload in tiny.read_json(records[0])["workloads"]]
+    assert names == ["prefill 8, batch 1", "decode 8+2, batch 1", "ARC-Easy"]
+    for name in ("figure_4_1", "figure_4_2", "figure_4_3", "figure_4_4", "table_4_2"):
         for suffix in ("csv", "pdf", "png"):
             assert (folder / f"figures/tiny/{name}.{suffix}").stat().st_size > 0
     assert (folder / "figures/llama-2-7b/table_4_2.csv").exists()
@@ -56,7 +64,14 @@ def test_layers_of_one_configuration(workflow):
         study["configurations"]["one"]["layers"] = [3]
 
     workflow.edit_yaml(STUDY, change)
-    assert workflow.jobs() == {"compress": 1, "evaluate": 2, "table_4_2": 2, **SUMMARY}
+    assert workflow.jobs() == {
+        "compress": 1,
+        "evaluate": 2,
+        "table_4_2": 2,
+        **SUMMARY,
+        **PROFILES,
+        "profile": 1,
+    }
 
 
 def test_a_configuration_that_another_study_has_is_not_evaluated_again(workflow):
@@ -80,7 +95,7 @@ def test_what_the_thesis_prints(workflow):
         thesis["table_1_1"]["resnet-50"]["ratio"] = 160.0
 
     workflow.edit_yaml("paper/thesis.yaml", change)
-    assert workflow.jobs() == {"table_1_1": 1, "table_3_1": 1, "table_4_1": 1}
+    assert workflow.jobs() == {"table_1_1": 1, "table_3_1": 1, "table_4_1": 1, **SLOPES}
 
 
 def test_limit_of_one_benchmark(workflow):
@@ -88,13 +103,14 @@ def test_limit_of_one_benchmark(workflow):
         config["benchmarks"]["arc_easy"]["limit"] = 8
 
     workflow.edit_yaml("config/config.yaml", change)
-    assert workflow.jobs() == {"prepare_requests": 1, "evaluate": 4, "table_4_1": 1, **SUMMARY}
+    expected = {"prepare_requests": 1, "evaluate": 4, "table_4_1": 1, **SUMMARY, **PROFILES}
+    assert workflow.jobs() == expected
 
 
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        ("figures/style", {**FIGURE, **SCHEMATICS}),
+        ("figures/style", {**FIGURE, **EFFICIENCY, **SCHEMATICS}),
         ("figures/schematic", SCHEMATICS),
         ("figures/figure_4_1", FIGURE),
         ("figures/figure_3_2", {}),
@@ -105,8 +121,8 @@ def test_limit_of_one_benchmark(workflow):
         ("results", SUMMARY),
         ("statistics", {"evaluate": 8, **SUMMARY}),
         ("evaluation", {"evaluate": 8, **SUMMARY}),
-        ("factorization", {"factorize_layer": 4, "compress": 4, "evaluate": 8, **SUMMARY}),
-        ("prepared_requests", {"prepare_requests": 2, "evaluate": 8, **SUMMARY}),
+        ("factorization", {**COMPRESSED, "evaluate": 8, **SUMMARY, **PROFILES}),
+        ("prepared_requests", {"prepare_requests": 2, "evaluate": 8, **SUMMARY, **PROFILES}),
         ("shared_states", {"evaluate": 8, **SUMMARY}),
         (
             "benchmarks",
@@ -116,8 +132,14 @@ def test_limit_of_one_benchmark(workflow):
                 "evaluate": 8,
                 "table_4_1": 1,
                 **SUMMARY,
+                **PROFILES,
             },
         ),
+        ("profiling/protocol", PROFILES),
+        ("profiling/fits", SLOPES),
+        ("profiling/reference", {}),
+        ("figures/efficiency", EFFICIENCY),
+        ("low_rank_model", {"prepare_requests": 2, "evaluate": 8, **SUMMARY, **PROFILES}),
         ("project", {}),
         ("imports", {}),
     ],
@@ -137,11 +159,11 @@ def test_a_model_revision(workflow):
     workflow.edit_yaml("config/models/tiny.yaml", change)
     everything = {
         "fetch_model": 1,
-        "factorize_layer": 4,
-        "compress": 4,
+        **COMPRESSED,
         "prepare_requests": 2,
         "evaluate": 8,
         **SUMMARY,
+        **PROFILES,
     }
     assert workflow.jobs() == everything
 
