@@ -23,6 +23,7 @@ include: "workflow/rules/profile.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/schematics.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/claims.smk"
 
 
 rule all:

@@ -10,10 +10,12 @@ STUDY = "config/studies/table_4_2.yaml"
 FIGURE = {"accuracy_figure": 1}
 SCHEMATICS = {"figure_1_1": 1, "figure_3_1": 1, "figure_3_3": 1}
 COMPRESSED = {"factorize_layer": 4, "compress": 4}
+LEDGER = {"judge_claims": 1, "claims_table": 1}
+TABLES = {"table_1_1": 1, "table_3_1": 1, "table_4_1": 1}
 EFFICIENCY = {"efficiency_figure": 3}
-SLOPES = {"collect_profiles": 1, **EFFICIENCY}
+SLOPES = {"collect_profiles": 1, **EFFICIENCY, **LEDGER}
 PROFILES = {"profile": 4, **SLOPES}
-SUMMARY = {"collect_accuracy": 1, **FIGURE}
+SUMMARY = {"collect_accuracy": 1, **FIGURE, **LEDGER}
 
 
 def test_the_whole_dag(finished):
@@ -95,7 +97,7 @@ def test_what_the_thesis_prints(workflow):
         thesis["table_1_1"]["resnet-50"]["ratio"] = 160.0
 
     workflow.edit_yaml("paper/thesis.yaml", change)
-    assert workflow.jobs() == {"table_1_1": 1, "table_3_1": 1, "table_4_1": 1, **SLOPES}
+    assert workflow.jobs() == {**TABLES, **SLOPES}
 
 
 def test_limit_of_one_benchmark(workflow):
@@ -115,8 +117,10 @@ def test_limit_of_one_benchmark(workflow):
         ("figures/figure_4_1", FIGURE),
         ("figures/figure_3_2", {}),
         ("warm_start", {"evaluate": 8, **SUMMARY}),
-        ("tables/typesetting", {"table_1_1": 1, "table_3_1": 1, "table_4_1": 1, "table_4_2": 2}),
-        ("enumeration", {"table_3_1": 1}),
+        ("tables/typesetting", {**TABLES, "table_4_2": 2, "claims_table": 1}),
+        ("enumeration", {"table_3_1": 1, **LEDGER}),
+        ("claims/operators", LEDGER),
+        ("tables/claims", {"claims_table": 1}),
         ("macs", {"table_1_1": 1}),
         ("results", SUMMARY),
         ("statistics", {"evaluate": 8, **SUMMARY}),

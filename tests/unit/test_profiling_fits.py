@@ -81,7 +81,7 @@ def test_the_line_is_numpy_s_and_its_interval_student_s():
     residuals = y - intercept - slope * x
     error = np.sqrt((residuals**2).sum() / (len(x) - 2) / ((x - x.mean()) ** 2).sum())
     reach = scipy.stats.t.ppf(0.975, len(x) - 2) * error
-    assert made["interval_95"] == pytest.approx([slope - reach, slope + reach])
+    assert made["interval"] == pytest.approx([slope - reach, slope + reach])
     assert made["r2"] == pytest.approx(np.corrcoef(x, y)[0, 1] ** 2)
 
 

@@ -250,6 +250,32 @@ class Project:
         kept = ("limit", "seed", "sampling", "max_new_tokens")
         return {key: self.evaluation_settings(benchmark)[key] for key in kept}
 
+    def claims(self) -> dict[str, Any]:
+        """Return the claims of `claims.yaml`, with the defaults of their tests.
+
+        Raises
+        ------
+        LowrankError
+            If the file does not fit its schema.
+        """
+        path = self.folder / "claims.yaml"
+        claims = self._checked("claims", read_yaml(path), str(path))
+        schema = read_yaml(self.folder / "schemas" / "claims.schema.yaml")
+        parts = schema["$defs"]["test"]["properties"]
+        defaults = {key: part["default"] for key, part in parts.items() if "default" in part}
+        return {
+            name: {"untested": "", "tests": [], **claim}
+            | {"tests": [defaults | test for test in claim.get("tests", [])]}
+            for name, claim in claims.items()
+        }
+
+    def judged_models(self) -> dict[str, Model]:
+        """Return the model that judges the claims on each family: the run's first of it."""
+        made: dict[str, Model] = {}
+        for model in self.models.values():
+            made.setdefault(model.architecture.family.name, model)
+        return made
+
     def profiled_study(self, model: Model) -> str | None:
         """Return the study whose configurations are measured on a model, if any is."""
         study = self.settings["profile"]["study"]
@@ -320,7 +346,9 @@ class Project:
         if error is not None:
             raise LowrankError(_explain(error, where, path))
         defaults = {
-            key: part["default"] for key, part in schema["properties"].items() if "default" in part
+            key: part["default"]
+            for key, part in schema.get("properties", {}).items()
+            if "default" in part
         }
         return defaults | value
 

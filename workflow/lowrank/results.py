@@ -78,16 +78,10 @@ def collect_accuracy(
     for column, prefix in METRICS.items():
         replicates = []
         for benchmark in benchmark_labels:
-            values_QC, labels_Q = _paired_values(folder, names, benchmark, column)
-            if np.isnan(values_QC).any():
+            resampled = resample(folder, names, benchmark, column)
+            if resampled is None:
                 continue  # generated text has no companion metric
-            if labels_Q is None:
-                replicates.append((values_QC.mean(axis=0), bootstrap_means(values_QC)))
-            else:
-                once_1Q = np.ones((1, len(labels_Q)))
-                precisions = [average_precision(v, labels_Q, once_1Q)[0] for v in values_QC.T]
-                resampled_RC = bootstrap_average_precision(values_QC, labels_Q)
-                replicates.append((np.array(precisions), resampled_RC))
+            replicates.append(resampled)
             _measure(measured, names, twins, benchmark, prefix, *replicates[-1])
         if replicates:
             mean_C = np.mean([mean for mean, _ in replicates], axis=0)
@@ -108,6 +102,37 @@ def collect_accuracy(
     ]
     with atomic_path(output) as temporary:
         pd.DataFrame(table).to_csv(temporary, index=False, float_format="%.6g")
+
+
+def resample(
+    folder: str | Path, names: Sequence[str], benchmark: str, column: str = "value"
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return mean_C of a benchmark and means_RC over resampled questions, paired.
+
+    Parameters
+    ----------
+    folder
+        Where `{decomposition}/{benchmark}.csv` are.
+    names
+        The C configurations' names.
+    benchmark
+        Which benchmark.
+    column
+        `value` (the score) or `log_probability`; None is returned where there is none.
+
+    Raises
+    ------
+    LowrankError
+        If a result is missing, or two configurations did not answer the same questions.
+    """
+    values_QC, labels_Q = _paired_values(folder, names, benchmark, column)
+    if np.isnan(values_QC).any():
+        return None
+    if labels_Q is None:
+        return values_QC.mean(axis=0), bootstrap_means(values_QC)
+    once_1Q = np.ones((1, len(labels_Q)))
+    precisions = [average_precision(v, labels_Q, once_1Q)[0] for v in values_QC.T]
+    return np.array(precisions), bootstrap_average_precision(values_QC, labels_Q)
 
 
 def _paired_values(

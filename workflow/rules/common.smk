@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from types import SimpleNamespace
 
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
@@ -132,6 +133,56 @@ def profiled_requests(wildcards):
     )
 
 
+def claim_evidence(wildcards):
+    """The results that judge the claims: the tables of each family's model."""
+    files = [rules.table_3_1.output.csv]
+    for model in project.judged_models().values():
+        for study in project.studies_of(model):
+            files += expand(rules.collect_accuracy.output, model=model.name, study=study)
+            files += study_evaluations(
+                SimpleNamespace(model=model.name, study=study),
+                rules.evaluate.output.scores,
+            )
+        if project.profiled_study(model):
+            files += expand(
+                rules.collect_profiles.output.table,
+                model=model.name,
+                study=project.profiled_study(model),
+            )
+    return files
+
+
+def claim_models():
+    """Where the results of each family's model are."""
+    return {
+        family: {
+            "model": model.name,
+            "label": model.label,
+            "studies": dict(
+                zip(
+                    project.studies_of(model),
+                    expand(
+                        rules.collect_accuracy.output,
+                        model=model.name,
+                        study=project.studies_of(model),
+                    ),
+                    strict=True,
+                )
+            ),
+            "profiles": (
+                expand(
+                    rules.collect_profiles.output.table,
+                    model=model.name,
+                    study=project.profiled_study(model),
+                )
+                if project.profiled_study(model)
+                else []
+            ),
+        }
+        for family, model in project.judged_models().items()
+    }
+
+
 def measuring_threads(wildcards):
     """All cores for a measurement on the CPU: nothing else may run beside it."""
     return 1 if project.settings["device"] == "cuda" else workflow.cores
@@ -140,6 +191,7 @@ def measuring_threads(wildcards):
 def figures_and_tables():
     """The targets of a run."""
     targets = [*rules.table_1_1.output, *rules.table_3_1.output, *rules.table_4_1.output]
+    targets += [*rules.judge_claims.output, *rules.claims_table.output]
     targets += [*rules.figure_1_1.output, *rules.figure_3_1.output, *rules.figure_3_3.output]
     for name, model in project.models.items():
         for study in project.studies_of(model):

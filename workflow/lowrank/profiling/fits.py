@@ -51,7 +51,9 @@ def collect_profiles(
     )
 
 
-def fit_line(reduction: Sequence[float], change: Sequence[float]) -> dict[str, Any]:
+def fit_line(
+    reduction: Sequence[float], change: Sequence[float], confidence: float = 0.95
+) -> dict[str, Any]:
     """Fit a straight line by least squares, and say how sure the slope is.
 
     Parameters
@@ -60,17 +62,19 @@ def fit_line(reduction: Sequence[float], change: Sequence[float]) -> dict[str, A
         Percent of the parameters removed.
     change
         Percent that the metric fell by.
+    confidence
+        Coverage of the slope's interval.
 
     Returns
     -------
-    `slope`, its `interval_95` (Student's t), `intercept`, `r2`, `points`.
+    `slope`, its `interval` (Student's t), `intercept`, `r2`, `points`.
     """
     x, y = np.asarray(reduction, float), np.asarray(change, float)
     made = scipy.stats.linregress(x, y)
-    reach = scipy.stats.t.ppf(0.975, len(x) - 2) * made.stderr
+    reach = scipy.stats.t.ppf((1 + confidence) / 2, len(x) - 2) * made.stderr
     return {
         "slope": float(made.slope),
-        "interval_95": [float(made.slope - reach), float(made.slope + reach)],
+        "interval": [float(made.slope - reach), float(made.slope + reach)],
         "intercept": float(made.intercept),
         "r2": float(made.rvalue**2),
         "points": len(x),
@@ -178,4 +182,5 @@ def _fit(part: pd.DataFrame, thesis_slopes: Mapping[str, float]) -> dict[str, An
         return made | {"status": NOT_MEASURED, "reason": reason}
     change = 100 * (1 - points["ratio"])
     line = fit_line([0.0, *points["parameter_reduction_percent"]], [0.0, *change])
+    line["interval_95"] = line.pop("interval")
     return made | {"status": "measured", "reason": "", **line}

@@ -1,0 +1,19 @@
+"""Judge the claims of the thesis on the results of a run."""
+
+from lowrank import cli
+from lowrank.claims.evidence import load_evidence
+from lowrank.claims.ledger import as_text, judge_claims
+from lowrank.files import read_json, write_text
+
+
+def main() -> None:
+    names = ("design-space", "ledger", "text")
+    parser = cli.parser(__doc__, *names, claims="JSON", models="JSON")
+    arguments = parser.parse_args()
+    evidence, scopes = load_evidence(arguments.models, arguments.design_space)
+    judge_claims(arguments.claims, evidence, scopes, arguments.ledger)
+    write_text(arguments.text, as_text(read_json(arguments.ledger)))
+
+
+if __name__ == "__main__":
+    cli.run(main)
