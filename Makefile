@@ -1,12 +1,13 @@
 # Two commands: `make reproduce` and `make test`. Both set up what they need in .venv.
 PYTHON ?= python3
 CORES ?= all
+REF ?= paper/reference/laptop
 VENV := .venv
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce report test lint lock ci-run gpu-reference archive clean
+.PHONY: help setup reproduce smoke compare reference report test lint lock ci-run gpu-reference archive clean
 
 help: ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -26,6 +27,18 @@ setup: $(VENV)/.runtime ## Build .venv from the pinned requirements.
 
 reproduce: $(VENV)/.runtime ## Run the whole workflow on the embedded default (no GPU, no hub).
 	@.ci/guard.sh $(SNAKEMAKE) --quiet rules reason --configfile config/laptop.yaml
+	@cat results/claims.txt
+
+smoke: $(VENV)/.runtime ## Run one configuration through every stage, in a few minutes.
+	@.ci/guard.sh $(SNAKEMAKE) --quiet rules reason --configfile config/laptop.yaml config/smoke.yaml
+	@cat results/smoke/claims.txt
+
+compare: $(VENV)/.runtime ## Set this run beside a kept one: make compare REF=paper/reference/laptop
+	@PYTHONPATH=workflow $(BIN)/python workflow/scripts/compare.py --results results --reference $(REF)
+
+reference: $(VENV)/.runtime ## Keep the last run as the reference (SETUP_SECONDS=… as measured).
+	PYTHONPATH=workflow $(BIN)/python workflow/scripts/record_reference.py --results results \
+	  --output paper/reference/laptop --environment $(VENV) --setup-seconds $(SETUP_SECONDS)
 
 test: $(VENV)/.development ## Run all the tests.
 	$(BIN)/python -m pytest

@@ -24,10 +24,11 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/schematics.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/claims.smk"
+include: "workflow/rules/paper.smk"
 
 
 rule all:
-    """Every figure and table of the run."""
+    """Every figure and table of the run, the verdict on each claim, and the report."""
     default_target: True
     input:
         figures_and_tables(),

@@ -117,7 +117,7 @@ def test_limit_of_one_benchmark(workflow):
         ("figures/figure_4_1", FIGURE),
         ("figures/figure_3_2", {}),
         ("warm_start", {"evaluate": 8, **SUMMARY}),
-        ("tables/typesetting", {**TABLES, "table_4_2": 2, "claims_table": 1}),
+        ("tables/typesetting", {**TABLES, "table_4_2": 2, **LEDGER}),
         ("enumeration", {"table_3_1": 1, **LEDGER}),
         ("claims/operators", LEDGER),
         ("tables/claims", {"claims_table": 1}),

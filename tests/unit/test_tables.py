@@ -10,7 +10,7 @@ from lowrank.errors import LowrankError
 from lowrank.files import read_yaml
 from lowrank.project import Project
 from lowrank.tables import table_1_1, table_3_1, table_4_1
-from lowrank.tables.typesetting import difference_percent, render_table, scientific
+from lowrank.tables.typesetting import as_booktabs, difference_percent, render_table, scientific
 
 THESIS = "paper/thesis.yaml"
 MIRROR = Path(os.environ.get("LOWRANK_MIRROR", "../shared/data"))
@@ -24,7 +24,7 @@ def project(monkeypatch):
 
 @pytest.fixture
 def files(tmp_path):
-    return [tmp_path / f"table.{suffix}" for suffix in ("csv", "pdf", "png")]
+    return [tmp_path / f"table.{suffix}" for suffix in ("csv", "pdf", "png", "tex")]
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def cells(monkeypatch):
 
 def test_table_1_1_beside_the_thesis(project, cells):
     models = [project.shapes(name) for name in ("resnet-50", "bert-base-uncased", "llama-2-7b")]
-    table_1_1.render(models, THESIS, "", "", "")
+    table_1_1.render(models, THESIS, "", "", "", "")
     resnet, bert, llama = cells["rows"]
     # 25,557,032 · 2 bytes; 4,089,184,256 MACs (see test_macs), 50.2% below 8.21 B.
     assert resnet[2:5] == ["51.1 MB", "51.11 MB", "0.0%"]
@@ -67,7 +67,7 @@ def test_table_1_1_beside_the_thesis(project, cells):
 
 
 def test_table_1_1_leaves_open_what_the_thesis_does_not_print(project, cells):
-    table_1_1.render([project.shapes("bert-large-uncased")], THESIS, "", "", "")
+    table_1_1.render([project.shapes("bert-large-uncased")], THESIS, "", "", "", "")
     (row,) = cells["rows"]
     assert [row[index] for index in (2, 4, 5, 7, 8, 10)] == ["–"] * 6
     assert len(cells["notes"]) == 2
@@ -75,7 +75,7 @@ def test_table_1_1_leaves_open_what_the_thesis_does_not_print(project, cells):
 
 def test_table_3_1_beside_the_thesis(project, cells):
     names = ("bert-base-uncased", "bert-large-uncased", "llama-2-7b", "llama-2-70b")
-    table_3_1.render([project.shapes(name) for name in names], THESIS, "", "", "")
+    table_3_1.render([project.shapes(name) for name in names], THESIS, "", "", "", "")
     exact = {line[0]: line[1:] for line in cells["data"][1:]}
     assert exact["bert-base-uncased"][4] == str(4095 * 63 * 768 + 1)
     assert exact["bert-large-uncased"][4] == str((2**24 - 1) * 63 * 1024 + 1)
@@ -114,7 +114,7 @@ def test_table_4_1_counts(project, cells, tmp_path):
         [project.benchmark_row(name) for name in names],
         [manifest(tmp_path, name, size) for name, size in sizes.items()],
         THESIS,
-        *("", "", ""),
+        *("", "", "", ""),
     )
     assert [row[4:] for row in cells["rows"]] == [
         ("5.2K", "5,197", "test", "2,376", "2,376"),
@@ -131,14 +131,14 @@ def test_table_4_1_counts(project, cells, tmp_path):
 
 def test_a_benchmark_that_the_thesis_does_not_have(project, cells, tmp_path):
     row = project.benchmark_row("arc_easy") | {"name": "own", "splits": [], "limit": 50}
-    table_4_1.render([row], [manifest(tmp_path, "own", 20)], THESIS, "", "", "")
+    table_4_1.render([row], [manifest(tmp_path, "own", 20)], THESIS, "", "", "", "")
     assert cells["rows"][0][4:] == ("–", "–", "test", "20", "20")
 
 
 def test_a_missing_manifest_is_named(project):
     row = project.benchmark_row("arc_easy")
     with pytest.raises(LowrankError, match="there is no manifest of benchmark arc_easy"):
-        table_4_1.render([row], [], THESIS, "", "", "")
+        table_4_1.render([row], [], THESIS, "", "", "", "")
 
 
 def test_the_thesis_counts_every_split(project):
@@ -216,4 +216,23 @@ def test_numbers_as_text():
     assert scientific(999_600) == "$1.00 times 10^6$"
     assert [difference_percent(value, 100) for value in (100.04, 99.96, 50, 101)] == [
         *("0.0%", "0.0%", "−50.0%", "+1.0%")
+    ]
+
+
+def test_booktabs_escapes_text_and_writes_mathematics():
+    header, rows = (
+        ["Size & kind", "$log_2 |S|$"],
+        [["a_b 50%", "$2.2 times 10^15$"], ["−1†", "2^3"]],
+    )
+    text = as_booktabs(header, rows, ["left", "right"], [("both", 2)])
+    assert text.splitlines() == [
+        r"\begin{tabular}{lr}",
+        r"\toprule",
+        r"\multicolumn{2}{c}{both} \\",
+        r"Size \& kind & $\log _2 |S|$ \\",
+        r"\midrule",
+        r"a\_b 50\% & $2.2 \times  10^{15}$ \\",
+        r"$-$1\dag{} & 2\textasciicircum{}3 \\",
+        r"\bottomrule",
+        r"\end{tabular}",
     ]

@@ -35,6 +35,7 @@ rule claims_table:
     output:
         csv="<figures>/claims/claims.csv",
         pdf="<figures>/claims/claims.pdf",
+        tex="<figures>/claims/claims.tex",
         png=report(
             "<figures>/claims/claims.png",
             caption="../report/claims.rst",
@@ -47,4 +48,4 @@ rule claims_table:
         "../../environment.yml"
     shell:
         "PYTHONPATH=workflow python {input.script} --ledger {input.ledger} "
-        "--csv {output.csv} --pdf {output.pdf} --png {output.png} 2> {log}"
+        "--csv {output.csv} --pdf {output.pdf} --png {output.png} --tex {output.tex} 2> {log}"

@@ -26,6 +26,7 @@ except LowrankError as error:
 
 LOCK = "requirements.lock"
 EFFICIENCY_FIGURES = {"figure_4_2": "latency", "figure_4_3": "energy", "figure_4_4": "memory"}
+REFERENCE_RUN = "paper/reference/laptop/run.json"  # times and sizes, measured once
 THESIS = "paper/thesis.yaml"  # what the thesis prints, to stand beside our values
 
 
@@ -183,6 +184,73 @@ def claim_models():
     }
 
 
+def fact_models():
+    """What the report's facts are gathered from, by model."""
+    made = []
+    for model in project.models.values():
+        profiled = project.profiled_study(model)
+        studies = [
+            {
+                "study": study,
+                **{key: project.study(study)[key] for key in ("title", "figure", "look_for")},
+                "table": expand(rules.collect_accuracy.output, model=model.name, study=study)[0],
+            }
+            for study in project.studies_of(model)
+        ]
+        fits = expand(rules.collect_profiles.output.fits, model=model.name, study=profiled)
+        made.append(
+            {
+                "model": model.name,
+                "label": model.label,
+                "parameters": model.architecture.parameters(),
+                "layers": model.architecture.layers,
+                "manifest": expand(rules.fetch_model.output.manifest, model=model.name)[0],
+                "studies": studies,
+                "fits": fits[0] if profiled else None,
+            }
+        )
+    return made
+
+
+def fact_files():
+    """The files behind the facts."""
+    files = [rules.table_1_1.output.csv, rules.table_3_1.output.csv]
+    for entry in fact_models():
+        files += [study["table"] for study in entry["studies"]]
+        files += [entry["manifest"]] + ([entry["fits"]] if entry["fits"] else [])
+        files += expand(
+            rules.evaluate.output.result,
+            model=entry["model"],
+            decomposition=DENSE,
+            benchmark=[name for name in project.benchmarks if is_asked(name, entry["model"])],
+        )
+    return files
+
+
+def is_asked(benchmark, model):
+    """Whether any study of the run asks a benchmark of a model."""
+    found = project.model(model)
+    return any(
+        benchmark in project.study_benchmarks(study, found) for study in project.studies_of(found)
+    )
+
+
+def report_inputs():
+    """From the name in the report's template to the file."""
+    inputs = {
+        "facts.json": rules.gather_facts.output[0],
+        "claims.json": rules.judge_claims.output.ledger,
+        "thesis.yaml": THESIS,
+    }
+    if os.path.exists(REFERENCE_RUN):
+        inputs["run.json"] = REFERENCE_RUN
+    for path in figures():
+        if path.endswith(".pdf"):
+            folder, name = os.path.split(path)
+            inputs[f"{os.path.basename(folder)}/{name}"] = path
+    return inputs
+
+
 def measuring_threads(wildcards):
     """All cores for a measurement on the CPU: nothing else may run beside it."""
     return 1 if project.settings["device"] == "cuda" else workflow.cores
@@ -190,8 +258,17 @@ def measuring_threads(wildcards):
 
 def figures_and_tables():
     """The targets of a run."""
+    return [
+        *figures(),
+        *rules.judge_claims.output,
+        *rules.claims_table.output,
+        *rules.build_report.output,
+    ]
+
+
+def figures():
+    """Every figure and table of a run."""
     targets = [*rules.table_1_1.output, *rules.table_3_1.output, *rules.table_4_1.output]
-    targets += [*rules.judge_claims.output, *rules.claims_table.output]
     targets += [*rules.figure_1_1.output, *rules.figure_3_1.output, *rules.figure_3_3.output]
     for name, model in project.models.items():
         for study in project.studies_of(model):

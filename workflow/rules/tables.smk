@@ -23,6 +23,7 @@ rule table_1_1:
     output:
         csv="<figures>/thesis/table_1_1.csv",
         pdf="<figures>/thesis/table_1_1.pdf",
+        tex="<figures>/thesis/table_1_1.tex",
         png=report(
             "<figures>/thesis/table_1_1.png",
             caption="../report/table_1_1.rst",
@@ -40,7 +41,7 @@ rule table_1_1:
     shell:
         "PYTHONPATH=workflow python {input.script} --models {params.models:q} "
         "--thesis {input.thesis} "
-        "--csv {output.csv} --pdf {output.pdf} --png {output.png} 2> {log}"
+        "--csv {output.csv} --pdf {output.pdf} --png {output.png} --tex {output.tex} 2> {log}"
 
 
 rule table_3_1:
@@ -53,6 +54,7 @@ rule table_3_1:
     output:
         csv="<figures>/thesis/table_3_1.csv",
         pdf="<figures>/thesis/table_3_1.pdf",
+        tex="<figures>/thesis/table_3_1.tex",
         png=report(
             "<figures>/thesis/table_3_1.png",
             caption="../report/table_3_1.rst",
@@ -68,7 +70,7 @@ rule table_3_1:
     shell:
         "PYTHONPATH=workflow python {input.script} --models {params.models:q} "
         "--thesis {input.thesis} "
-        "--csv {output.csv} --pdf {output.pdf} --png {output.png} 2> {log}"
+        "--csv {output.csv} --pdf {output.pdf} --png {output.png} --tex {output.tex} 2> {log}"
 
 
 rule table_4_1:
@@ -82,6 +84,7 @@ rule table_4_1:
     output:
         csv="<figures>/thesis/table_4_1.csv",
         pdf="<figures>/thesis/table_4_1.pdf",
+        tex="<figures>/thesis/table_4_1.tex",
         png=report(
             "<figures>/thesis/table_4_1.png",
             caption="../report/table_4_1.rst",
@@ -102,7 +105,7 @@ rule table_4_1:
     shell:
         "PYTHONPATH=workflow python {input.script} --benchmarks {params.benchmarks:q} "
         "--manifests {input.manifests} --thesis {input.thesis} "
-        "--csv {output.csv} --pdf {output.pdf} --png {output.png} 2> {log}"
+        "--csv {output.csv} --pdf {output.pdf} --png {output.png} --tex {output.tex} 2> {log}"
 
 
 rule table_4_2:
@@ -114,6 +117,7 @@ rule table_4_2:
     output:
         csv="<figures>/{model}/table_4_2.csv",
         pdf="<figures>/{model}/table_4_2.pdf",
+        tex="<figures>/{model}/table_4_2.tex",
         png=report(
             "<figures>/{model}/table_4_2.png",
             caption="../report/table_4_2.rst",
@@ -136,4 +140,4 @@ rule table_4_2:
         "PYTHONPATH=workflow python {input.script} --label {params.label:q} "
         "--architecture {params.architecture:q} --rows {params.rows:q} --carried-over {params.carried_over} "
         "--subtitle {params.subtitle:q} "
-        "--csv {output.csv} --pdf {output.pdf} --png {output.png} 2> {log}"
+        "--csv {output.csv} --pdf {output.pdf} --png {output.png} --tex {output.tex} 2> {log}"

@@ -5,7 +5,7 @@ from lowrank.tables.claims import render
 
 
 def main() -> None:
-    render(**vars(cli.parser(__doc__, "ledger", "csv", "pdf", "png").parse_args()))
+    render(**vars(cli.parser(__doc__, "ledger", "csv", "pdf", "png", "tex").parse_args()))
 
 
 if __name__ == "__main__":

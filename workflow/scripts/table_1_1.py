@@ -5,8 +5,8 @@ from lowrank.tables.table_1_1 import render
 
 
 def main() -> None:
-    arguments = cli.parser(__doc__, "thesis", "csv", "pdf", "png", models="JSON").parse_args()
-    render(arguments.models, arguments.thesis, arguments.csv, arguments.pdf, arguments.png)
+    names = ("thesis", "csv", "pdf", "png", "tex")
+    render(**vars(cli.parser(__doc__, *names, models="JSON").parse_args()))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from lowrank.tables.table_4_1 import render
 
 
 def main() -> None:
-    parser = cli.parser(__doc__, "thesis", "csv", "pdf", "png", benchmarks="JSON")
+    parser = cli.parser(__doc__, "thesis", "csv", "pdf", "png", "tex", benchmarks="JSON")
     parser.add_argument("--manifests", nargs="*", default=[])
     arguments = parser.parse_args()
     render(
@@ -15,6 +15,7 @@ def main() -> None:
         arguments.csv,
         arguments.pdf,
         arguments.png,
+        arguments.tex,
     )
 
 

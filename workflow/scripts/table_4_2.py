@@ -7,7 +7,7 @@ from lowrank.tables.table_4_2 import render
 
 
 def main() -> None:
-    names = ("label", "subtitle", "csv", "pdf", "png")
+    names = ("label", "subtitle", "csv", "pdf", "png", "tex")
     parser = cli.parser(__doc__, *names, architecture="JSON", rows="JSON")
     parser.add_argument("--carried-over", type=json.loads, required=True)
     arguments = parser.parse_args()
@@ -20,6 +20,7 @@ def main() -> None:
         arguments.csv,
         arguments.pdf,
         arguments.png,
+        arguments.tex,
     )
 
 

@@ -38,6 +38,7 @@ def render(
     csv: str | Path,
     pdf: str | Path,
     png: str | Path,
+    tex: str | Path,
 ) -> None:
     """Count every model from its configuration and write the table.
 
@@ -47,7 +48,7 @@ def render(
         `name`, `label` and `architecture` (a Hugging Face configuration) of each row.
     thesis
         The file that holds what the thesis prints.
-    csv, pdf, png
+    csv, pdf, png, tex
         The files to write; the CSV holds exact counts.
 
     Raises
@@ -98,6 +99,7 @@ def render(
         csv,
         pdf,
         png,
+        tex,
         note_width="66em",
         groups=[("", 2), ("Model size (FP16)", 3), ("MACs", 3), ("MACs per byte of model", 3)],
         data=data,

@@ -31,6 +31,7 @@ def render(
     csv: str | Path,
     pdf: str | Path,
     png: str | Path,
+    tex: str | Path,
 ) -> None:
     """Compute the size of every model's design space and write the table.
 
@@ -40,7 +41,7 @@ def render(
         `name`, `label` and `architecture` (a Hugging Face configuration) of each row.
     thesis
         The file that holds what the thesis prints.
-    csv, pdf, png
+    csv, pdf, png, tex
         The files to write; the CSV holds the sizes as exact integers.
 
     Raises
@@ -100,6 +101,7 @@ def render(
         csv,
         pdf,
         png,
+        tex,
         note_width="58em",
         groups=[("", 2), ("Tensors", 2), ("", 1), ("Design space", 2), ("Scale", 3)],
         data=data,

@@ -53,6 +53,7 @@ def render(
     csv: str | Path,
     pdf: str | Path,
     png: str | Path,
+    tex: str | Path,
 ) -> None:
     """Write the table from the registry, the fetched questions and the run's limits.
 
@@ -66,7 +67,7 @@ def render(
         Those that `lowrank.benchmarks.fetch_benchmark` wrote for the benchmarks that are used.
     thesis
         The file that holds what the thesis prints.
-    csv, pdf, png
+    csv, pdf, png, tex
         The files to write.
 
     Raises
@@ -113,6 +114,7 @@ def render(
         csv,
         pdf,
         png,
+        tex,
         note_width="74em",
         groups=[("", 4), ("Whole data set", 2), ("Questions evaluated here", 3)],
         data=data,

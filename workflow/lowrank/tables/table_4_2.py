@@ -25,6 +25,7 @@ def render(
     csv: str | Path,
     pdf: str | Path,
     png: str | Path,
+    tex: str | Path,
 ) -> None:
     """Compute the parameter reductions from the architecture alone and write the table.
 
@@ -44,7 +45,7 @@ def render(
     carried_over
         Whether the layer lists were carried over from a model of another depth; then the
         thesis's figures are no reference and no difference is printed.
-    csv, pdf, png
+    csv, pdf, png, tex
         The files to write.
 
     Raises
@@ -91,6 +92,7 @@ def render(
         csv,
         pdf,
         png,
+        tex,
     )
 
 

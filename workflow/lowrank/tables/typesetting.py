@@ -1,16 +1,17 @@
-"""Typeset a table with Typst: CSV, PDF and PNG."""
+"""Typeset a table: CSV, PDF and PNG by Typst, and booktabs rows for LaTeX."""
 
 from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
 import typst
 
-from lowrank.files import atomic_path
+from lowrank.files import atomic_path, write_text
 
 _TEMPLATE = """
 #set page(width: auto, height: auto, margin: 6pt)
@@ -61,11 +62,12 @@ def render_table(
     csv_output: str | Path,
     pdf: str | Path,
     png: str | Path,
+    tex: str | Path,
     note_width: str = "36em",
     groups: Sequence[tuple[str, int]] = (),
     data: Sequence[Sequence[str]] | None = None,
 ) -> None:
-    """Write a table as CSV, PDF and PNG.
+    """Write a table as CSV, PDF, PNG and LaTeX (for the package booktabs).
 
     Parameters
     ----------
@@ -77,7 +79,7 @@ def render_table(
         `left`, `right` or `wide` (left, wrapped) for each column.
     notes
         Lines below the table, written as cells are.
-    csv_output, pdf, png
+    csv_output, pdf, png, tex
         The files to write; none holds a time stamp.
     note_width
         Width that the notes wrap at.
@@ -100,6 +102,58 @@ def render_table(
     for path in map(Path, (pdf, png)):
         with atomic_path(path) as temporary:
             temporary.write_bytes(typst.compile(source.encode(), format=path.suffix[1:], ppi=300.0))
+
+    write_text(tex, as_booktabs(header, rows, alignment, groups))
+
+
+def as_booktabs(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    alignment: Sequence[str],
+    groups: Sequence[tuple[str, int]] = (),
+) -> str:
+    """Return a table as a LaTeX `tabular` with booktabs rules; needs no other package.
+
+    Parameters
+    ----------
+    header, rows, alignment, groups
+        As for `render_table`.
+    """
+    columns = "".join({"right": "r", "wide": r"p{0.22\linewidth}"}.get(a, "l") for a in alignment)
+    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+    if groups:
+        spans = [rf"\multicolumn{{{span}}}{{c}}{{{_latex(name)}}}" for name, span in groups]
+        lines.append(" & ".join(spans) + r" \\")
+    lines += [" & ".join(map(_latex, header)) + r" \\", r"\midrule"]
+    lines += [" & ".join(map(_latex, row)) + r" \\" for row in rows]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{character: f"\\{character}" for character in "&%#_{}$"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "−": "$-$",
+    "×": r"$\times$",
+    "²": "$^2$",
+    "–": "--",
+    "†": r"\dag{}",
+    "…": r"\ldots{}",
+}
+
+
+def _latex(text: str) -> str:
+    """Write a cell for LaTeX; between dollar signs Typst's mathematics becomes LaTeX's."""
+    parts = text.split("$")
+    for index, part in enumerate(parts):
+        if index % 2:
+            part = re.sub(r"\b(times|log)(?![a-z])", r"\\\1 ", part)
+            part = re.sub(r"\^\(([^)]*)\)|\^(\d+)", lambda m: f"^{{{m[1] or m[2]}}}", part)
+            parts[index] = f"${part}$"
+        else:
+            parts[index] = "".join(_LATEX.get(character, character) for character in part)
+    return "".join(parts)
 
 
 def _literal(value: str | int | list) -> str:

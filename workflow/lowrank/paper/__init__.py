@@ -1,0 +1,1 @@
+"""The reproduction report: the facts it states, and the document."""

@@ -1,0 +1,51 @@
+"""Build the report: a Typst template beside the files that it reads, nothing else in reach."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import typst
+
+from lowrank.errors import LowrankError
+from lowrank.files import atomic_path, write_json
+
+
+def build_document(
+    template: str | Path, inputs: Mapping[str, str | Path], output: str | Path
+) -> None:
+    """Compile a template to PDF, the same bytes each time.
+
+    Parameters
+    ----------
+    template
+        The Typst source.
+    inputs
+        From the name that the template uses to a file. The template finds them under `inputs/`,
+        and in `inputs.json` which there are and where each came from.
+    output
+        The PDF to write.
+
+    Raises
+    ------
+    LowrankError
+        If the template does not compile; the message is Typst's.
+    """
+    with tempfile.TemporaryDirectory() as workspace:
+        folder = Path(workspace)
+        for name, path in inputs.items():
+            target = folder / "inputs" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        write_json(folder / "inputs.json", {name: str(path) for name, path in inputs.items()})
+        shutil.copyfile(template, folder / "document.typ")
+        try:
+            made = typst.compile(
+                folder / "document.typ", root=folder, ignore_system_fonts=True, timestamp=0
+            )
+        except RuntimeError as error:
+            raise LowrankError(f"{template} does not compile: {error}") from None
+    with atomic_path(output) as temporary:
+        temporary.write_bytes(made)
