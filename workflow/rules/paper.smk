@@ -33,7 +33,12 @@ rule build_report:
         template="paper/report.typ",
         files=lambda wildcards: list(report_inputs().values()),
     output:
-        "<figures>/report/report.pdf",
+        report(
+            "<figures>/report/report.pdf",
+            caption="../report/document.rst",
+            category="Report",
+            labels={"item": "The reproduction report (PDF)"},
+        ),
     log:
         "<logs>/build_report.log",
     conda:
