@@ -16,7 +16,7 @@ rule judge_claims:
     conda:
         "../../environment.yml"
     params:
-        claims=lambda wildcards: as_json(project.claims()),
+        claims=lambda wildcards: as_json(list(project.claims().items())),  # pairs keep their order
         models=lambda wildcards: as_json(claim_models()),
         design_space=rules.table_3_1.output.csv,
     shell:
@@ -34,6 +34,7 @@ rule claims_table:
         ledger=rules.judge_claims.output.ledger,
     output:
         csv="<figures>/claims/claims.csv",
+        verdicts="<figures>/claims/verdicts.csv",
         pdf="<figures>/claims/claims.pdf",
         tex="<figures>/claims/claims.tex",
         png=report(
@@ -48,4 +49,4 @@ rule claims_table:
         "../../environment.yml"
     shell:
         "PYTHONPATH=workflow python {input.script} --ledger {input.ledger} "
-        "--csv {output.csv} --pdf {output.pdf} --png {output.png} --tex {output.tex} 2> {log}"
+        "--csv {output.csv} --verdicts {output.verdicts} --pdf {output.pdf} --png {output.png} --tex {output.tex} 2> {log}"

@@ -5,7 +5,8 @@ from lowrank.tables.claims import render
 
 
 def main() -> None:
-    render(**vars(cli.parser(__doc__, "ledger", "csv", "pdf", "png", "tex").parse_args()))
+    names = ("ledger", "csv", "verdicts", "pdf", "png", "tex")
+    render(**vars(cli.parser(__doc__, *names).parse_args()))
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ def _measured(evidence: Evidence, metric: str) -> pd.DataFrame:
     found = table[table["ratio"].notna()]
     if found["decomposition"].nunique() < 4:
         reasons = sorted(set(table.get("reason", pd.Series(dtype=str)).dropna()))
-        raise NotTestable(reasons[0] if reasons else f"{metric} was not measured")
+        raise NotTestable(reasons[0] if reasons else f"too few configurations for {metric}")
     return found
 
 

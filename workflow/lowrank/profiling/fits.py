@@ -178,7 +178,7 @@ def _fit(part: pd.DataFrame, thesis_slopes: Mapping[str, float]) -> dict[str, An
     points = part[(part["decomposition"] != "dense") & part["ratio"].notna()]
     if len(points) < 3 or points["ratio"].isna().any():
         reasons = sorted(set(part["reason"].dropna()) if "reason" in part else [])
-        reason = reasons[0] if reasons else f"{len(points)} configurations make no line"
+        reason = reasons[0] if reasons else f"a line needs 3 configurations; here: {len(points)}"
         return made | {"status": NOT_MEASURED, "reason": reason}
     change = 100 * (1 - points["ratio"])
     line = fit_line([0.0, *points["parameter_reduction_percent"]], [0.0, *change])
