@@ -40,7 +40,5 @@ def render(
         writer = csv_module.writer(file, lineterminator="\n")
         writer.writerow(("", "Claim", "Shown by", "Verdict"))
         for row in content["claims"]:
-            shown = ", ".join(
-                name.replace("_", " ", 1).replace("_", ".") for name in row["figures"]
-            )
+            names = [name.replace("_", " ", 1).replace("_", ".") for name in row["figures"]]
             writer.writerow((row["id"], row["claim"], ", ".join(names), row["statement"]))
