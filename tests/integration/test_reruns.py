@@ -7,15 +7,17 @@ import pytest
 import tiny
 
 STUDY = "config/studies/table_4_2.yaml"
-FIGURE = {"accuracy_figure": 1}
+REPORT = {"build_report": 1}
+FACTS = {"gather_facts": 1, **REPORT}
+LEDGER = {"judge_claims": 1, "claims_table": 1, **REPORT}
+FIGURE = {"accuracy_figure": 1, **REPORT}
 SCHEMATICS = {"figure_1_1": 1, "figure_3_1": 1, "figure_3_3": 1}
 COMPRESSED = {"factorize_layer": 4, "compress": 4}
-LEDGER = {"judge_claims": 1, "claims_table": 1}
-TABLES = {"table_1_1": 1, "table_3_1": 1, "table_4_1": 1}
-EFFICIENCY = {"efficiency_figure": 3}
-SLOPES = {"collect_profiles": 1, **EFFICIENCY, **LEDGER}
+TABLES = {"table_1_1": 1, "table_3_1": 1, "table_4_1": 1, **FACTS}
+EFFICIENCY = {"efficiency_figure": 3, **REPORT}
+SLOPES = {"collect_profiles": 1, **EFFICIENCY, **LEDGER, **FACTS}
 PROFILES = {"profile": 4, **SLOPES}
-SUMMARY = {"collect_accuracy": 1, **FIGURE, **LEDGER}
+SUMMARY = {"collect_accuracy": 1, **FIGURE, **LEDGER, **FACTS}
 
 
 def test_the_whole_dag(finished):
@@ -113,15 +115,17 @@ def test_limit_of_one_benchmark(workflow):
     ("module", "expected"),
     [
         ("figures/style", {**FIGURE, **EFFICIENCY, **SCHEMATICS}),
-        ("figures/schematic", SCHEMATICS),
+        ("figures/schematic", {**SCHEMATICS, **REPORT}),
         ("figures/figure_4_1", FIGURE),
         ("figures/figure_3_2", {}),
         ("warm_start", {"evaluate": 8, **SUMMARY}),
         ("tables/typesetting", {**TABLES, "table_4_2": 2, **LEDGER}),
-        ("enumeration", {"table_3_1": 1, **LEDGER}),
+        ("enumeration", {"table_3_1": 1, **LEDGER, **FACTS}),
         ("claims/operators", LEDGER),
         ("tables/claims", {"claims_table": 1}),
-        ("macs", {"table_1_1": 1}),
+        ("macs", {"table_1_1": 1, **FACTS}),
+        ("paper/facts", FACTS),
+        ("paper/document", REPORT),
         ("results", SUMMARY),
         ("statistics", {"evaluate": 8, **SUMMARY}),
         ("evaluation", {"evaluate": 8, **SUMMARY}),
