@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce smoke compare reference report test lint lock ci-run gpu-reference archive clean
+.PHONY: help setup reproduce doctor smoke compare reference report test test-slurm lint lock ci-run gpu-reference archive clean
 
 help: ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -28,6 +28,12 @@ setup: $(VENV)/.runtime ## Build .venv from the pinned requirements.
 reproduce: $(VENV)/.runtime ## Run the whole workflow on the embedded default (no GPU, no hub).
 	@.ci/guard.sh $(SNAKEMAKE) --quiet rules reason --configfile config/laptop.yaml
 	@cat results/claims.txt
+
+doctor: $(VENV)/.runtime ## Say what this machine can run, and what to do about the rest.
+	@PYTHONPATH=workflow $(BIN)/python workflow/scripts/doctor.py --config config/laptop.yaml
+
+test-slurm: $(VENV)/.development ## Send the workflow through a real SLURM of one node (root; Debian's slurm-wlm, munge).
+	$(BIN)/python -m pytest -n 0 -rs tests/cluster
 
 smoke: $(VENV)/.runtime ## Run one configuration through every stage, in a few minutes.
 	@.ci/guard.sh $(SNAKEMAKE) --quiet rules reason --configfile config/laptop.yaml config/smoke.yaml

@@ -1,0 +1,181 @@
+"""The workflow through a real sbatch: the whole tiny DAG, GPUs, failures, cancelled jobs."""
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def _integration():
+    """The tiny workflow of the integration tests."""
+    path = ROOT / "tests" / "integration" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("integration_conftest", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def quickened(folder, **changes):
+    """The shipped profile with the waits of one machine instead of a cluster's."""
+    path = folder / "profiles" / "slurm" / "config.yaml"
+    profile = yaml.safe_load(path.read_text())
+    profile |= {"latency-wait": 5, "slurm-init-seconds-before-status-checks": 2}
+    profile["default-resources"] = {"mem_mb": 1500, "runtime": 10}
+    profile.pop("set-resources")
+    path.write_text(yaml.safe_dump(profile | changes))
+
+
+def snakemake(folder, environment, *arguments, check=True):
+    command = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm"]
+    done = subprocess.run(
+        [*command, *arguments],
+        cwd=folder,
+        env=environment | {"LOWRANK_MIRROR": str(folder / "mirror"), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    output = done.stdout + done.stderr
+    assert not check or done.returncode == 0, output
+    return output
+
+
+def small_workflow(folder, rules):
+    """A workflow of a few rules with the shipped profile."""
+    shutil.copytree(ROOT / "profiles", folder / "profiles")
+    quickened(folder, groups=[], **{"group-components": []})
+    (folder / "Snakefile").write_text(rules)
+    return folder
+
+
+def test_the_whole_workflow_goes_through_sbatch(slurm, tmp_path):
+    made = _integration().make_workflow(tmp_path / "cluster")
+    quickened(made.folder)
+    output = snakemake(made.folder, slurm)
+    submitted = re.findall(r"has been submitted with SLURM jobid (\d+)", output)
+    jobs = int(re.findall(r"(\d+) of \d+ steps", output)[-1])
+    assert 5 < len(set(submitted)) < jobs - 5  # small jobs share a submission
+    assert made.jobs() == {}
+    local = _integration().make_workflow(tmp_path / "local")
+    local.run()
+    ours = sorted((made.folder / "results/models/tiny/evaluations").glob("*/*.jsonl"))
+    assert len(ours) == 8
+    for path in ours:
+        other = local.folder / path.relative_to(made.folder)
+        assert path.read_bytes() == other.read_bytes()
+
+
+GPU_RULES = """
+rule all:
+    input:
+        expand("device{n}.json", n=range(4)),
+
+rule use:
+    output:
+        "device{n}.json",
+    resources:
+        gpu=1,
+    shell:
+        "PYTHONPATH=%s python %s {output}"
+"""
+
+
+def test_jobs_that_run_together_have_gpus_of_their_own(slurm, tmp_path):
+    """SLURM assigns the devices; the lease that serves local runs stays out of its way."""
+    script = tmp_path / "use.py"
+    script.write_text("""
+import json, os, sys, time
+from lowrank.devices import lease
+start = time.time()
+with lease("cuda") as held:
+    device = os.environ["CUDA_VISIBLE_DEVICES"]
+    time.sleep(6)
+made = {"device": device, "held": held, "start": start, "end": time.time()}
+json.dump(made, open(sys.argv[1], "w"))
+""")
+    rules = GPU_RULES % (ROOT / "workflow", script)
+    folder = small_workflow(tmp_path, rules)
+    snakemake(folder, slurm)
+    uses = [json.loads((folder / f"device{n}.json").read_text()) for n in range(4)]
+    assert {use["device"] for use in uses} == {"0", "1"}
+    assert all(use["held"] == [] for use in uses)
+    together = [
+        (a, b)
+        for index, a in enumerate(uses)
+        for b in uses[:index]
+        if a["start"] < b["end"] and b["start"] < a["end"]
+    ]
+    assert together
+    assert all(a["device"] != b["device"] for a, b in together)
+
+
+def test_a_job_that_fails_is_tried_again_and_reported(slurm, tmp_path):
+    rules = """
+rule all:
+    input: "flaky", "never",
+rule flaky:
+    output: "flaky"
+    shell: "test -e tried && touch {output} || {{ touch tried; exit 3; }}"
+rule never:
+    output: "never"
+    log: "never.log"
+    shell: "echo 'error: nothing to be done' > {log}; exit 4"
+"""
+    folder = small_workflow(tmp_path, rules)
+    output = snakemake(folder, slurm, check=False)
+    assert (folder / "flaky").exists()
+    assert not (folder / "never").exists()
+    assert "error: nothing to be done" in output
+    assert output.count("Trying to restart job") == 2
+
+
+def test_a_job_cancelled_midway_is_done_again_by_the_next_run(slurm, tmp_path):
+    rules = """
+rule all:
+    input: "long"
+rule long:
+    output: "long"
+    shell: "touch started; echo half > {output}; test -e quick || sleep 600; echo whole > {output}"
+"""
+    folder = small_workflow(tmp_path, rules)
+    quickened(folder, groups=[], **{"group-components": [], "restart-times": 0})
+    command = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm"]
+    run = subprocess.Popen(
+        command, cwd=folder, env=slurm, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not (folder / "started").exists() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    waiting = subprocess.run(
+        ["squeue", "-h", "-o", "%i"], env=slurm, capture_output=True, text=True, check=True
+    )
+    for job in waiting.stdout.split():
+        subprocess.run(["scancel", job], env=slurm, check=True)
+    assert run.wait(timeout=200) != 0
+    assert not (folder / "long").exists()
+    (folder / "quick").touch()
+    snakemake(folder, slurm)
+    assert (folder / "long").read_text() == "whole\n"
+
+
+@pytest.mark.parametrize("name", ["default", "slurm"])
+def test_profiles_hold_options_that_snakemake_has(name):
+    """A typing error in a profile would only show on a cluster."""
+    from snakemake.cli import get_argument_parser
+
+    options = {
+        option.lstrip("-")
+        for action in get_argument_parser()._actions
+        for option in action.option_strings
+    }
+    profile = yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text())
+    assert set(profile) - {key for key in profile if key.startswith("slurm-")} <= options
