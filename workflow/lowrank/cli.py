@@ -38,3 +38,19 @@ def run(main: Callable[[], Any]) -> None:
     except LowrankError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        said = " ".join(str(error).split())[:200] or "no more could be had"
+        print(
+            f"error: out of memory ({said}); ask for fewer questions at once (`batch_size`) or run "
+            "fewer jobs at a time (`--cores`)",
+            file=sys.stderr,
+        )
+        raise SystemExit(1) from None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Return whether memory ran out: Python's, a GPU's, or what torch asked of the system."""
+    texts = ("out of memory", "can't allocate memory")
+    return isinstance(error, MemoryError) or any(text in str(error) for text in texts)

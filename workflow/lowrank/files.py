@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -29,12 +30,18 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     ----------
     path
         The final name. Missing parent directories are made.
+
+    Raises
+    ------
+    LowrankError
+        If the disk is full, or the folder may not be written to.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    workspace = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    temporary = workspace / path.name
+    workspace: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        workspace = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        temporary = workspace / path.name
         yield temporary
         if temporary.is_file():
             with open(temporary, "rb") as handle:
@@ -42,8 +49,36 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         if temporary.is_dir() and path.is_dir():
             shutil.rmtree(path)  # a directory cannot be renamed over a non-empty one
         os.replace(temporary, path)
+    except Exception as error:
+        number = _refusal(error)
+        if number is None:
+            raise
+        raise LowrankError(
+            f"cannot write {path}: {os.strerror(number)}; {_REMEDIES[number]}"
+        ) from None
     finally:
-        shutil.rmtree(workspace, ignore_errors=True)
+        if workspace is not None:
+            shutil.rmtree(workspace, ignore_errors=True)
+
+
+_FREE = "free some space and run again: what is finished is kept"
+_ELSEWHERE = "choose another folder by `pathvars` in the configuration"
+_REMEDIES = {
+    errno.ENOSPC: _FREE,
+    errno.EDQUOT: _FREE,
+    errno.EFBIG: _FREE,
+    errno.EROFS: _ELSEWHERE,
+    errno.EACCES: _ELSEWHERE,
+    errno.EPERM: _ELSEWHERE,
+}
+
+
+def _refusal(error: Exception) -> int | None:
+    """Return the number of a refusal to write, also from libraries that only tell its text."""
+    number = getattr(error, "errno", None)
+    if number in _REMEDIES:
+        return number
+    return next((known for known in _REMEDIES if os.strerror(known) in str(error)), None)
 
 
 def write_text(path: str | Path, text: str) -> None:

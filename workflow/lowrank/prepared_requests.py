@@ -97,12 +97,25 @@ def prepare_requests(
         pretrained=_without_weights(base), tokenizer=load_tokenizer(base), backend="causal"
     )
     run_tasks(recorder, load_tasks(asked, benchmark)[0], benchmark, settings)
+    _require_vocabulary(recorder.rows, read_json(Path(base) / "config.json")["vocab_size"], base)
     for made, path in (
         (asked, questions_output),
         (pa.Table.from_pylist(recorder.rows, REQUESTS), requests_output),
     ):
         with atomic_path(path) as temporary:
             pyarrow.parquet.write_table(made, temporary)
+
+
+def _require_vocabulary(rows: list[dict[str, Any]], size: int, base: str | Path) -> None:
+    largest = max(
+        (token for row in rows for token in (*row["context_ids"], *row["continuation_ids"])),
+        default=0,
+    )
+    if largest >= size:
+        raise LowrankError(
+            f"{base}: its tokenizer makes token {largest}, but the model knows {size}; is it this "
+            "model's own tokenizer?"
+        )
 
 
 def read_requests(path: str | Path) -> PreparedRequests:

@@ -1,0 +1,243 @@
+"""Full disks, no memory, damaged files: one clear line, and no damaged output."""
+
+import errno
+import json
+import os
+import pickle
+import resource
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import tiny
+import torch
+from lowrank import cli
+from lowrank.architecture import Architecture
+from lowrank.compression import compress
+from lowrank.design_space import Decomposition
+from lowrank.errors import LowrankError
+from lowrank.factors import factorize_layer
+from lowrank.files import atomic_path, read_yaml, write_json
+from lowrank.low_rank_model import load_compressed
+from lowrank.prepared_requests import prepare_requests
+from lowrank.questions import SUBSET
+from safetensors.numpy import save_file
+from safetensors.torch import load_file
+from safetensors.torch import save_file as save_tensors
+
+ARCHITECTURE = Architecture.from_config(tiny.ARCHITECTURE)
+
+WRITERS = {
+    "text": "write_text(path, 'x' * 3_000_000)",
+    "tensors": "save_file({'a': np.zeros(2_000_000)}, stack.enter_context(atomic_path(path)))",
+    "table": "pq.write_table(pa.table({'a': np.random.rand(500_000)}), "
+    "stack.enter_context(atomic_path(path)))",
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_disk_that_takes_no_more_leaves_the_old_file_and_one_line(tmp_path, writer):
+    """The kernel refuses the write itself: a limit on the size of files."""
+    path = tmp_path / "result"
+    path.write_text("old")
+    script = f"""
+import contextlib, sys
+import numpy as np, pyarrow as pa, pyarrow.parquet as pq
+from pathlib import Path
+from safetensors.numpy import save_file
+from lowrank import cli
+from lowrank.files import atomic_path, write_text
+path = Path({str(path)!r})
+def main():
+    with contextlib.ExitStack() as stack:
+        {WRITERS[writer]}
+cli.run(main)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": "workflow"},
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith(f"error: cannot write {path}: File too large; free some space")
+    assert len(done.stderr.splitlines()) == 1
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["result"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+def test_refusals_by_number_and_by_text(tmp_path, number):
+    for error in (OSError(number, os.strerror(number)), ValueError(f"I/O: {os.strerror(number)}")):
+        with (
+            pytest.raises(LowrankError, match=f"cannot write .*: {os.strerror(number)}; "),
+            atomic_path(tmp_path / "result"),
+        ):
+            raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_may_not_be_made(tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("lowrank.files.tempfile.mkdtemp", refuse)
+    with pytest.raises(LowrankError, match="Read-only file system; choose another folder"):
+        write_json(tmp_path / "a.json", {})
+
+
+def test_other_errors_keep_their_own_traceback(tmp_path):
+    with pytest.raises(ZeroDivisionError), atomic_path(tmp_path / "result"):
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
+)
+def test_no_memory_is_one_line_with_a_remedy(capsys, error):
+    def fail():
+        raise error
+
+    with pytest.raises(SystemExit):
+        cli.run(fail)
+    said = capsys.readouterr().err
+    assert said.startswith("error: out of memory (")
+    assert "batch_size" in said and len(said.splitlines()) == 1
+
+
+def test_a_real_lack_of_memory(tmp_path):
+    """The kernel refuses the memory itself."""
+    script = """
+import torch
+from lowrank import cli
+cli.run(lambda: torch.zeros(10**13))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": "workflow"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: out of memory (")
+    assert "Traceback" not in done.stderr
+
+
+def test_another_runtime_error_is_not_taken_for_it():
+    def fail():
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        cli.run(fail)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A tiny model, the factors of a layer, and a compressed model of them."""
+    folder = tmp_path_factory.mktemp("base")
+    tiny.save_model(folder / "weights")
+    write_json(folder / "manifest.json", {"files": {}, "source": "test"})
+    factors = folder / "factors.safetensors"
+    factorize_layer(folder / "weights", ARCHITECTURE, 2, 1, "tucker", factors)
+    return folder
+
+
+def build(base, output, factors=None):
+    chosen = Decomposition.make(ARCHITECTURE, [2])
+    files = {2: factors or base / "factors.safetensors"}
+    compress(ARCHITECTURE, "tiny", base / "manifest.json", chosen, files, output)
+
+
+@pytest.mark.parametrize("kept", [0, 7, 200])
+def test_a_truncated_factor_file_is_named_and_nothing_is_written(base, tmp_path, kept):
+    broken = tmp_path / "factors.safetensors"
+    broken.write_bytes((base / "factors.safetensors").read_bytes()[:kept])
+    with pytest.raises(LowrankError, match=r"factors\.safetensors"):
+        build(base, tmp_path / "model", broken)
+    assert not (tmp_path / "model").exists()
+
+
+def test_one_flipped_bit_in_a_compressed_model_is_seen(base, tmp_path):
+    build(base, tmp_path / "model")
+    path = tmp_path / "model" / "factors.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(LowrankError, match="does not match its manifest: delete"):
+        load_compressed(base / "weights", tmp_path / "model", "float32")
+
+
+def test_tied_and_shared_weights_are_factorized_once_each_and_leave_the_head_alone(tmp_path):
+    tiny.save_model(tmp_path / "weights", tie_word_embeddings=True)
+    architecture = Architecture.from_config(tiny.ARCHITECTURE | {"tie_word_embeddings": True})
+    write_json(tmp_path / "manifest.json", {"files": {}, "source": "test"})
+    factors = tmp_path / "factors.safetensors"
+    factorize_layer(tmp_path / "weights", architecture, 1, 1, "tucker", factors)
+    chosen = Decomposition.make(architecture, [1])
+    compress(architecture, "t", tmp_path / "manifest.json", chosen, {1: factors}, tmp_path / "m")
+    model, _ = load_compressed(tmp_path / "weights", tmp_path / "m", "float32")
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    dense = load_file(tmp_path / "weights" / "model.safetensors")["model.embed_tokens.weight"]
+    assert torch.equal(model.lm_head.weight, dense)
+
+
+def test_a_tokenizer_that_is_not_the_model_s(base, tmp_path):
+    shutil.copytree(base / "weights", tmp_path / "weights")
+    config = json.loads((tmp_path / "weights" / "config.json").read_text())
+    config["vocab_size"] = 40
+    (tmp_path / "weights" / "config.json").write_text(json.dumps(config))
+    rows = tiny.arc_rows(3)
+    rows = rows.append_column(SUBSET, pa.array([""] * len(rows)))
+    questions = tiny.write_parquet(rows, tmp_path / "questions.parquet")
+    benchmark = read_yaml("config/benchmarks/arc_easy.yaml") | {"name": "arc_easy"}
+    benchmark |= {"subsets": [], "generation": None}
+    settings = {"limit": 2, "seed": 0, "sampling": "first", "max_new_tokens": None}
+    outputs = tmp_path / "asked.parquet", tmp_path / "requests.parquet"
+    with pytest.raises(LowrankError, match="but the model knows 40; is it this model's own"):
+        prepare_requests(tmp_path / "weights", questions, benchmark, settings, *outputs)
+    assert not any(path.exists() for path in outputs)
+
+
+def test_a_pickle_in_safetensors_clothing_is_not_loaded(base, tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (os.system, (f"touch {tmp_path / 'exploded'}",))
+
+    shutil.copytree(base / "weights", tmp_path / "weights")
+    (tmp_path / "weights" / "model.safetensors").write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(LowrankError):
+        factorize_layer(
+            tmp_path / "weights", ARCHITECTURE, 1, 1, "tucker", tmp_path / "f.safetensors"
+        )
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_names_that_a_shell_would_act_on_stay_names(tmp_path):
+    """Through a real rule's shell line: a mirror path with spaces, quotes and a command in it."""
+    hostile = tmp_path / "a b'c\"$(touch exploded);d"
+    hostile.mkdir()
+    save_file({"a": np.zeros(1, np.float32)}, hostile / "x.safetensors")
+    save_tensors({"a": torch.zeros(1)}, hostile / "y.safetensors")
+    (tmp_path / "Snakefile").write_text(
+        "rule all:\n"
+        "    output: 'out.json'\n"
+        f"    params: value={json.dumps(str(hostile))!r}\n"
+        "    shell: 'printf %s {params.value:q} > {output}'\n"
+    )
+    subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "1", "--quiet", "all"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    assert json.loads((tmp_path / "out.json").read_text()) == str(hostile)
+    assert not (tmp_path / "exploded").exists()
