@@ -132,6 +132,7 @@ def test_limit_of_one_benchmark(workflow):
         ("factorization", {**COMPRESSED, "evaluate": 8, **SUMMARY, **PROFILES}),
         ("prepared_requests", {"prepare_requests": 2, "evaluate": 8, **SUMMARY, **PROFILES}),
         ("shared_states", {"evaluate": 8, **SUMMARY}),
+        ("answer_journal", {"evaluate": 8, **SUMMARY}),
         (
             "benchmarks",
             {

@@ -15,6 +15,7 @@ from lm_eval.api.task import Task
 from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lowrank.answer_journal import AnswerJournal
 from lowrank.errors import LowrankError
 from lowrank.evaluation_job import prepare as prepare  # what the warm server calls
 from lowrank.evaluation_tasks import load_tasks, run_tasks
@@ -26,7 +27,7 @@ from lowrank.prepared_requests import (
     original_positions,
     read_requests,
 )
-from lowrank.provenance import provenance
+from lowrank.provenance import code_digest, provenance
 from lowrank.questions import read_questions
 from lowrank.scoring import PackedLM
 from lowrank.shared_states import SharedStates, shared_states
@@ -80,6 +81,7 @@ def evaluate(
         settings,
         prepared=read_requests(requests),
         shared=_shared(base, manifest, settings),
+        journal=(journal := _journal(output, manifest, settings)),
     )
     table = read_questions(questions)
     facts = asked_facts(table, questions)
@@ -123,6 +125,17 @@ def evaluate(
             }
         ),
     )
+    journal.remove()
+
+
+def _journal(
+    output: str | Path, manifest: Mapping[str, Any], settings: Mapping[str, Any]
+) -> AnswerJournal:
+    """Return the journal of this job's answers, beside its output."""
+    kept = ("dtype", "device")
+    identity = [manifest["base"], manifest["factors_sha256"], code_digest(), _threads()]
+    identity += [settings[key] for key in kept]
+    return AnswerJournal(Path(output).with_suffix(".journal"), identity)
 
 
 def _shared(
@@ -141,6 +154,7 @@ def make_language_model(
     settings: Mapping[str, Any],
     prepared: PreparedRequests | None = None,
     shared: SharedStates | None = None,
+    journal: AnswerJournal | None = None,
 ) -> LM:
     """Return what answers lm-eval's requests.
 
@@ -149,7 +163,12 @@ def make_language_model(
     """
     if settings["scorer"] == "packed":
         return PackedLM(
-            model, tokenizer, batch_size=settings["batch_size"], prepared=prepared, shared=shared
+            model,
+            tokenizer,
+            batch_size=settings["batch_size"],
+            prepared=prepared,
+            shared=shared,
+            journal=journal,
         )
     return HFLM(
         pretrained=model,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
+from lowrank.answer_journal import AnswerJournal, Answers
 from lowrank.generation import GreedyGenerator, plain_greedy
 from lowrank.prefix_tree import CostModel, PrefixTree, Row, Segment
 from lowrank.shared_states import SharedStates, StatesOfRun
@@ -145,6 +146,8 @@ class PackedLM(HFLM):
         Hidden states that the jobs of a run share; used on a CPU only.
     prepared : PreparedRequests, optional
         Requests that are tokenized already; others are tokenized as `HFLM` does.
+    journal : AnswerJournal, optional
+        Answers of a job that was killed; those of this one are added.
     **kwargs
         Further arguments of `HFLM`: ``max_length``, ``add_bos_token``, ``prefix_token_id``, ...
 
@@ -162,6 +165,7 @@ class PackedLM(HFLM):
         batch_size: int = 16,
         shared: SharedStates | None = None,
         prepared: PreparedRequests | None = None,
+        journal: AnswerJournal | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -177,6 +181,7 @@ class PackedLM(HFLM):
         self._batch_tokens = batch_tokens
         self._shared = shared if self.device.type == "cpu" else None
         self._prepared = prepared
+        self._journal = journal
         self._states: StatesOfRun | None = None
         self.reason = unsupported_reason(model)
         if self.reason is None and self.mixed_precision_dtype is not None:
@@ -264,30 +269,58 @@ class PackedLM(HFLM):
 
         results = _Results(tree, [[scored[r] for r in of] for of in by_member], offset)
         answers: list[tuple[float, bool] | None] = [None] * len(requests)
+        key, known = self._known_answers(tree, by_member)
         with tqdm(
             total=len(requests),
             disable=disable_tqdm or self.rank != 0,
             desc="Running loglikelihood requests",
         ) as progress:
-            for member in self._run(results):
-                for request in by_member[member]:
-                    answer = results.answer(scored[request])
-                    answers[request] = answer
-                    if requests[request][0] is not None:
-                        self.cache_hook.add_partial("loglikelihood", requests[request][0], answer)
-                    progress.update(1)
+            for members in self._run(results, known):
+                new = {
+                    member: known[member]
+                    if member in known
+                    else [results.answer(scored[request]) for request in by_member[member]]
+                    for member in members
+                }
+                if self._journal is not None and not known.keys() >= new.keys():
+                    self._journal.add(key, new)
+                for member, of_member in new.items():
+                    for request, answer in zip(by_member[member], of_member, strict=True):
+                        answers[request] = answer
+                        if requests[request][0] is not None:
+                            self.cache_hook.add_partial(
+                                "loglikelihood", requests[request][0], answer
+                            )
+                        progress.update(1)
         return answers
 
-    def _run(self, results: _Results) -> Iterator[int]:
-        """Compute all members of the tree; yield each of them once it is done."""
-        waiting = set(range(len(results.tree.sequences)))
+    def _known_answers(
+        self, tree: PrefixTree, by_member: list[list[int]]
+    ) -> tuple[str, dict[int, Answers]]:
+        """Return the journal's name for these requests, and the answers that it holds."""
+        if self._journal is None:
+            return "", {}
+        plan = [str(self.cost), tree.sequences, [len(requests) for requests in by_member]]
+        key = self._journal.key(plan)
+        return key, self._journal.read(key)
+
+    def _run(self, results: _Results, known: Container[int] = ()) -> Iterator[list[int]]:
+        """Compute all members of the tree that are not known; yield each batch once it is done.
+
+        Batches are planned as if nothing were known, so that every sum rounds as it would have.
+        """
+        members = range(len(results.tree.sequences))
+        waiting = {member for member in members if member not in known}
+        if len(waiting) < len(members):
+            yield [member for member in members if member not in waiting]
+        planned = list(members)
         while waiting:
-            plan = results.tree.plan(self.cost, sorted(waiting))
+            plan = results.tree.plan(self.cost, planned)
             try:
-                with self._sharing(results.tree, sorted(waiting), plan):
-                    for member in self._run_segment(plan, None, results):
-                        waiting.discard(member)
-                        yield member
+                with self._sharing(results.tree, planned, plan, len(waiting) == len(planned)):
+                    for done in self._run_segment(plan, None, results, waiting):
+                        waiting.difference_update(done)
+                        yield done
             except torch.OutOfMemoryError:
                 if self.cost.batch_tokens <= 1:
                     raise
@@ -296,11 +329,17 @@ class PackedLM(HFLM):
             # Outside of the handler, which keeps the tensors of the failed pass alive.
             if waiting and self.device.type == "cuda":
                 torch.cuda.empty_cache()
+            planned = sorted(waiting)
 
     @contextlib.contextmanager
-    def _sharing(self, tree: PrefixTree, members: list[int], plan: Segment) -> Iterator[None]:
-        """Start from hidden states that another job computed, or keep them for others."""
-        if self._shared is None:
+    def _sharing(
+        self, tree: PrefixTree, members: list[int], plan: Segment, whole: bool
+    ) -> Iterator[None]:
+        """Start from hidden states that another job computed, or keep them for others.
+
+        They are numbered by pass: a plan that leaves passes out does without.
+        """
+        if self._shared is None or not whole:
             yield
             return
         key = (self.cost, [tree.sequences[member] for member in members])
@@ -311,10 +350,16 @@ class PackedLM(HFLM):
                 self._states = None
 
     def _run_segment(
-        self, segment: Segment, states: PrefixStates | None, results: _Results
-    ) -> Iterator[int]:
-        """Compute a segment and those below it; yield each member once it is done."""
+        self,
+        segment: Segment,
+        states: PrefixStates | None,
+        results: _Results,
+        waiting: set[int],
+    ) -> Iterator[list[int]]:
+        """Compute a segment and those below it; yield each batch of members once it is done."""
         tree = results.tree
+        if waiting.isdisjoint(segment.members):
+            return
         if segment.end > segment.start:
             start, end = segment.start, segment.end
             tokens = np.array([tree.sequences[segment.members[0]][start:end]])
@@ -326,17 +371,19 @@ class PackedLM(HFLM):
             depths = np.arange(end - start)
             results.score(self, hidden, dict.fromkeys(segment.members, depths), start)
         for batch in segment.batches:
-            yield from self._run_batch(batch, states, results)
+            yield self._run_batch(batch, states, results, waiting)
         for child in segment.children:
-            yield from self._run_segment(child, states, results)
+            yield from self._run_segment(child, states, results, waiting)
 
     def _run_batch(
-        self, rows: list[Row], states: PrefixStates | None, results: _Results
+        self, rows: list[Row], states: PrefixStates | None, results: _Results, waiting: set[int]
     ) -> list[int]:
-        """Compute one batch of rows; return its members."""
+        """Compute one batch of rows, unless nothing waits for it; return its members."""
         # GPU kernels want rows of the mask that are a multiple of 16 bytes long.
         multiple = 8 if self.device.type == "cuda" else 1
         batch = build_tree_batch(results.tree, rows, multiple)
+        if waiting.isdisjoint(batch.paths):
+            return []
         cache = None if states is None else shared_prefix_cache(states)
         hidden = self._hidden(batch.input_ids_BT, batch.position_ids_BT, batch.visible_BTK, cache)
         results.score(self, hidden, batch.paths, rows[0].start)
