@@ -1,7 +1,7 @@
 """A real single-node SLURM of one's own: started from a folder, stopped by process id.
 
-Needs Debian's packages `slurm-wlm` and `munge`, and root, as whom the daemons run. Nothing in /etc
-is read or written.
+Needs Debian's packages `slurm-wlm` and `munge`, and root, as whom the daemons run. Job steps look
+for their configuration in /etc/slurm alone: links are put there, and taken away again.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
 GPUS = 2
+PLACE = Path("/etc/slurm")
+FILES = ("slurm.conf", "gres.conf")
 
 
 def reason_against() -> str | None:
@@ -26,7 +28,11 @@ def reason_against() -> str | None:
     missing = [name for name in PROGRAMS if program(name) is None]
     if missing:
         return f"{missing[0]} is not installed (apt install slurm-wlm munge)"
-    return None if os.geteuid() == 0 else "SLURM's daemons need root"
+    if os.geteuid() != 0:
+        return "SLURM's daemons need root"
+    if any(os.path.lexists(PLACE / name) for name in FILES):
+        return f"this machine has a SLURM configuration of its own in {PLACE}"
+    return None
 
 
 def program(name: str) -> str | None:
@@ -40,9 +46,11 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
     folder.mkdir(parents=True)
     folder.chmod(0o755)
     started: list[subprocess.Popen[bytes]] = []
-    environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
-    environment = {k: v for k, v in environment.items() if not k.startswith("SLURM_JOB")}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_")}
     _write_configuration(folder)
+    PLACE.mkdir(exist_ok=True)
+    for name in FILES:
+        (PLACE / name).symlink_to(folder / name)
 
     def start(name: str, *arguments: str) -> None:
         log = open(folder / f"{name}.log", "ab")  # noqa: SIM115 - the daemon's for its life
@@ -62,8 +70,8 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
             f"--seed-file={folder / 'munge' / 'seed'}",
         )
         _wait(socket_path.exists, "munged", folder)
-        start("slurmctld", "-D", "-i", "-f", str(folder / "slurm.conf"))
-        start("slurmd", "-D", "-N", "node", "-f", str(folder / "slurm.conf"))
+        start("slurmctld", "-D", "-i")
+        start("slurmd", "-D", "-N", "node")
 
         def is_idle() -> bool:
             asked = subprocess.run(
@@ -74,6 +82,8 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
         _wait(is_idle, "slurmctld", folder)
         yield environment
     finally:
+        for name in FILES:
+            (PLACE / name).unlink()
         for process in reversed(started):
             process.terminate()
         for process in reversed(started):

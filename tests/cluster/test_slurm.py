@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
+GROUPING = ("groups", "group-components")  # they name rules of the whole workflow
 
 
 def _integration():
@@ -24,13 +25,14 @@ def _integration():
     return module
 
 
-def quickened(folder, **changes):
+def quickened(folder, without=(), **changes):
     """The shipped profile with the waits of one machine instead of a cluster's."""
     path = folder / "profiles" / "slurm" / "config.yaml"
     profile = yaml.safe_load(path.read_text())
     profile |= {"latency-wait": 5, "slurm-init-seconds-before-status-checks": 2}
     profile["default-resources"] = {"mem_mb": 1500, "runtime": 10}
-    profile.pop("set-resources")
+    for key in ("set-resources", *without):
+        profile.pop(key, None)
     path.write_text(yaml.safe_dump(profile | changes))
 
 
@@ -42,7 +44,7 @@ def snakemake(folder, environment, *arguments, check=True):
         env=environment | {"LOWRANK_MIRROR": str(folder / "mirror"), "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=300,
     )
     output = done.stdout + done.stderr
     assert not check or done.returncode == 0, output
@@ -52,7 +54,7 @@ def snakemake(folder, environment, *arguments, check=True):
 def small_workflow(folder, rules):
     """A workflow of a few rules with the shipped profile."""
     shutil.copytree(ROOT / "profiles", folder / "profiles")
-    quickened(folder, groups=[], **{"group-components": []})
+    quickened(folder, without=GROUPING)
     (folder / "Snakefile").write_text(rules)
     return folder
 
@@ -147,7 +149,7 @@ rule long:
     shell: "touch started; echo half > {output}; test -e quick || sleep 600; echo whole > {output}"
 """
     folder = small_workflow(tmp_path, rules)
-    quickened(folder, groups=[], **{"group-components": [], "restart-times": 0})
+    quickened(folder, **{"restart-times": 0})
     command = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm"]
     run = subprocess.Popen(
         command, cwd=folder, env=slurm, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
