@@ -251,9 +251,14 @@ def report_inputs():
     return inputs
 
 
+CLUSTER_THREADS = 4  # of a measurement on a cluster's CPUs; `set-threads` in the profile changes it
+
+
 def measuring_threads(wildcards):
-    """All cores for a measurement on the CPU: nothing else may run beside it."""
-    return 1 if project.settings["device"] == "cuda" else workflow.cores
+    """All cores for a measurement on this machine's CPU: nothing else may run beside it."""
+    if project.settings["device"] == "cuda":
+        return 1
+    return workflow.resource_settings.cores or CLUSTER_THREADS
 
 
 def figures_and_tables():
