@@ -30,7 +30,7 @@ def reason_against() -> str | None:
         return f"{missing[0]} is not installed (apt install slurm-wlm munge)"
     if os.geteuid() != 0:
         return "SLURM's daemons need root"
-    if any(os.path.lexists(PLACE / name) for name in FILES):
+    if any(os.path.lexists(PLACE / name) and not _is_abandoned(PLACE / name) for name in FILES):
         return f"this machine has a SLURM configuration of its own in {PLACE}"
     return None
 
@@ -38,6 +38,17 @@ def reason_against() -> str | None:
 def program(name: str) -> str | None:
     """Return the path of a daemon or command, which Debian may keep out of PATH."""
     return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Return whether a configuration is the link of a cluster of ours that was killed."""
+    if not path.is_symlink():
+        return False
+    with contextlib.suppress(OSError, ValueError):
+        process = int((path.resolve().parent / "slurmctld.pid").read_text())
+        name = Path(f"/proc/{process}/comm").read_text()
+        return name.strip() != "slurmctld"
+    return "cluster" in path.readlink().parts
 
 
 @contextlib.contextmanager
@@ -50,6 +61,7 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
     _write_configuration(folder)
     PLACE.mkdir(exist_ok=True)
     for name in FILES:
+        (PLACE / name).unlink(missing_ok=True)  # what a killed cluster left
         (PLACE / name).symlink_to(folder / name)
 
     def start(name: str, *arguments: str) -> None:
