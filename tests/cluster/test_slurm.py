@@ -30,7 +30,7 @@ def quickened(folder, without=(), **changes):
     path = folder / "profiles" / "slurm" / "config.yaml"
     profile = yaml.safe_load(path.read_text())
     profile |= {"latency-wait": 5, "slurm-init-seconds-before-status-checks": 2}
-    profile["default-resources"] = {"mem_mb": 1500, "runtime": 10}
+    profile["default-resources"] |= {"mem_mb": 1500, "runtime": 10}
     for key in ("set-resources", *without):
         profile.pop(key, None)
     path.write_text(yaml.safe_dump(profile | changes))
@@ -44,7 +44,7 @@ def snakemake(folder, environment, *arguments, check=True):
         env=environment | {"LOWRANK_MIRROR": str(folder / "mirror"), "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     output = done.stdout + done.stderr
     assert not check or done.returncode == 0, output
