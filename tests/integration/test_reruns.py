@@ -1,6 +1,8 @@
 """Only what changed reruns: the jobs of a real DAG, counted."""
 
+import json
 import shutil
+import subprocess
 import time
 
 import pytest
@@ -192,6 +194,33 @@ def test_a_wrong_checksum_stops_the_run_and_names_the_file(workflow):
         workflow.run()
     assert "error: wrong checksum: " in str(caught.value)
     assert "mirror/tiny/config.json has sha256" in str(caught.value)
+
+
+def test_a_run_allowed_more_gpus_than_there_are_stops_before_any_job(workflow, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    command = workflow.command("--resources", "gpu=4", "--config", "device=cuda")
+    done = subprocess.run(
+        command, cwd=workflow.folder, env=workflow.environment, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "error: `--resources gpu=4` allows more GPUs than the 2" in done.stderr
+    assert "jobid" not in done.stderr and "Traceback" not in done.stderr
+
+
+def test_what_a_shell_would_act_on_stays_text(workflow):
+    hostile = 'Ti ny\'s "model"; $(touch exploded) `touch exploded` & * $^'
+
+    def name(entry):
+        entry["label"] = hostile
+
+    workflow.edit_yaml("config/models/tiny.yaml", name)
+    workflow.edit_yaml(STUDY, lambda study: study.update(title=hostile))
+    for benchmark in ("arc_easy", "winogrande"):
+        workflow.edit_yaml(f"config/benchmarks/{benchmark}.yaml", name)
+    workflow.run()
+    assert not list(workflow.folder.rglob("exploded"))
+    claims = (workflow.folder / "results" / "claims.json").read_text()
+    assert json.dumps(hostile)[1:-1] in claims
 
 
 def test_export_is_a_target(workflow):

@@ -158,37 +158,99 @@ class BadHub(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "message"),
-    [
-        (401, "GatedRepo", "asks for a licence or a token: accept the licence on its hub page"),
-        (403, "GatedRepo", "asks for a licence or a token"),
-        (404, "RevisionNotFound", "the hub has no meta/llama at the pinned revision"),
-        (500, None, "meta/llama"),
-    ],
-)
-def test_bad_answers_of_a_hub_are_one_line(tmp_path, status, code, message):
-    handler = type("Handler", (BadHub,), {"status": status, "code": code})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+class StallingHub(BadHub):
+    """A hub that takes a request and never answers it."""
+
+    def do_GET(self):
+        threading.Event().wait()
+
+    do_HEAD = do_GET
+
+
+class TruncatingHub(BadHub):
+    """A hub whose connection always breaks off in the middle of a file."""
+
+    def do_GET(self):
+        if "/resolve/" in self.path:
+            self.answer(b"x" * 50, length=100)
+        else:
+            file = {"type": "file", "path": "config.json", "oid": "a" * 40, "size": 100}
+            self.answer(json.dumps([file]).encode())
+
+    do_HEAD = do_GET
+
+    def answer(self, body, length=None):
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("ETag", '"' + "a" * 40 + '"')
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("Content-Length", str(length or len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+        self.close_connection = True
+
+
+@pytest.fixture(params=["refused", "patient"])
+def hub_answers(request):
+    return QUICK if request.param == "refused" else SLOW
+
+
+def answering(status, code=None):
+    return type("Handler", (BadHub,), {"status": status, "code": code})
+
+
+QUICK = [
+    (answering(401, "GatedRepo"), "asks for a licence or a token: accept the licence on its"),
+    (answering(403, "GatedRepo"), "asks for a licence or a token"),
+    (answering(404, "RevisionNotFound"), "the hub has no meta/llama at the pinned revision"),
+]
+SLOW = [  # the client tries these again for half a minute
+    (answering(429), "the hub answered 429 (too many requests) for meta/llama, again and again"),
+    (answering(500), "the hub answered 500 for meta/llama"),
+    (StallingHub, "takes requests for meta/llama and does not answer"),
+    (TruncatingHub, "cannot fetch meta/llama from the hub"),
+]
+
+
+def fetch_from(server, folder):
+    """Start the fetching of a model from a hub of ours."""
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_HOME": str(folder / "hf"),
+        "HF_TOKEN": "hf_secret",
+        "HF_HUB_DOWNLOAD_TIMEOUT": "1",
+        "PYTHONPATH": "workflow",
+    }
+    command = [sys.executable, "workflow/scripts/fetch_model.py", "--model", "llama"]
+    command += ["--sources", json.dumps([{"hub": "meta/llama", "revision": "0" * 40}])]
+    command += ["--architecture", json.dumps(tiny.ARCHITECTURE)]
+    command += ["--weights", str(folder / "o/w"), "--manifest", str(folder / "o/m.json")]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def test_bad_answers_of_a_hub_are_one_line(tmp_path, hub_answers):
+    servers = []
     try:
-        environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
-            "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
-            "HF_HOME": str(tmp_path / "hf"),
-            "HF_TOKEN": "hf_secret",
-            "PYTHONPATH": "workflow",
-        }
-        command = [sys.executable, "workflow/scripts/fetch_model.py", "--model", "llama"]
-        command += ["--sources", json.dumps([{"hub": "meta/llama", "revision": "0" * 40}])]
-        command += ["--architecture", json.dumps(tiny.ARCHITECTURE)]
-        command += ["--weights", str(tmp_path / "o/w"), "--manifest", str(tmp_path / "o/m.json")]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        for handler, _ in hub_answers:
+            servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
+            servers[-1].daemon_threads = True
+            threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        folders = [tmp_path / str(index) for index in range(len(servers))]
+        fetches = [
+            fetch_from(server, folder) for server, folder in zip(servers, folders, strict=True)
+        ]
+        said = [fetch.communicate(timeout=240)[1] for fetch in fetches]
     finally:
-        server.shutdown()
-        server.server_close()
-    assert done.returncode == 1
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert len(lines) == 1 and message in lines[0], done.stderr
-    assert "Traceback" not in done.stderr and "hf_secret" not in done.stderr
-    assert not (tmp_path / "o" / "w").exists()
+        for server in servers:
+            server.shutdown()
+            server.server_close()
+    for fetch, errors, folder, (_, message) in zip(
+        fetches, said, folders, hub_answers, strict=True
+    ):
+        lines = [line for line in errors.splitlines() if line.startswith("error:")]
+        assert fetch.returncode == 1
+        assert len(lines) == 1 and message in lines[0], errors
+        assert "Traceback" not in errors and "hf_secret" not in errors
+        assert not (folder / "o" / "w").exists()

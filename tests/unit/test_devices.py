@@ -59,6 +59,14 @@ def test_more_devices_than_there_are_fail_at_once():
         pass
 
 
+def test_a_run_that_is_allowed_more_than_there_are():
+    devices.require_devices(4)
+    with pytest.raises(LowrankError, match=r"gpu=5` allows more GPUs than the 4 .* run with gpu=4"):
+        devices.require_devices(5)
+    with pytest.raises(LowrankError, match="gpu=0` leaves none"):
+        devices.require_devices(0)
+
+
 def test_a_scheduler_assigns_its_own(monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     with devices.lease("cuda") as held:

@@ -10,7 +10,13 @@ from lowrank.errors import LowrankError
 from lowrank.files import read_yaml
 from lowrank.project import Project
 from lowrank.tables import table_1_1, table_3_1, table_4_1
-from lowrank.tables.typesetting import as_booktabs, difference_percent, render_table, scientific
+from lowrank.tables.typesetting import (
+    as_booktabs,
+    difference_percent,
+    mathematics,
+    render_table,
+    scientific,
+)
 
 THESIS = "paper/thesis.yaml"
 MIRROR = Path(os.environ.get("LOWRANK_MIRROR", "../shared/data"))
@@ -82,12 +88,13 @@ def test_table_3_1_beside_the_thesis(project, cells):
     assert exact["llama-2-7b"][4] == str((2**32 - 1) * 127 * 4096 + 1)
     assert exact["llama-2-70b"][4] == str((2**80 - 1) * 127 * 1024 + 1)
     assert [row[2:4] for row in cells["rows"]] == [("6", "6"), ("6", "6"), ("5*", "7"), ("5*", "7")]
-    assert [row[-3:] for row in cells["rows"]] == [
+    scales = [
         ("$2^18$", "$2^18$", "none"),
         ("$2^30$", "$2^30$", "none"),
         ("$2^37$", "$2^39$", "× 4"),
         ("$2^85$", "$2^87$", "× 4"),
     ]
+    assert [row[-3:] for row in cells["rows"]] == [tuple(map(mathematics, row)) for row in scales]
 
 
 def test_dimensions_come_from_the_family(project):
@@ -197,23 +204,27 @@ def test_a_wrong_architecture_file_is_one_line(project, tmp_path):
 
 
 def test_a_table_as_files(files):
-    rows = [("a$b^2$", "#x*_1_*"), ("c", "2")]
+    rows = [(mathematics("a$b^2$"), "#x*_1_*"), ("$(c", "2")]
     options = {"groups": [("", 1), ("Group", 1)]}
-    render_table("T", ("A", "$B$"), rows, ("left", "wide"), ["It's."], *files, **options)
+    render_table(
+        "T", ("A", mathematics("$B$")), rows, ("left", "wide"), ["It's."], *files, **options
+    )
     with open(files[0], newline="") as file:
-        assert list(csv.reader(file)) == [["A", "$B$"], *map(list, rows)]
+        assert list(csv.reader(file)) == [["A", "$B$"], ["a$b^2$", "#x*_1_*"], ["$(c", "2"]]
     first = [path.read_bytes() for path in files]
     assert first[1].startswith(b"%PDF") and first[2].startswith(b"\x89PNG")
-    render_table("T", ("A", "$B$"), rows, ("left", "wide"), ["It's."], *files, **options)
+    render_table(
+        "T", ("A", mathematics("$B$")), rows, ("left", "wide"), ["It's."], *files, **options
+    )
     assert [path.read_bytes() for path in files] == first
     render_table("T", ("A",), [("a",)], ("left",), [], *files, data=[("x", "y"), ("1", "2")])
     assert files[0].read_text() == "x,y\n1,2\n"
 
 
 def test_numbers_as_text():
-    assert scientific(2_234_207_627_120_641) == "$2.23 times 10^15$"
-    assert scientific((2**80 - 1) * 127 * 1024 + 1) == "$1.57 times 10^29$"
-    assert scientific(999_600) == "$1.00 times 10^6$"
+    assert scientific(2_234_207_627_120_641) == mathematics("$2.23 times 10^15$")
+    assert scientific((2**80 - 1) * 127 * 1024 + 1) == mathematics("$1.57 times 10^29$")
+    assert scientific(999_600) == mathematics("$1.00 times 10^6$")
     assert [difference_percent(value, 100) for value in (100.04, 99.96, 50, 101)] == [
         *("0.0%", "0.0%", "−50.0%", "+1.0%")
     ]
@@ -221,8 +232,8 @@ def test_numbers_as_text():
 
 def test_booktabs_escapes_text_and_writes_mathematics():
     header, rows = (
-        ["Size & kind", "$log_2 |S|$"],
-        [["a_b 50%", "$2.2 times 10^15$"], ["−1†", "2^3"]],
+        ["Size & kind", mathematics("$log_2 |S|$")],
+        [["a_b 50%", mathematics("$2.2 times 10^15$")], ["−1† $", "2^3"]],
     )
     text = as_booktabs(header, rows, ["left", "right"], [("both", 2)])
     assert text.splitlines() == [
@@ -232,7 +243,7 @@ def test_booktabs_escapes_text_and_writes_mathematics():
         r"Size \& kind & $\log _2 |S|$ \\",
         r"\midrule",
         r"a\_b 50\% & $2.2 \times  10^{15}$ \\",
-        r"$-$1\dag{} & 2\textasciicircum{}3 \\",
+        r"$-$1\dag{} \$ & 2\textasciicircum{}3 \\",
         r"\bottomrule",
         r"\end{tabular}",
     ]

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,10 +145,33 @@ def extract_member(wheel: str | Path, member: str, output: str | Path) -> None:
         raise LowrankError(f"{wheel} does not hold a readable {member} ({error})") from None
 
 
+def limit_hub_waits() -> None:
+    """Let the hub's client give up on a server that takes a request and never answers.
+
+    It would wait forever; the variable HF_HUB_DOWNLOAD_TIMEOUT sets the seconds of one try.
+    """
+    from huggingface_hub import constants, set_client_factory
+    from huggingface_hub.utils._http import default_client_factory
+
+    def limit(request: Any) -> None:
+        if not any((request.extensions.get("timeout") or {}).values()):
+            kinds = ("connect", "read", "write", "pool")
+            request.extensions["timeout"] = dict.fromkeys(kinds, constants.HF_HUB_DOWNLOAD_TIMEOUT)
+
+    def factory() -> Any:
+        client = default_client_factory()
+        client.event_hooks["request"].append(limit)
+        return client
+
+    set_client_factory(factory)
+
+
 def hub_error(repository: str, error: Exception) -> LowrankError:
     """Turn what the hub's client raises into one line that says what to do."""
     names = {kind.__name__ for kind in type(error).__mro__}
-    status = getattr(getattr(error, "response", None), "status_code", None)
+    causes = list(_causes(error))
+    answers = [getattr(getattr(cause, "response", None), "status_code", None) for cause in causes]
+    status = next((answer for answer in answers if answer is not None), None)
     if "GatedRepoError" in names or status in (401, 403):
         return LowrankError(
             f"{repository} asks for a licence or a token: accept the licence on its hub page, then "
@@ -156,6 +179,16 @@ def hub_error(repository: str, error: Exception) -> LowrankError:
         )
     if "RevisionNotFoundError" in names or "RepositoryNotFoundError" in names:
         return LowrankError(f"the hub has no {repository} at the pinned revision, or no access")
+    if status is not None:
+        busy = " (too many requests)" if status == 429 else ""
+        return LowrankError(
+            f"the hub answered {status}{busy} for {repository}, again and again: "
+            "start again later; what is finished stays"
+        )
+    if any("Timeout" in type(cause).__name__ for cause in causes):
+        return LowrankError(
+            f"the hub takes requests for {repository} and does not answer: start again later"
+        )
     if "LocalEntryNotFoundError" in names or "OfflineModeIsEnabled" in names:
         return LowrankError(
             f"{repository} is not in the local cache and the hub cannot be reached: check the "
@@ -163,3 +196,11 @@ def hub_error(repository: str, error: Exception) -> LowrankError:
         )
     reason = " ".join(str(error).split())[:200]
     return LowrankError(f"cannot fetch {repository} from the hub: {reason}; try again later")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what led to it."""
+    step: BaseException | None = error
+    while step is not None:
+        yield step
+        step = step.__cause__ or step.__context__

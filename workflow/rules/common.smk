@@ -9,6 +9,7 @@ sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
 from lowrank import assets
 from lowrank.design_space import DENSE, Decomposition
+from lowrank.devices import require_devices
 from lowrank.errors import LowrankError
 from lowrank.imports import library_files
 from lowrank.methods import METHODS
@@ -344,6 +345,16 @@ def table_4_2_rows(wildcards):
 
 def gpus(wildcards):
     return 1 if project.settings["device"] == "cuda" else 0
+
+
+onstart:
+    # Snakemake takes `--resources gpu=9` on any machine, and clips what a job asks for.
+    allowed = workflow.global_resources.get("gpu").value
+    if project.settings["device"] == "cuda" and workflow.local_exec and allowed is not None:
+        try:
+            require_devices(allowed)
+        except LowrankError as error:
+            sys.exit(f"error: {error}")
 
 
 if project.unavailable_benchmarks and workflow.is_main_process:

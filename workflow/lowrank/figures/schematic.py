@@ -140,6 +140,7 @@ class Sketch:
             color=colour,
             fontweight="bold" if bold else "normal",
             rotation=rotation,
+            parse_math=True,
         )
 
     def box(

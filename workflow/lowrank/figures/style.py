@@ -43,6 +43,7 @@ _SETTINGS = {
     "axes.linewidth": 0.6,
     "lines.linewidth": 1.0,
     "lines.markersize": 3.2,
+    "text.parse_math": False,  # a dollar in a label is a dollar
     "pdf.fonttype": 42,
     "savefig.dpi": 300,
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lowrank.macs import Cost, count
-from lowrank.tables.typesetting import difference_percent, render_table
+from lowrank.tables.typesetting import difference_percent, mathematics, render_table
 from lowrank.thesis import quantity, read_thesis
 
 BATCH = 1
@@ -117,9 +117,11 @@ def _notes(
     section_1: Mapping[str, float],
 ) -> list[str]:
     notes = [
-        f"Batch {BATCH}; {SEQUENCE} tokens (BERT: encoder and pooler; Llama: with its LM head) or "
-        "one image of 224 × 224 pixels. Size: two bytes a parameter; MB and GB are $10^6$ and "
-        "$10^9$ bytes, as in the thesis.",
+        mathematics(
+            f"Batch {BATCH}; {SEQUENCE} tokens (BERT: encoder and pooler; Llama: with its LM head) "
+            "or one image of 224 × 224 pixels. Size: two bytes a parameter; MB and GB are $10^6$ "
+            "and $10^9$ bytes, as in the thesis."
+        ),
         "MACs: products of linear layers, convolutions and attention (scores and values, over all "
         "pairs of positions), equal to half the FLOPs that PyTorch's own counter finds. "
         "Differences are relative to the thesis's value.",

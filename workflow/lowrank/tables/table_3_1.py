@@ -9,8 +9,20 @@ from typing import Any
 
 from lowrank.architecture import Architecture
 from lowrank.enumeration import largest_uniform_rank, scale_exponent, space_size
-from lowrank.tables.typesetting import render_table, scientific
+from lowrank.tables.typesetting import mathematics, render_table, scientific
 from lowrank.thesis import read_thesis
+
+NOTES = (
+    "$|S| = (2^N - 1) (2^T - 1) r + 1$ for $N$ layers, $T$ tensors and ranks up to $r$ "
+    "(Theorem 3.1); the dense model counts once. The scale, $O(2^(N + T))$, leaves the "
+    "choice of the rank out. Differences are factors.",
+    "Largest rank: one pruned rank holds for all tensors, so the smallest dimension of a "
+    "weight matrix bounds it (Proposition 3.1). For Llama-2-70B that is $W_K$ and $W_V$, "
+    "which have 8 heads of 128 (grouped-query attention).",
+    "* The thesis counts five tensors for Llama here; its Figure 3.3 shows the seven that "
+    "are counted beside it (Q, K, V, SO, G, U, D). Version 2 of the paper "
+    "(arXiv 2405.06626) has $2^39$ for Llama-2-7B, the scale of seven.",
+)
 
 DATA_HEADER = (
     "model",
@@ -68,8 +80,8 @@ def render(
                 f"{rank:,}",
                 scientific(size),
                 f"{math.log2(size):.2f}",
-                "–" if theirs is None else f"$2^{theirs}$",
-                f"$2^{exponent}$",
+                "–" if theirs is None else mathematics(f"$2^{theirs}$"),
+                mathematics(f"$2^{exponent}$"),
                 "–" if theirs is None else _factor(exponent - theirs),
             )
         )
@@ -82,22 +94,12 @@ def render(
             "Layers",
             *("Thesis", "Counted"),
             "Largest rank",
-            *("$|S|$", "$log_2 |S|$"),
+            *map(mathematics, ("$|S|$", "$log_2 |S|$")),
             *("Thesis", "Computed", "Difference"),
         ),
         rows,
         ("left", *["right"] * 9),
-        [
-            "$|S| = (2^N - 1) (2^T - 1) r + 1$ for $N$ layers, $T$ tensors and ranks up to $r$ "
-            "(Theorem 3.1); the dense model counts once. The scale, $O(2^(N + T))$, leaves the "
-            "choice of the rank out. Differences are factors.",
-            "Largest rank: one pruned rank holds for all tensors, so the smallest dimension of a "
-            "weight matrix bounds it (Proposition 3.1). For Llama-2-70B that is $W_K$ and $W_V$, "
-            "which have 8 heads of 128 (grouped-query attention).",
-            "* The thesis counts five tensors for Llama here; its Figure 3.3 shows the seven that "
-            "are counted beside it (Q, K, V, SO, G, U, D). Version 2 of the paper "
-            "(arXiv 2405.06626) has $2^39$ for Llama-2-7B, the scale of seven.",
-        ],
+        [mathematics(note) for note in NOTES],
         csv,
         pdf,
         png,

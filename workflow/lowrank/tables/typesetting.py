@@ -23,9 +23,9 @@ _TEMPLATE = """
 #let header = {header}
 #let rows = {rows}
 #let notes = {notes}
-// Text between dollar signs is mathematics; nothing else is markup.
+// Text between the marks is mathematics; nothing else is markup.
 #let typeset(text) = {{
-  for (index, part) in text.split("$").enumerate() {{
+  for (index, part) in text.split({mark}).enumerate() {{
     if calc.odd(index) {{ eval(part, mode: "math") }} else {{ part }}
   }}
 }}
@@ -52,6 +52,16 @@ _TEMPLATE = """
 ]
 """
 
+_MARK = "\ue000"  # no text of a user's holds this character, of private use
+
+
+def mathematics(text: str) -> str:
+    """Mark what stands between dollar signs of a text as mathematics.
+
+    For texts of the code's own: in a user's, a dollar is a dollar.
+    """
+    return text.replace("$", _MARK)
+
 
 def render_table(
     title: str,
@@ -74,7 +84,7 @@ def render_table(
     title
         Title of the PDF document.
     header, rows
-        Cells as text; what stands between dollar signs is mathematics.
+        Cells as text; `mathematics` marks what is more.
     alignment
         `left`, `right` or `wide` (left, wrapped) for each column.
     notes
@@ -89,8 +99,11 @@ def render_table(
         Lines of the CSV where it holds more than is printed (exact values); else header and rows.
     """
     with atomic_path(csv_output) as temporary, open(temporary, "w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(data or [header, *rows])
+        csv.writer(file, lineterminator="\n").writerows(
+            [cell.replace(_MARK, "$") for cell in line] for line in data or [header, *rows]
+        )
     source = _TEMPLATE.format(
+        mark=_literal(_MARK),
         title=_literal(title),
         groups=_literal([list(group) for group in groups]),
         header=_literal(list(header)),
@@ -144,8 +157,8 @@ _LATEX = {
 
 
 def _latex(text: str) -> str:
-    """Write a cell for LaTeX; between dollar signs Typst's mathematics becomes LaTeX's."""
-    parts = text.split("$")
+    """Write a cell for LaTeX; Typst's mathematics becomes LaTeX's."""
+    parts = text.split(_MARK)
     for index, part in enumerate(parts):
         if index % 2:
             part = re.sub(r"\b(times|log)(?![a-z])", r"\\\1 ", part)
@@ -172,4 +185,4 @@ def difference_percent(value: float, reference: float) -> str:
 def scientific(value: int) -> str:
     """Return a large whole number as mathematics, 2.23 × 10^15, rounded from all its digits."""
     mantissa, exponent = f"{Decimal(value):.2e}".split("e+")
-    return f"${mantissa} times 10^{exponent}$"
+    return mathematics(f"${mantissa} times 10^{exponent}$")
