@@ -7,6 +7,8 @@ from pathlib import Path
 from lowrank.figures import accuracy, style
 from lowrank.figures.accuracy import AGGREGATE, CONTROL, Study
 
+REDUCTION = "parameter_reduction_percent"
+
 
 def render(
     data: str | Path, label: str, subtitle: str, csv: str | Path, pdf: str | Path, png: str | Path
@@ -28,20 +30,20 @@ def render(
     with style.figure(4.6, [pdf, png]) as canvas:
         upper, lower = canvas.subplots(2, height_ratios=[3, 2], sharex=True)
         for index, name in enumerate(study.benchmarks):
-            rows = study.rows(name, main, dense=True)
+            rows = study.rows(name, main, dense=True).sort_values(REDUCTION)
             colour, marker = looks[name]
             # A small shift keeps the bars of one configuration apart.
             shift = 0.45 * (index - (len(study.benchmarks) - 1) / 2)
-            x = rows["parameter_reduction_percent"] + shift
+            x = rows[REDUCTION] + shift
             looks_of = {"color": colour, "marker": marker, "label": study.label(name)}
             accuracy.draw(upper, x, rows, interval="score", **looks_of)
         upper.set_ylim(bottom=0)
         accuracy.finish(upper, accuracy.wrapped(label, subtitle), y="Accuracy (%)")
         series = accuracy.series_looks(study.series)
         for name in study.series:
-            rows = study.rows(AGGREGATE, name, dense=True)
+            rows = study.rows(AGGREGATE, name, dense=True).sort_values(REDUCTION)
             control = name == CONTROL
-            x = rows["parameter_reduction_percent"] + (0.5 if control else 0.0)
+            x = rows[REDUCTION] + (0.5 if control else 0.0)
             named = "same layers left out" if control else "decomposed"
             accuracy.draw(lower, x, rows, label=named, **series[name])
         lower.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=2)
