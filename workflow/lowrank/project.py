@@ -6,6 +6,7 @@ not import torch or anything that does.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ class Project:
         What the run uses, by name and in its order; benchmarks without a source are left out.
     unavailable_benchmarks
         Benchmarks that the run names but that have no source here.
+    model
+        A function from a name to any model of the registry, whether the run uses it or not.
 
     Raises
     ------
@@ -59,6 +62,9 @@ class Project:
 
     def __init__(self, config: Mapping[str, Any], folder: str | Path) -> None:
         self.folder = Path(folder)
+        # Rules ask for these once a job.
+        self.model = functools.cache(self._model)
+        self._schema = functools.cache(self._read_schema)
         self.settings = self._checked("config", dict(config), "config")
         self.settings["profile"] = self._checked(
             "config", self.settings["profile"], "config", ("profile",)
@@ -119,8 +125,7 @@ class Project:
         entry = self.benchmarks[benchmark]
         return {key: entry[key] for key in SCORERS[entry["scorer"]][1]}
 
-    def model(self, name: str) -> Model:
-        """Return any model of the registry, whether the run uses it or not."""
+    def _model(self, name: str) -> Model:
         path = self._entry("model", name)
         entry = self._checked("model", read_yaml(path), str(path))
         try:
@@ -334,10 +339,13 @@ class Project:
             raise LowrankError(f"config: {plural}: {path} does not exist{suggestion(name, known)}")
         return path
 
+    def _read_schema(self, name: str) -> Any:
+        return read_yaml(self.folder / "schemas" / f"{name}.schema.yaml")
+
     def _checked(
         self, schema_name: str, value: Any, where: str, path: tuple[str, ...] = ()
     ) -> dict[str, Any]:
-        schema = read_yaml(self.folder / "schemas" / f"{schema_name}.schema.yaml")
+        schema = self._schema(schema_name)
         if path:  # a part of the configuration, to fill in its defaults
             schema = schema["properties"][path[0]]
             # One entry of `benchmarks`, or the whole of `profile`.
