@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from lowrank.errors import LowrankError
+from lowrank.errors import LowrankError, is_out_of_memory
 
 
 def parser(description: str | None, *names: str, **json_names: str) -> argparse.ArgumentParser:
@@ -39,7 +39,7 @@ def run(main: Callable[[], Any]) -> None:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         said = " ".join(str(error).split())[:200] or "no more could be had"
         print(
@@ -48,9 +48,3 @@ def run(main: Callable[[], Any]) -> None:
             file=sys.stderr,
         )
         raise SystemExit(1) from None
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Return whether memory ran out: Python's, a GPU's, or what torch asked of the system."""
-    texts = ("out of memory", "can't allocate memory")
-    return isinstance(error, MemoryError) or any(text in str(error) for text in texts)
