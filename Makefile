@@ -15,9 +15,10 @@ help: ## List the targets.
 $(VENV)/.runtime: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $$($(PYTHON) --version) is too old: Python 3.11 or newer is needed (make PYTHON=python3.11 …)"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@touch $@
+	@begin=$$(date +%s); set -ex; \
+	  $(PYTHON) -m venv $(VENV); \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock; \
+	  { echo $$(($$(date +%s) - begin)); } >$@
 
 $(VENV)/.development: requirements-dev.lock $(VENV)/.runtime
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock -r requirements-dev.lock
@@ -42,12 +43,12 @@ smoke: $(VENV)/.runtime ## Run one configuration through every stage, in a few m
 compare: $(VENV)/.runtime ## Set this run beside a kept one: make compare REF=paper/reference/laptop
 	@PYTHONPATH=workflow $(BIN)/python workflow/scripts/compare.py --results results --reference $(REF)
 
-reference: $(VENV)/.runtime ## Keep the last run as the reference (SETUP_SECONDS=… as measured).
+reference: $(VENV)/.runtime ## Keep the last run as the reference, with what it and the set-up took.
 	PYTHONPATH=workflow $(BIN)/python workflow/scripts/record_reference.py --results results \
-	  --output paper/reference/laptop --environment $(VENV) --setup-seconds $(SETUP_SECONDS)
+	  --output paper/reference/laptop --environment $(VENV)
 
 test: $(VENV)/.development ## Run all the tests.
-	$(BIN)/python -m pytest
+	@begin=$$(date +%s); set -ex; $(BIN)/python -m pytest; { echo $$(($$(date +%s) - begin)); } >$(VENV)/.tests
 
 lint: $(VENV)/.development ## Check style and formatting of Python and of the workflow.
 	$(BIN)/ruff check .

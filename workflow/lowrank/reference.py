@@ -10,8 +10,10 @@ from typing import Any
 
 import pandas as pd
 
+from lowrank.claims.verdicts import CONTRADICTED, NOT_TESTABLE, SUPPORTED
 from lowrank.errors import LowrankError
 from lowrank.files import atomic_path, read_json, write_json
+from lowrank.results import AGGREGATE
 
 SCORES, FITS, CLAIMS, RUN = "scores.csv", "fits.json", "claims.json", "run.json"
 
@@ -30,10 +32,22 @@ depends on how a processor divides its time between arithmetic and memory."""
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was compared, and what lies outside the allowed variation (one line each)."""
+    """What was compared.
+
+    Attributes
+    ----------
+    compared
+        How many numbers and verdicts.
+    outside
+        What lies outside the allowed variation, one line each.
+    noted
+        Tests of claims that became undecided or decided: at the edge of an interval the last
+        question decides, and the scores behind it are compared themselves.
+    """
 
     compared: int
     outside: list[str]
+    noted: list[str]
 
 
 def record_reference(results: str | Path, output: str | Path) -> None:
@@ -59,51 +73,74 @@ def record_reference(results: str | Path, output: str | Path) -> None:
 
 
 def record_run(
-    logs: str | Path, environment: str | Path, results: str | Path, output: str | Path, **facts: Any
+    logs: str | Path,
+    seconds: Mapping[str, str | Path],
+    folders: Mapping[str, str | Path],
+    machine: Mapping[str, Any],
+    output: str | Path,
 ) -> None:
-    """Keep how long the newest complete run took and what it left on disk.
+    """Keep how long set-up, tests and whole runs took on this machine, and what they left on disk.
 
     Parameters
     ----------
     logs
-        Snakemake's folder of logs; its newest log that ends with an elapsed time is read.
-    environment, results
-        Folders whose bytes are counted.
+        Snakemake's folder of logs. Of each scale the complete run with the most jobs counts, the
+        newest of several: one that was resumed did only a part.
+    seconds
+        From `set_up` and `tests` to the file that holds the seconds they took.
+    folders
+        From `environment` and the scales (`laptop`, …) to folders whose bytes are counted.
+    machine
+        What ran it: `device`, `cores`, `platform`.
     output
-        The JSON to write.
-    **facts
-        What else is worth keeping: device, cores, seconds of the set-up.
+        The JSON to write: `machine`; `set_up` and `tests` with `seconds`; `runs`, from a scale to
+        its `seconds`, `jobs`, `cores` and `bytes`; `environment_bytes`. What was not run is absent.
 
     Raises
     ------
     LowrankError
         If no log tells of a complete run.
     """
-    for path in sorted(Path(logs).glob("*.log"), reverse=True):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        elapsed = re.search(r"Elapsed time: (\d+):(\d+):(\d+)", text)
-        steps = re.findall(r"(\d+) of (\d+) steps \(100%\) done", text)
-        if elapsed and steps:
-            hours, minutes, seconds = map(int, elapsed.groups())
-            break
-    else:
+    runs: dict[str, dict[str, int]] = {}
+    for path in sorted(Path(logs).glob("*.log")):
+        scale, run = _run_of(path.read_text(encoding="utf-8", errors="replace"))
+        if run and run["jobs"] >= runs.get(scale, run)["jobs"]:
+            runs[scale] = run
+    if not runs:
         raise LowrankError(f"{logs}: no log of a complete run; run `make reproduce` first")
-    write_json(
-        output,
-        {
-            "seconds": 3600 * hours + 60 * minutes + seconds,
-            "jobs": int(steps[-1][1]),
-            "results_bytes": _bytes(results),
-            "environment_bytes": _bytes(environment),
-            **facts,
-        },
-    )
+    others = [Path(folder) for folder in folders.values()]
+    for scale, run in runs.items():
+        if scale in folders and Path(folders[scale]).is_dir():
+            run["bytes"] = _bytes(folders[scale], others)
+    taken = {
+        name: {"seconds": int(Path(path).read_text(encoding="utf-8"))}
+        for name, path in seconds.items()
+        if Path(path).is_file()
+    }
+    environment = {"environment_bytes": _bytes(folders["environment"])}
+    write_json(output, {"machine": dict(machine), **taken, **environment, "runs": runs})
+
+
+def _run_of(log: str) -> tuple[str, dict[str, int]]:
+    """Return the scale of a run and what its log says of it; nothing if it was not completed."""
+    command = re.search(r"^ *Command: (.*)$", log, re.MULTILINE)
+    elapsed = re.search(r"^Elapsed time: (\d+):(\d+):(\d+)", log, re.MULTILINE)
+    total = re.search(r"^total +(\d+)$", log, re.MULTILINE)
+    cores = re.search(r"^Provided cores: (\d+)", log, re.MULTILINE)
+    if not (command and elapsed and total and cores and "(100%) done" in log):
+        return "", {}
+    scales = re.findall(r"config/(\w+)\.yaml", command[1]) or ["paper"]
+    hours, minutes, seconds = map(int, elapsed.groups())
+    taken = 3600 * hours + 60 * minutes + seconds
+    return scales[-1], {"seconds": taken, "jobs": int(total[1]), "cores": int(cores[1])}
 
 
 def compare(results: str | Path, reference: str | Path) -> Comparison:
     """Set a run beside a reference.
 
-    Scores may differ by `QUESTIONS` or `SHARE`, slopes by `SLOPES`, verdicts not at all.
+    Scores may differ by `QUESTIONS` or `SHARE`, an aggregate by the mean of what its benchmarks
+    may; slopes by `SLOPES`; no test may turn from supported to contradicted or back. What the
+    reference has and the run lacks is outside; what only the run has is not compared.
 
     Raises
     ------
@@ -116,16 +153,20 @@ def compare(results: str | Path, reference: str | Path) -> Comparison:
     except OSError as error:
         raise LowrankError(f"{reference} is no reference ({error}); see paper/reference/") from None
     ours = _scores(results).astype(str)
-    both = ours.merge(theirs, on=KEY, suffixes=("", "_reference"))
+    rows = ours.merge(theirs, on=KEY, how="right", suffixes=("", "_reference"), indicator=True)
+    both = rows[rows["_merge"] == "both"]
     if both.empty:
         raise LowrankError(f"{results} and {reference} have no configuration in common")
-    outside = list(_score_lines(both))
+    missing = rows[rows["_merge"] == "right_only"]
+    outside = [f"{_named(row)}: missing in this run" for row in missing.to_dict("records")]
+    outside += _score_lines(both)
     slopes = list(_slope_pairs(_fits(results), read_json(reference / FITS)))
     outside += [line for line in slopes if line]
-    verdicts = _verdict_pairs(read_json(Path(results) / CLAIMS), read_json(reference / CLAIMS))
-    verdict_lines = list(verdicts)
-    outside += [line for line in verdict_lines if line]
-    return Comparison(len(both) + len(slopes) + len(verdict_lines), outside)
+    ledgers = (read_json(Path(results) / CLAIMS), read_json(reference / CLAIMS))
+    pairs = list(_verdict_pairs(*ledgers))
+    outside += [line for line, is_opposite in pairs if is_opposite]
+    noted = [line for line, is_opposite in pairs if line and not is_opposite]
+    return Comparison(len(rows) + len(slopes) + len(pairs), outside, noted)
 
 
 def _scores(results: str | Path) -> pd.DataFrame:
@@ -148,20 +189,39 @@ def _fits(results: str | Path) -> list[dict[str, Any]]:
     return [{"model": path.parts[-3], **fit} for path in paths for fit in read_json(path)]
 
 
+def _named(row: Mapping[str, Any]) -> str:
+    return " ".join(row[key] for key in KEY if row[key])
+
+
 def _score_lines(both: pd.DataFrame) -> Iterable[str]:
-    for row in both.to_dict("records"):
-        what = " ".join(row[key] for key in KEY if row[key])
+    """Return a line for each score outside of what it may differ by."""
+    rows = both.to_dict("records")
+    parts: dict[tuple[str, ...], list[float]] = {}
+    for row in rows:
+        if row["benchmark"] != AGGREGATE:
+            parts.setdefault(_configuration(row), []).append(_tolerance(row))
+    for row in rows:
         asked = int(row["questions"])
         if asked != int(row["questions_reference"]):
-            yield f"{what}: {asked} questions, {row['questions_reference']} in the reference"
+            yield f"{_named(row)}: {asked} questions, {row['questions_reference']} in the reference"
             continue
-        difference = float(row["score"]) - float(row["score_reference"])
-        most = max(QUESTIONS / asked, SHARE)
-        if abs(difference) > most + 1e-9:
+        of_parts = parts.get(_configuration(row), [])
+        is_mean = row["benchmark"] == AGGREGATE and bool(of_parts)
+        most = sum(of_parts) / len(of_parts) if is_mean else _tolerance(row)
+        if abs(float(row["score"]) - float(row["score_reference"])) > most + 1e-9:
             yield (
-                f"{what}: score {float(row['score']):.3f}, {float(row['score_reference']):.3f} in "
-                f"the reference (allowed: {most:.3f} either way)"
+                f"{_named(row)}: score {float(row['score']):.3f}, "
+                f"{float(row['score_reference']):.3f} in the reference "
+                f"(allowed: {most:.3f} either way)"
             )
+
+
+def _configuration(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(row[key] for key in KEY if key != "benchmark")
+
+
+def _tolerance(row: Mapping[str, Any]) -> float:
+    return max(QUESTIONS / int(row["questions"]), SHARE)
 
 
 def _slope_pairs(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> Iterable[str]:
@@ -184,18 +244,33 @@ def _slope_pairs(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> It
         )
 
 
-def _verdict_pairs(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterable[str]:
-    known = {row["id"]: row["verdict"] for row in theirs["claims"]}
+def _verdict_pairs(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any]
+) -> Iterable[tuple[str, bool]]:
+    """Return for each test that both could make a line where they differ, and if they are opposed.
+
+    What one machine cannot test is no disagreement.
+    """
+    known = {
+        (row["id"], test["says"]): test["verdict"]
+        for row in theirs["claims"]
+        for test in row["tests"]
+    }
     for row in ours["claims"]:
-        other = known.get(row["id"])
-        if other is not None:
-            same = row["verdict"] == other
-            yield "" if same else f"{row['id']}: {row['verdict']}, {other} in the reference"
+        for test in row["tests"]:
+            verdicts = {test["verdict"], known.get((row["id"], test["says"]), NOT_TESTABLE)}
+            if NOT_TESTABLE in verdicts:
+                continue
+            other = known[row["id"], test["says"]]
+            line = f"{row['id']}, {test['says']}: {test['verdict']}, {other} in the reference"
+            yield line if len(verdicts) > 1 else "", verdicts == {SUPPORTED, CONTRADICTED}
 
 
-def _bytes(folder: str | Path) -> int:
+def _bytes(folder: str | Path, others: Iterable[Path] = ()) -> int:
+    """Return the bytes below a folder, less those of other folders that lie in it."""
+    inside = [other for other in others if Path(folder) in other.parents]
     return sum(
         path.stat().st_size
         for path in Path(folder).rglob("*")
-        if path.is_file() and not path.is_symlink()
+        if path.is_file() and not path.is_symlink() and not any(o in path.parents for o in inside)
     )

@@ -9,6 +9,8 @@ def main() -> None:
     made = compare(arguments.results, arguments.reference)
     for line in made.outside:
         print(f"outside: {line}")
+    for line in made.noted:
+        print(f"changed: {line}")
     print(f"{made.compared} numbers compared, {len(made.outside)} outside the allowed variation")
     raise SystemExit(bool(made.outside))
 

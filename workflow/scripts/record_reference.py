@@ -10,18 +10,23 @@ from lowrank.reference import RUN, record_reference, record_run
 
 
 def main() -> None:
-    names = ("results", "output", "environment", "setup-seconds")
-    arguments = cli.parser(__doc__, *names).parse_args()
-    record_reference(arguments.results, arguments.output)
+    arguments = cli.parser(__doc__, "results", "output", "environment").parse_args()
+    results, environment = Path(arguments.results), Path(arguments.environment)
+    record_reference(results, arguments.output)
     record_run(
         ".snakemake/log",
-        arguments.environment,
-        arguments.results,
+        {"set_up": environment / ".runtime", "tests": environment / ".tests"},
+        {
+            "environment": environment,
+            "laptop": results,
+            **{scale: results / scale for scale in ("smoke", "ci")},
+        },
+        {
+            "device": processor_name(),
+            "cores": os.cpu_count(),
+            "platform": platform.platform(),
+        },
         Path(arguments.output, RUN),
-        device=processor_name(),
-        cores=os.cpu_count(),
-        platform=platform.platform(),
-        setup_seconds=float(arguments.setup_seconds),
     )
 
 
