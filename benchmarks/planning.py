@@ -6,7 +6,7 @@ in the same run is Snakemake's own start: a workflow of one job.
 
 Example::
 
-    python benchmarks/planning.py --configurations 5000
+    PYTHONPATH=workflow python benchmarks/planning.py --configurations 5000
 """
 
 from __future__ import annotations
@@ -24,9 +24,18 @@ import time
 from pathlib import Path
 
 import yaml
+from lowrank.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("Snakefile", "workflow", "config", "paper", "profiles", "requirements.lock")
+PARTS = (
+    "Snakefile",
+    "workflow",
+    "config",
+    "paper",
+    "profiles",
+    "environment.yml",
+    "requirements.lock",
+)
 MODELS = ["llama-2-7b-chat", "llama-2-7b", "bert-base-squad"]
 LAYERS = 32
 ONLY_OUTPUTS = """
@@ -43,12 +52,19 @@ for _rule in workflow.rules:
 
 
 def copy_workflow(folder: Path) -> Path:
-    """Copy the workflow, with the paper's scale and `MODELS`."""
+    """Copy the workflow, with the paper's scale, `MODELS`, and Table 4.2 by every method."""
     folder.mkdir()
     for name in PARTS:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, folder / name)
-    change_config(folder, {"models": MODELS})
+    studies = folder / "config" / "studies"
+    table = yaml.safe_load((studies / "table_4_2.yaml").read_text())
+    kept = {key: table[key] for key in ("family", "depth", "configurations")}
+    methods = {name: {"method": name} for name in METHODS if name not in ("drop", table["method"])}
+    by_method = {"title": "Every method", **kept, "series": methods}
+    (studies / "methods.yaml").write_text(yaml.safe_dump(by_method))
+    chosen = yaml.safe_load((folder / "config" / "config.yaml").read_text())["studies"]
+    change_config(folder, {"models": MODELS, "studies": [*chosen, "methods"]})
     return folder
 
 

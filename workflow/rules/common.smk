@@ -25,6 +25,11 @@ try:
 except LowrankError as error:
     sys.exit(f"error: {error}")
 
+# With a limit on the rate of jobs the scheduler looks again once a timespan for every job that it
+# ever started: after some hundred of them it takes a whole core. How many run is bounded anyway.
+if workflow.scheduling_settings:  # a dry run has none
+    workflow.scheduling_settings.max_jobs_per_timespan = None
+
 LOCK = "requirements.lock"
 EFFICIENCY_FIGURES = {"figure_4_2": "latency", "figure_4_3": "energy", "figure_4_4": "memory"}
 REFERENCE_RUN = "paper/reference/laptop/run.json"  # times and sizes, measured once
