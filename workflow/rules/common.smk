@@ -190,11 +190,12 @@ def fact_models():
     made = []
     for model in project.models.values():
         profiled = project.profiled_study(model)
-        kept = ("title", "source", "figure", "look_for", "depth", "width")
+        kept = ("title", "figure", "look_for", "depth", "width")
         studies = [
             {
                 "study": study,
                 **{key: project.study(study)[key] for key in kept},
+                "source": project.study(study).get("source"),
                 "carried_over": project.is_carried_over(study, model),
                 "benchmarks": project.study_benchmarks(study, model),
                 "table": expand(rules.collect_accuracy.output, model=model.name, study=study)[0],

@@ -54,8 +54,8 @@ def _of_model(
     if model["quantized"]:
         yield (
             f"The weights of {label} come from a quantized file ({model['quantized']}) and were "
-            f"dequantized to {model['dtype']}: the dense model here is not the published one to the "
-            "last bit."
+            f"dequantized to {model['dtype']}: the dense model here is not the published one to "
+            "the last bit."
         )
     depths = {study["depth"] for study in model["studies"] if study["carried_over"]}
     for depth in sorted(depths):
@@ -118,9 +118,10 @@ def _of_measurements(
     )
     least = f" of at least {profile['seconds']:g} s each" if profile["seconds"] else ""
     yield (
-        f"The thesis runs each benchmark for {set_up['duration']} at {set_up['batch']}. {batch}, in "
-        f"{profile['trials']} trials{least}. Both models are in one process and take turns in random "
-        "order, and the ratio has an interval; the thesis does not say how its models took turns."
+        f"The thesis runs each benchmark for {set_up['duration']} at {set_up['batch']}. {batch}, "
+        f"in {profile['trials']} trials{least}. Both models are in one process and take turns in "
+        "random order, and the ratio has an interval; the thesis does not say how its models took "
+        "turns."
     )
     fits = [fit for model in models for fit in model["fits"]]
     measured = {fit["metric"] for fit in fits if fit["status"] == "measured"}
