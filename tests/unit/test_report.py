@@ -298,12 +298,17 @@ def test_a_ledger_that_names_studies_scales_and_files(inputs, tmp_path):
     ledger["claims"][0] |= {
         "studies": ["table_4_2", "figure_9_9"],
         "scales": ["laptop", "paper"],
-        "figures": ["figure_4_1"],
-        "figure_files": [str(Path(inputs["m/figure_4_1.pdf"]["path"]).with_suffix(".png"))],
+        "figures": [{"name": "figure_4_1", "files": [inputs["m/figure_4_1.pdf"]["path"]]}],
     }
+    answers = "results/models/m/evaluations"
+    evidence = [*ledger["claims"][0]["tests"][0]["evidence"], f"{answers}/dense/arc_easy.csv"]
+    ledger["claims"][0]["tests"][0]["evidence"] = [*evidence, f"{answers}/tucker-9%/arc_easy.csv"]
+    ledger["method"] = "How a verdict is reached."
     write_json(inputs["claims.json"]["path"], ledger)
     _, text = built(inputs, tmp_path / "one.pdf")
     assert "Study: table_4_2, figure_9_9." in text
+    assert "table_4_2.csv, 2 files of answers below results/models/m/evaluations. Figure: " in text
+    assert "Figure 4.1 of Model M" in text and "How a verdict is reached." in text
     assert "laptop, paper" in text
 
 
