@@ -327,6 +327,25 @@ def test_table_4_2_of_a_model_that_is_not_run_is_shown(inputs, tmp_path):
     assert "parameters that they remove from llama-2-7b" in text
 
 
+def test_the_text_states_what_was_computed(inputs, tmp_path):
+    _, text = built(inputs, tmp_path / "one.pdf")
+    for words in (
+        "Of 2 configurations, 1 is worse than it after Holm’s adjustment (1 at 95% each",
+        "better in accuracy in 1, worse in 0 and undecided in 1 of 2 configurations.",
+        "6 in the caption of Figure 3.6 and 6 in the caption of Table 4.1; Table 4.1 itself lists 7",
+        "the exponent is 39, not 37",
+        "4,095 configurations for llama-2-7b",
+        "66.6 points at 9% and more than there are from 13.5% on",
+        "layer 32 at 9% and layers 1, 2 and 32 at 96%",
+        "latency prefill 0.51 [0.50, 0.52] 0.990 0.5 busy machine",
+        "2 questions or 2% of them, whichever is more",
+        "0.01 for the slope of memory",
+        "13.5 GB in sixteen bits",
+        "Archive none yet",
+    ):
+        assert words.casefold() in text.casefold()
+
+
 def test_a_changed_result_changes_the_report(inputs, tmp_path):
     _, before = built(inputs, tmp_path / "one.pdf")
     ledger = read_json(inputs["claims.json"]["path"])
