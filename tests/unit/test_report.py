@@ -332,7 +332,7 @@ def test_the_text_states_what_was_computed(inputs, tmp_path):
     for words in (
         "Of 2 configurations, 1 is worse than it after Holm’s adjustment (1 at 95% each",
         "better in accuracy in 1, worse in 0 and undecided in 1 of 2 configurations.",
-        "6 in the caption of Figure 3.6 and 6 in the caption of Table 4.1; Table 4.1 itself lists 7",
+        "and 6 in the caption of Table 4.1; Table 4.1 itself lists 7",
         "the exponent is 39, not 37",
         "4,095 configurations for llama-2-7b",
         "66.6 points at 9% and more than there are from 13.5% on",
