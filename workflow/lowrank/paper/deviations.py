@@ -95,12 +95,12 @@ def _left_out(models: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) -> It
     asked = {row["benchmark"] for model in models for row in model["benchmarks"]}
     missing = [(name, label) for name, label in run["thesis_benchmarks"] if name not in asked]
     for there, why in (
-        (True, "no source of it is present here"),
-        (False, "this run's configuration does not ask it"),
+        (True, "no source is present here"),
+        (False, "this run's configuration does not name them"),
     ):
         names = [label for name, label in missing if (name in run["unavailable"]) == there]
         if names:
-            yield f"Of the thesis's benchmarks, {_listed(names)} is left out: {why}."
+            yield f"Benchmarks of the thesis that are left out: {_listed(names)} ({why})."
 
 
 def _of_measurements(

@@ -139,7 +139,7 @@ def _study(study: Mapping[str, Any], chance: Mapping[str, float | None]) -> dict
         "questions": int(whole["questions"].iloc[0]),
         "dense": _plain(whole[whole["decomposition"] == DENSE][kept])[0],
         "rows": _plain(decomposed[of_rows]),
-        "worst": _plain(by_loss[of_rows].head(3)),
+        "worst": _plain(by_loss[by_loss["score_difference"] < 0][of_rows].head(3)),
         "configurations": len(decomposed),
         "worse_each": int((decomposed["score_difference_high"] < 0).sum()),
         "worse_adjusted": int((worse & (decomposed["adjusted_p"] <= 1 - CONFIDENCE)).sum()),
