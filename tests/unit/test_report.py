@@ -553,7 +553,10 @@ def test_deviations_are_those_of_the_run(change, says):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"questions": 4}, "chosen at random by the seed 3): ARC-Easy 4 of 9."),
+        (
+            {"questions": 4, "benchmark_label": "ARC-Easy, 64 tokens at most"},
+            "chosen at random by the seed 3): ARC-Easy 4 of 9.",
+        ),
         ({"max_new_tokens": 64}, "answers to ARC-Easy are cut after 64 tokens"),
         ({"benchmark": "mrpc"}, "Llama is scored on ARC-Easy, which the thesis does not use."),
     ],

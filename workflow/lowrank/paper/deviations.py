@@ -79,15 +79,14 @@ def _of_model(
             "random": f"chosen at random by the seed {model['seed']}",
         }[model["sampling"]]
         asked = [
-            f"{row['benchmark_label']} {row['questions']:,} of {row['questions_available']:,}"
-            for row in part
+            f"{_named(row)} {row['questions']:,} of {row['questions_available']:,}" for row in part
         ]
         yield f"{label} is asked a part of the questions ({how}): {_listed(asked)}."
     for row in benchmarks:
         if row["max_new_tokens"] is not None:
             yield (
-                f"{label}: answers to {row['benchmark_label'].partition(',')[0]} are cut after "
-                f"{row['max_new_tokens']} tokens; lm-eval's task allows more."
+                f"{label}: answers to {_named(row)} are cut after {row['max_new_tokens']} tokens; "
+                "lm-eval's task allows more."
             )
 
 
@@ -128,6 +127,11 @@ def _of_measurements(
     for metric, reason in {fit["metric"]: fit["reason"] for fit in fits}.items():
         if metric not in measured:
             yield f"There is no slope of {metric}: {reason}."
+
+
+def _named(benchmark: Mapping[str, Any]) -> str:
+    """Return the name that figures print, without what they say of cut answers."""
+    return benchmark["benchmark_label"].partition(",")[0]
 
 
 def _listed(items: Iterable[str]) -> str:
