@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lowrank.statistics import mean_interval
+from lowrank.statistics import bootstrap_p_values, holm, mean_interval
 
 
 @given(st.integers(1, 500), st.data())
@@ -36,3 +36,19 @@ def test_equal_scores_and_no_scores():
     assert mean_interval([0.5, 0.5]) == (0.5, 0.5)
     with pytest.raises(ValueError, match="no score"):
         mean_interval([])
+
+
+def test_holm_by_hand():
+    # In order: 4 · 0.005, 3 · 0.01, 2 · 0.03, then 0.04, which must not lie below the one before.
+    adjusted = holm([0.01, 0.04, 0.03, 0.005])
+    assert adjusted == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.5]) == pytest.approx([1.0, 1.0])
+    assert holm([]).size == 0
+
+
+def test_bootstrap_p_values_count_the_smaller_tail_twice():
+    replicates_RC = np.array([[-1.0, 1.0, 0.0], [-2.0, -1.0, 0.0], [-1.0, 2.0, 0.0]])
+    # Tails: none of 3 at or above zero; 1 of 3 at or below; all at zero.
+    assert bootstrap_p_values(replicates_RC) == pytest.approx([2 / 4, 1.0, 1.0])
+    many = np.full((1999, 1), -1.0)
+    assert bootstrap_p_values(many) == pytest.approx([0.001])

@@ -235,7 +235,8 @@ def test_booktabs_escapes_text_and_writes_mathematics():
         ["Size & kind", mathematics("$log_2 |S|$")],
         [["a_b 50%", mathematics("$2.2 times 10^15$")], ["−1† $", "2^3"]],
     )
-    text = as_booktabs(header, rows, ["left", "right"], [("both", 2)])
+    notes = ["† Cut off, 5%.", mathematics("‡ $2^(N + T)$ in all.")]
+    text = as_booktabs(header, rows, ["left", "right"], notes, [("both", 2)])
     assert text.splitlines() == [
         r"\begin{tabular}{lr}",
         r"\toprule",
@@ -246,4 +247,22 @@ def test_booktabs_escapes_text_and_writes_mathematics():
         r"$-$1\dag{} \$ & 2\textasciicircum{}3 \\",
         r"\bottomrule",
         r"\end{tabular}",
+        "",
+        r"{\footnotesize",
+        r"\dag{} Cut off, 5\%.\par",
+        r"\ddag{} $2^{N + T}$ in all.\par",
+        "}",
     ]
+
+
+def test_every_mark_of_a_latex_table_has_its_note(project, tmp_path, files):
+    names = ("resnet-50", "bert-base-uncased", "llama-2-7b")
+    table_1_1.render([project.shapes(name) for name in names], THESIS, *files)
+    one = files[3].read_text()
+    spaces = [tmp_path / f"spaces.{suffix}" for suffix in ("csv", "pdf", "png", "tex")]
+    table_3_1.render([project.shapes("llama-2-7b")], THESIS, *spaces)
+    for text in (one, spaces[3].read_text()):
+        table, notes = text.split(r"\end{tabular}")
+        assert table.count("*") and "\n* " in notes
+        assert (r"\dag{}" in table) == (r"\dag{}" in notes)
+        assert text.isascii()

@@ -128,3 +128,28 @@ def percentile_interval(
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(replicates_RC, [tail, 100 - tail], axis=0)
     return low, high
+
+
+def bootstrap_p_values(replicates_RC: np.ndarray) -> np.ndarray:
+    """Return two-sided p-values of "the statistic is zero" from bootstrap replicates, (C,).
+
+    Twice the smaller tail beyond zero; one is added to both counts, so that R replicates never say
+    less than 2 / (R + 1) (Davison and Hinkley, 1997, section 4.2).
+    """
+    resamples = len(replicates_RC)
+    tails = np.minimum((replicates_RC <= 0).sum(axis=0), (replicates_RC >= 0).sum(axis=0))
+    return np.minimum(1.0, 2 * (tails + 1) / (resamples + 1))
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Return p-values adjusted for their number, in the order given (Holm, 1979).
+
+    Rejecting those at or below α keeps the chance of any false rejection at α or less, however the
+    tests depend on each other.
+    """
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p, kind="stable")
+    steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1.0, steps)
+    return adjusted

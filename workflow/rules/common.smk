@@ -195,14 +195,19 @@ def fact_models():
     made = []
     for model in project.models.values():
         profiled = project.profiled_study(model)
+        kept = ("title", "figure", "look_for", "depth", "width")
         studies = [
             {
                 "study": study,
-                **{key: project.study(study)[key] for key in ("title", "figure", "look_for")},
+                **{key: project.study(study)[key] for key in kept},
+                "source": project.study(study).get("source"),
+                "carried_over": project.is_carried_over(study, model),
+                "benchmarks": project.study_benchmarks(study, model),
                 "table": expand(rules.collect_accuracy.output, model=model.name, study=study)[0],
             }
             for study in project.studies_of(model)
         ]
+        asked = {name for study in studies for name in study["benchmarks"]}
         fits = expand(rules.collect_profiles.output.fits, model=model.name, study=profiled)
         made.append(
             {
@@ -210,7 +215,28 @@ def fact_models():
                 "label": model.label,
                 "parameters": model.architecture.parameters(),
                 "layers": model.architecture.layers,
+                "width": model.architecture.config["hidden_size"],
+                "quantized": {
+                    assets.describe(source): os.path.basename(source["gguf"])
+                    for source in model.sources
+                    if "gguf" in source
+                },
                 "manifest": expand(rules.fetch_model.output.manifest, model=model.name)[0],
+                "benchmarks": [
+                    {
+                        "benchmark": name,
+                        "label": project.benchmark_label(name),
+                        "chance": entry["chance"],
+                        "result": expand(
+                            rules.evaluate.output.result,
+                            model=model.name,
+                            decomposition=DENSE,
+                            benchmark=name,
+                        )[0],
+                    }
+                    for name, entry in project.benchmarks.items()
+                    if name in asked
+                ],
                 "studies": studies,
                 "fits": fits[0] if profiled else None,
             }
@@ -218,42 +244,54 @@ def fact_models():
     return made
 
 
+def fact_tables():
+    """The tables that the report's facts are gathered from, by name."""
+    tables = {"table_1_1": rules.table_1_1.output.csv, "table_3_1": rules.table_3_1.output.csv}
+    if "table_4_2" in project.settings["studies"]:
+        tables["table_4_2"] = expand(rules.table_4_2.output.csv, model=TABLE_MODELS[0])[0]
+    return tables
+
+
+def fact_run():
+    """What of the run's settings the report's deviations speak of."""
+    return {
+        "unavailable": project.unavailable_benchmarks,
+        "thesis_benchmarks": [
+            (name, project.benchmark(name)["label"]) for name in THESIS_BENCHMARKS
+        ],
+        "profile": project.profile_settings(),
+    }
+
+
 def fact_files():
     """The files behind the facts."""
-    files = [rules.table_1_1.output.csv, rules.table_3_1.output.csv]
+    files = list(fact_tables().values())
     for entry in fact_models():
-        files += [study["table"] for study in entry["studies"]]
         files += [entry["manifest"]] + ([entry["fits"]] if entry["fits"] else [])
-        files += expand(
-            rules.evaluate.output.result,
-            model=entry["model"],
-            decomposition=DENSE,
-            benchmark=[name for name in project.benchmarks if is_asked(name, entry["model"])],
-        )
-    return files
-
-
-def is_asked(benchmark, model):
-    """Whether any study of the run asks a benchmark of a model."""
-    found = project.model(model)
-    return any(
-        benchmark in project.study_benchmarks(study, found) for study in project.studies_of(found)
-    )
+        files += [benchmark["result"] for benchmark in entry["benchmarks"]]
+        for study in entry["studies"]:
+            wildcards = SimpleNamespace(model=entry["model"], study=study["study"])
+            files += [study["table"], *study_evaluations(wildcards, rules.evaluate.output.scores)]
+    return list(dict.fromkeys(files))
 
 
 def report_inputs():
-    """From the name in the report's template to the file."""
+    """From the name in the report's template to the file, and to what made it."""
     inputs = {
-        "facts.json": rules.gather_facts.output[0],
-        "claims.json": rules.judge_claims.output.ledger,
-        "thesis.yaml": THESIS,
+        "facts.json": {"path": rules.gather_facts.output[0]},
+        "claims.json": {"path": rules.judge_claims.output.ledger},
+        "thesis.yaml": {"path": THESIS},
     }
     if os.path.exists(REFERENCE_RUN):
-        inputs["run.json"] = REFERENCE_RUN
-    for path in figures():
-        if path.endswith(".pdf"):
-            folder, name = os.path.split(path)
-            inputs[f"{os.path.basename(folder)}/{name}"] = path
+        inputs["run.json"] = {"path": REFERENCE_RUN}
+    for job in figure_jobs():
+        made = {"rule": job["rule"], "script": job["script"], "data": None}
+        for path in job["files"]:
+            if path.endswith(".csv"):
+                made["data"] = path
+        for path in job["files"]:
+            if path.endswith(".pdf"):
+                inputs["/".join(path.split("/")[-2:])] = {"path": path, **made}
     return inputs
 
 
@@ -279,30 +317,43 @@ def figures_and_tables():
 
 def figures():
     """Every figure and table of a run."""
-    targets = [*rules.table_1_1.output, *rules.table_3_1.output, *rules.table_4_1.output]
-    targets += [*rules.figure_1_1.output, *rules.figure_3_1.output, *rules.figure_3_3.output]
+    return [path for job in figure_jobs() for path in job["files"]]
+
+
+def figure_jobs():
+    """What draws each figure and table of a run: rule, script and the files that it makes."""
+    made = []
+
+    def add(rule, name, files):
+        made.append({"rule": rule, "script": script(name), "files": list(files)})
+
+    add("table_1_1", "table_1_1", rules.table_1_1.output)
+    add("table_3_1", "table_3_1", rules.table_3_1.output)
+    add("table_4_1", "table_4_1", rules.table_4_1.output)
+    add("figure_1_1", "figure_1_1", rules.figure_1_1.output)
+    add("figure_3_1", "figure_3_1", rules.figure_3_1.output)
+    add("figure_3_3", "figure_3_3", rules.figure_3_3.output)
     for name, model in project.models.items():
         for study in project.studies_of(model):
             figure = project.study(study)["figure"]
-            target = rules.accuracy_figure.output if figure else rules.collect_accuracy.output
-            targets += expand(target, model=name, study=study, figure=figure)
-        if project.profiled_study(model):
-            targets += expand(
-                rules.efficiency_figure.output, model=name, efficiency_figure=EFFICIENCY_FIGURES
-            )
+            if figure:
+                files = expand(rules.accuracy_figure.output, model=name, figure=figure)
+                add("accuracy_figure", figure, files)
+            else:
+                files = expand(rules.collect_accuracy.output, model=name, study=study)
+                add("collect_accuracy", "collect_accuracy", files)
+        for figure in EFFICIENCY_FIGURES if project.profiled_study(model) else []:
+            files = expand(rules.efficiency_figure.output, model=name, efficiency_figure=figure)
+            add("efficiency_figure", "efficiency_figure", files)
     if "table_4_2" in project.settings["studies"]:
-        targets += expand(
-            rules.table_4_2.output,
-            model=dict.fromkeys(
-                TABLE_MODELS
-                + [
-                    name
-                    for name, model in project.models.items()
-                    if "table_4_2" in project.studies_of(model)
-                ]
-            ),
-        )
-    return targets
+        runs = [
+            name
+            for name in project.models
+            if "table_4_2" in project.studies_of(project.model(name))
+        ]
+        for name in dict.fromkeys(TABLE_MODELS + runs):
+            add("table_4_2", "table_4_2", expand(rules.table_4_2.output, model=name))
+    return made
 
 
 def figure_study(wildcards):

@@ -7,6 +7,7 @@ rule gather_facts:
         script=script("gather_facts"),
         library=library("gather_facts"),
         lock=LOCK,
+        thesis=THESIS,
         results=lambda wildcards: fact_files(),
     output:
         "<results>/facts.json",
@@ -16,12 +17,12 @@ rule gather_facts:
         "../../environment.yml"
     params:
         models=lambda wildcards: as_json(fact_models()),
-        tables=lambda wildcards: as_json(
-            {"table_1_1": rules.table_1_1.output.csv, "table_3_1": rules.table_3_1.output.csv}
-        ),
+        tables=lambda wildcards: as_json(fact_tables()),
+        run=lambda wildcards: as_json(fact_run()),
     shell:
         "PYTHONPATH=workflow python {input.script} --models {params.models:q} "
-        "--tables {params.tables:q} --output {output} 2> {log}"
+        "--tables {params.tables:q} --run {params.run:q} --thesis {input.thesis} "
+        "--output {output} 2> {log}"
 
 
 rule build_report:
@@ -31,7 +32,7 @@ rule build_report:
         library=library("build_report"),
         lock=LOCK,
         template="paper/report.typ",
-        files=lambda wildcards: list(report_inputs().values()),
+        files=lambda wildcards: [made["path"] for made in report_inputs().values()],
     output:
         report(
             "<figures>/report/report.pdf",

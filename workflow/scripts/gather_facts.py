@@ -5,8 +5,8 @@ from lowrank.paper.facts import gather_facts
 
 
 def main() -> None:
-    arguments = cli.parser(__doc__, "output", models="JSON", tables="JSON").parse_args()
-    gather_facts(arguments.models, arguments.tables, arguments.output)
+    parser = cli.parser(__doc__, "thesis", "output", models="JSON", tables="JSON", run="JSON")
+    gather_facts(**vars(parser.parse_args()))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import typst
 
@@ -14,7 +15,7 @@ from lowrank.files import atomic_path, write_json
 
 
 def build_document(
-    template: str | Path, inputs: Mapping[str, str | Path], output: str | Path
+    template: str | Path, inputs: Mapping[str, Mapping[str, Any]], output: str | Path
 ) -> None:
     """Compile a template to PDF, the same bytes each time.
 
@@ -23,8 +24,9 @@ def build_document(
     template
         The Typst source.
     inputs
-        From the name that the template uses to a file. The template finds them under `inputs/`,
-        and in `inputs.json` which there are and where each came from.
+        From the name that the template uses to a file: its `path` and, for a figure, the `rule` and
+        `script` that made it and its `data` (a path, or None where it has none). The template finds
+        the files under `inputs/`, and all of this in `inputs.json`.
     output
         The PDF to write.
 
@@ -35,11 +37,11 @@ def build_document(
     """
     with tempfile.TemporaryDirectory() as workspace:
         folder = Path(workspace)
-        for name, path in inputs.items():
+        for name, made in inputs.items():
             target = folder / "inputs" / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-        write_json(folder / "inputs.json", {name: str(path) for name, path in inputs.items()})
+            shutil.copyfile(made["path"], target)
+        write_json(folder / "inputs.json", inputs)
         shutil.copyfile(template, folder / "document.typ")
         try:
             made = typst.compile(

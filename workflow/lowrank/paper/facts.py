@@ -6,16 +6,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lowrank.design_space import DENSE
 from lowrank.files import read_json, write_json
-from lowrank.results import AGGREGATE, CONTROL_METHOD
+from lowrank.paper.deviations import deviations
+from lowrank.paper.inconsistencies import inconsistencies
+from lowrank.reference import QUESTIONS, SHARE, SLOPES
+from lowrank.results import AGGREGATE, CONTROL_METHOD, resample
+from lowrank.statistics import RESAMPLES, bootstrap_p_values, holm
+
+CONFIDENCE = 0.95
+"""Of every interval in the results, and one less the level that Holm's adjustment keeps."""
 
 
 def gather_facts(
     models: Sequence[Mapping[str, Any]],
     tables: Mapping[str, str | Path],
+    run: Mapping[str, Any],
+    thesis: str | Path,
     output: str | Path,
 ) -> None:
     """Write what the report's text says in numbers.
@@ -23,87 +33,142 @@ def gather_facts(
     Parameters
     ----------
     models
-        For each model of the run `model`, `label`, `parameters`, `layers`, `manifest` (its path),
-        `studies` (a list of `study`, `title`, `figure`, `look_for`, `table`) and `fits` (a path or
-        None).
+        For each model of the run `model`, `label`, `parameters`, `layers`, `width`, `quantized`
+        (from the source of quantized weights, as a manifest names it, to the file), `manifest` (its
+        path), `benchmarks` (of each that is asked its name, `benchmark`, `label`, `chance` and
+        `result`, the path of the dense model's result), `studies` (of each its name, `study`, its
+        entry's `title`, `source`, `figure`, `look_for`, `depth` and `width`, whether its layers are
+        `carried_over`, the names of the `benchmarks` that it asks, and the path of its `table`) and
+        `fits` (a path or None).
     tables
-        Paths of the CSVs of Table 1.1 and Table 3.1, by name.
+        Paths of the CSVs of Table 1.1 and Table 3.1, and of Table 4.2 of the thesis's model where
+        the run makes it, by name.
+    run
+        See `lowrank.paper.deviations.deviations`.
+    thesis
+        The file that holds what the thesis prints.
     output
         The JSON to write. Every entry names the file that it was read from.
     """
+    gathered = [_model(entry) for entry in models]
+    records = {name: _records(path) for name, path in tables.items()}
     write_json(
         output,
         {
-            "models": [_model(entry) for entry in models],
-            "tables": {name: _records(path) for name, path in tables.items()},
+            "models": gathered,
+            "tables": records,
+            "run": run,
+            "confidence_percent": round(100 * CONFIDENCE),
+            "resamples": RESAMPLES,
+            "allowed_variation": {
+                "questions": QUESTIONS,
+                "share_percent": round(100 * SHARE, 6),
+                "slopes": SLOPES,
+            },
+            "deviations": deviations(gathered, run, thesis),
+            "inconsistencies": inconsistencies(
+                thesis, {name: record["rows"] for name, record in records.items()}
+            ),
         },
     )
 
 
 def _model(entry: Mapping[str, Any]) -> dict[str, Any]:
     manifest = read_json(entry["manifest"])
-    studies = [_study(study) for study in entry["studies"]]
-    first = Path(entry["studies"][0]["table"]).parents[1] / "evaluations" / DENSE
-    dense = read_json(sorted(first.glob("*.json"))[0])
-    return {
-        "model": entry["model"],
-        "label": entry["label"],
-        "parameters": entry["parameters"],
-        "layers": entry["layers"],
+    dense = [read_json(own["result"]) for own in entry["benchmarks"]]
+    first = dense[0]
+    chances = {own["benchmark"]: own["chance"] for own in entry["benchmarks"]}
+    kept = ("model", "label", "parameters", "layers", "width")
+    return {key: entry[key] for key in kept} | {
         "source": manifest["source"],
-        "device": dense["provenance"]["device_name"],
-        "dtype": dense["settings"]["dtype"],
-        "seed": dense["settings"]["seed"],
-        "sampling": dense["settings"]["sampling"],
-        "versions": dense["provenance"]["versions"],
-        "code": dense["provenance"]["code_sha256"],
-        "benchmarks": _benchmarks(entry["studies"]),
-        "studies": studies,
+        "random_weights": manifest["random_weights"],
+        "quantized": entry["quantized"].get(manifest["source"]),
+        "device": first["provenance"]["device_name"],
+        "platform": first["provenance"]["platform"],
+        **{key: first["settings"][key] for key in ("dtype", "seed", "sampling")},
+        "versions": first["provenance"]["versions"],
+        "code": first["provenance"]["code_sha256"],
+        "benchmarks": [
+            _benchmark(own, result) for own, result in zip(entry["benchmarks"], dense, strict=True)
+        ],
+        "studies": [_study(study, chances) for study in entry["studies"]],
         "fits": read_json(entry["fits"]) if entry["fits"] else [],
         "fits_file": entry["fits"],
     }
 
 
-def _benchmarks(studies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the dense model's score on each benchmark that any study asks."""
-    made: dict[str, dict[str, Any]] = {}
-    for study in studies:
-        table = _read(study["table"])
-        dense = table[(table["decomposition"] == DENSE) & (table["benchmark"] != AGGREGATE)]
-        for row in dense.to_dict("records"):
-            kept = ("benchmark_label", "metric", "questions", "questions_available")
-            kept += ("score", "score_low", "score_high")
-            own = {key: row[key] for key in kept} | {"file": str(study["table"])}
-            made.setdefault(row["benchmark"], own)
-    return list(made.values())
+def _benchmark(entry: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the dense model's score on a benchmark, and how it was asked."""
+    low, high = result["score"]["interval_95"]
+    return {
+        "benchmark": entry["benchmark"],
+        "benchmark_label": entry["label"],
+        "metric": result["score"]["metric"],
+        "questions": result["questions"]["asked"],
+        "questions_available": result["questions"]["available"],
+        "score": result["score"]["value"],
+        "score_low": low,
+        "score_high": high,
+        "chance": entry["chance"],
+        "at_chance": None if entry["chance"] is None else low <= entry["chance"],
+        "file": entry["result"],
+        **{key: result["settings"][key] for key in ("scorer", "batch_size", "max_new_tokens")},
+    }
 
 
-def _study(study: Mapping[str, Any]) -> dict[str, Any]:
+def _study(study: Mapping[str, Any], chance: Mapping[str, float | None]) -> dict[str, Any]:
     table = _read(study["table"])
     whole = table[table["benchmark"] == AGGREGATE]
     kept = ["series", "label", "parameter_reduction_percent", "score", "score_low", "score_high"]
     kept += ["score_difference", "score_difference_low", "score_difference_high"]
     decomposed = whole[~whole["method"].isin((DENSE, CONTROL_METHOD))]
+    adjusted = _adjusted_p_values(study, list(decomposed["decomposition"]))
+    chances = {name: chance[name] for name in study["benchmarks"]}
+    decomposed = decomposed.assign(
+        adjusted_p=adjusted,
+        at_chance=[_at_chance(table, row, chances) for _, row in decomposed.iterrows()],
+    )
     by_loss = decomposed.sort_values("score_difference", kind="stable")
-    beyond_chance = decomposed["score_difference_high"] < 0
-    return {
-        "study": study["study"],
-        "title": study["title"],
-        "figure": study["figure"],
-        "look_for": study["look_for"],
+    worse = decomposed["score_difference"] < 0
+    of_rows = [*kept, "adjusted_p", "at_chance"]
+    own = ("study", "title", "source", "figure", "look_for", "depth", "width", "carried_over")
+    return {key: study[key] for key in own} | {
         "file": str(study["table"]),
+        "benchmarks": len(study["benchmarks"]),
+        "with_chance": sum(chance is not None for chance in chances.values()),
         "questions": int(whole["questions"].iloc[0]),
         "dense": _plain(whole[whole["decomposition"] == DENSE][kept])[0],
-        "rows": _plain(decomposed[kept]),
-        "worst": _plain(by_loss[kept].head(3)),
+        "rows": _plain(decomposed[of_rows]),
+        "worst": _plain(by_loss[by_loss["score_difference"] < 0][of_rows].head(3)),
         "configurations": len(decomposed),
-        "worse_beyond_chance": int(beyond_chance.sum()),
+        "worse_each": int((decomposed["score_difference_high"] < 0).sum()),
+        "worse_adjusted": int((worse & (decomposed["adjusted_p"] <= 1 - CONFIDENCE)).sum()),
         "control": _control(whole),
     }
 
 
+def _adjusted_p_values(study: Mapping[str, Any], names: Sequence[str]) -> np.ndarray:
+    """Return Holm's p-values that each configuration scores as the dense model does."""
+    folder = Path(study["table"]).parents[1] / "evaluations"
+    every = [DENSE, *names]
+    means = [resample(folder, every, benchmark) for benchmark in study["benchmarks"]]
+    means_RC = np.mean([replicates_RC for _, replicates_RC in means], axis=0)
+    return holm(bootstrap_p_values(means_RC[:, 1:] - means_RC[:, :1]))
+
+
+def _at_chance(table: pd.DataFrame, row: pd.Series, chances: Mapping[str, float | None]) -> int:
+    """Count the benchmarks on which a configuration may as well be guessing."""
+    own = table[
+        (table["decomposition"] == row["decomposition"]) & (table["series"] == row["series"])
+    ]
+    own = own[own["label"] == row["label"]].set_index("benchmark")["score_low"]
+    return sum(
+        chance is not None and own[benchmark] <= chance for benchmark, chance in chances.items()
+    )
+
+
 def _control(whole: pd.DataFrame) -> dict[str, Any] | None:
-    """Count where leaving layers out is better or worse than decomposing them, beyond chance."""
+    """Count where leaving layers out is better or worse than decomposing them, at 95% each."""
     rows = whole[whole["method"] == CONTROL_METHOD]
     if rows.empty:
         return None

@@ -114,22 +114,28 @@ def render_table(
     )
     for path in map(Path, (pdf, png)):
         with atomic_path(path) as temporary:
-            temporary.write_bytes(typst.compile(source.encode(), format=path.suffix[1:], ppi=300.0))
-
-    write_text(tex, as_booktabs(header, rows, alignment, groups))
+            temporary.write_bytes(
+                typst.compile(
+                    source.encode(), format=path.suffix[1:], ppi=300.0, ignore_system_fonts=True
+                )
+            )
+    write_text(tex, as_booktabs(header, rows, alignment, notes, groups))
 
 
 def as_booktabs(
     header: Sequence[str],
     rows: Sequence[Sequence[str]],
     alignment: Sequence[str],
+    notes: Sequence[str] = (),
     groups: Sequence[tuple[str, int]] = (),
 ) -> str:
     """Return a table as a LaTeX `tabular` with booktabs rules; needs no other package.
 
+    The notes follow the tabular as small paragraphs: its marks have nothing to refer to otherwise.
+
     Parameters
     ----------
-    header, rows, alignment, groups
+    header, rows, alignment, notes, groups
         As for `render_table`.
     """
     columns = "".join({"right": "r", "wide": r"p{0.22\linewidth}"}.get(a, "l") for a in alignment)
@@ -139,7 +145,10 @@ def as_booktabs(
         lines.append(" & ".join(spans) + r" \\")
     lines += [" & ".join(map(_latex, header)) + r" \\", r"\midrule"]
     lines += [" & ".join(map(_latex, row)) + r" \\" for row in rows]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    if notes:
+        lines += ["", r"{\footnotesize", *(rf"{_latex(note)}\par" for note in notes), "}"]
+    return "\n".join([*lines, ""])
 
 
 _LATEX = {
@@ -152,6 +161,7 @@ _LATEX = {
     "²": "$^2$",
     "–": "--",
     "†": r"\dag{}",
+    "‡": r"\ddag{}",
     "…": r"\ldots{}",
 }
 

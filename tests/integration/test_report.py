@@ -1,0 +1,37 @@
+"""The reports of a whole run: what they print is there, and the HTML one stands alone."""
+
+import re
+
+import pypdf
+import pytest
+from conftest import ROOT
+
+
+def test_every_path_that_the_report_prints_exists(finished):
+    document = pypdf.PdfReader(finished.folder / "figures/report/report.pdf")
+    text = "".join("".join(page.extract_text().split()) for page in document.pages)
+    pattern = r"(?:figures|results|workflow|paper|config|tests)/[\w./-]+?\.(?:csv|json|yaml|py|pdf)"
+    printed = sorted(set(re.findall(pattern, text)))
+    for name in ("figure_4_1", "figure_4_2", "table_4_2"):
+        assert f"figures/tiny/{name}.csv" in printed
+    assert "figures/llama-2-7b/table_4_2.csv" in printed
+    assert "workflow/scripts/figure_3_3.py" in printed
+    missing = [
+        path
+        for path in printed
+        if not (finished.folder / path).is_file() and not (ROOT / path).is_file()
+    ]
+    assert missing == []
+
+
+@pytest.mark.slow
+def test_the_html_report_is_one_file_that_holds_the_ledger(finished, tmp_path):
+    output = tmp_path / "report.html"
+    finished.run("--report", str(output))
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    text = output.read_text()
+    ledger = (finished.folder / "figures/claims/verdicts.csv").read_text()
+    assert len(ledger.splitlines()) > 10
+    for words in ("Taking away 9% of the parameters costs", "not testable here", "on Tiny, "):
+        assert words in ledger and words in text
+    assert not re.search(r"""<(?:script|link)[^>]+(?:src|href)=["']https?://""", text)
