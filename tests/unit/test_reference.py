@@ -192,11 +192,10 @@ def test_times_come_from_each_scale_s_whole_run(tmp_path):
     )
     assert read_json(tmp_path / "run.json") == {
         "machine": {"device": "a processor"},
-        "set_up": {"seconds": 90},
-        "environment_bytes": 3,
+        "set_up": {"seconds": 90, "environment_bytes": 3},
         "runs": {
-            "smoke": {"seconds": 120, "jobs": 50, "cores": 2, "bytes": 4},
-            "laptop": {"seconds": 2045, "jobs": 794, "cores": 2, "bytes": 10},
+            "smoke": {"seconds": 120, "jobs": 50, "cores": 2, "results_bytes": 4},
+            "laptop": {"seconds": 2045, "jobs": 794, "cores": 2, "results_bytes": 10},
         },
     }
     with pytest.raises(LowrankError, match="make reproduce"):

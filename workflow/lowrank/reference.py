@@ -93,8 +93,9 @@ def record_run(
     machine
         What ran it: `device`, `cores`, `platform`.
     output
-        The JSON to write: `machine`; `set_up` and `tests` with `seconds`; `runs`, from a scale to
-        its `seconds`, `jobs`, `cores` and `bytes`; `environment_bytes`. What was not run is absent.
+        The JSON to write: `machine`; `set_up` with `seconds` and `environment_bytes`; `tests` with
+        `seconds`; `runs`, from a scale to its `seconds`, `jobs`, `cores` and `results_bytes`. What
+        was not run is absent.
 
     Raises
     ------
@@ -111,14 +112,14 @@ def record_run(
     others = [Path(folder) for folder in folders.values()]
     for scale, run in runs.items():
         if scale in folders and Path(folders[scale]).is_dir():
-            run["bytes"] = _bytes(folders[scale], others)
-    taken = {
+            run["results_bytes"] = _bytes(folders[scale], others)
+    taken: dict[str, dict[str, int]] = {
         name: {"seconds": int(Path(path).read_text(encoding="utf-8"))}
         for name, path in seconds.items()
         if Path(path).is_file()
     }
-    environment = {"environment_bytes": _bytes(folders["environment"])}
-    write_json(output, {"machine": dict(machine), **taken, **environment, "runs": runs})
+    taken.setdefault("set_up", {})["environment_bytes"] = _bytes(folders["environment"])
+    write_json(output, {"machine": dict(machine), **taken, "runs": runs})
 
 
 def _run_of(log: str) -> tuple[str, dict[str, int]]:
