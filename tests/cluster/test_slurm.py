@@ -92,7 +92,7 @@ rule use:
 
 
 def test_jobs_that_run_together_have_gpus_of_their_own(slurm, tmp_path):
-    """SLURM assigns the devices; the lease that serves local runs stays out of its way."""
+    """SLURM assigns the devices; a job leases what it was given."""
     script = tmp_path / "use.py"
     script.write_text("""
 import json, os, sys, time
@@ -109,7 +109,7 @@ json.dump(made, open(sys.argv[1], "w"))
     snakemake(folder, slurm)
     uses = [json.loads((folder / f"device{n}.json").read_text()) for n in range(4)]
     assert {use["device"] for use in uses} == {"0", "1"}
-    assert all(use["held"] == [] for use in uses)
+    assert all(use["held"] == [use["device"]] for use in uses)
     together = [
         (a, b)
         for index, a in enumerate(uses)
