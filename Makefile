@@ -30,7 +30,7 @@ reproduce: $(VENV)/.runtime ## Run the whole workflow on the embedded default (n
 	@cat results/claims.txt
 
 doctor: $(VENV)/.runtime ## Say what this machine can run, and what to do about the rest.
-	@PYTHONPATH=workflow $(BIN)/python workflow/scripts/doctor.py --config config/laptop.yaml
+	@PYTHONPATH=workflow $(BIN)/python workflow/scripts/doctor.py --folder config
 
 test-slurm: $(VENV)/.development ## Send the workflow through a real SLURM of one node (root; Debian's slurm-wlm, munge).
 	$(BIN)/python -m pytest -n 0 -rs tests/cluster

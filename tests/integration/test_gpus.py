@@ -1,7 +1,6 @@
 """The workflow's own functions on fake devices: what is asked for is leased, or refused at once."""
 
 import json
-import os
 import subprocess
 
 import pytest
@@ -102,4 +101,4 @@ def test_more_than_there_is_stops_the_run_before_any_job(
     assert len(lines) == 1 and message in lines[0], done.stderr
     assert "Traceback" not in done.stderr
     assert not list(folder.folder.glob("device*.json"))
-    assert not os.path.exists(tmp_path / "lowrank-gpu-leases")
+    assert not (tmp_path / "lowrank-gpu-leases").exists()

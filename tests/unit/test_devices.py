@@ -4,6 +4,7 @@ import signal
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from lowrank import devices
@@ -151,7 +152,7 @@ def lease_as_nobody(queue):
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be two users")
 def test_two_users_share_the_locks_whatever_the_umask(monkeypatch):
     with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o777)
+        Path(folder).chmod(0o777)
         monkeypatch.setenv("LOWRANK_LEASES", folder)
         mask = os.umask(0o077)
         try:

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,17 @@ def read_yaml(path: str | Path) -> Any:
         raise LowrankError(f"{path}, {error}") from None
     except yaml.YAMLError as error:
         raise LowrankError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+
+
+def merge(configs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return configurations laid over each other key by key, as `--configfile a b` does."""
+    made: dict[str, Any] = {}
+    for config in configs:
+        for key, value in config.items():
+            below = made.get(key)
+            both = isinstance(below, Mapping) and isinstance(value, Mapping)
+            made[key] = merge([below, value]) if both else value
+    return made
 
 
 def sha256_file(path: str | Path) -> str:
