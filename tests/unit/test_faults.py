@@ -1,6 +1,7 @@
 """Full disks, no memory, damaged files: one clear line, and no damaged output."""
 
 import errno
+import hashlib
 import json
 import os
 import pickle
@@ -19,11 +20,12 @@ from lowrank.architecture import Architecture
 from lowrank.compression import compress
 from lowrank.design_space import Decomposition
 from lowrank.errors import LowrankError
-from lowrank.factors import factorize_layer
+from lowrank.factors import LayerFactors, factorize_layer
 from lowrank.files import atomic_path, read_yaml, write_json
 from lowrank.low_rank_model import load_compressed
 from lowrank.prepared_requests import prepare_requests
 from lowrank.questions import SUBSET
+from safetensors import safe_open
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
 from safetensors.torch import save_file as save_tensors
@@ -47,6 +49,7 @@ def test_a_disk_that_takes_no_more_leaves_the_old_file_and_one_line(tmp_path, wr
 import contextlib, sys
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 from pathlib import Path
+from safetensors import safe_open
 from safetensors.numpy import save_file
 from lowrank import cli
 from lowrank.files import atomic_path, write_text
@@ -164,6 +167,61 @@ def test_a_truncated_factor_file_is_named_and_nothing_is_written(base, tmp_path,
     with pytest.raises(LowrankError, match=r"factors\.safetensors"):
         build(base, tmp_path / "model", broken)
     assert not (tmp_path / "model").exists()
+
+
+def rewritten(base, path, change=lambda arrays, header: None):
+    """A copy of the factor file with other arrays, or another header."""
+    with safe_open(base / "factors.safetensors", framework="np") as file:
+        header = dict(file.metadata())
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    change(arrays, header)
+    save_file(arrays, path, metadata=header)
+    return path
+
+
+def poison(arrays, header):
+    arrays["q.left"][0, 0] = np.nan
+
+
+def poison_and_sign(arrays, header):
+    poison(arrays, header)
+    sums = json.loads(header["sha256"])
+    sums["q.left"] = hashlib.sha256(arrays["q.left"].tobytes()).hexdigest()
+    header["sha256"] = json.dumps(sums)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (poison, "q.left has another checksum"),
+        (poison_and_sign, "q.left is not finite"),
+        (lambda arrays, header: arrays.pop("d.right"), "it lacks d.right"),
+        (lambda arrays, header: header.pop("sha256"), "not a readable factor file"),
+        (lambda arrays, header: header.update(layer="3"), "holds layer 3 by tucker, not layer 2"),
+        (lambda arrays, header: header.update(method="svd"), "holds layer 2 by svd, not layer 2"),
+    ],
+)
+def test_a_factor_file_with_another_content_is_refused(base, tmp_path, change, message):
+    broken = rewritten(base, tmp_path / "factors.safetensors", change)
+    with pytest.raises(LowrankError, match=rf"{message}.*: delete it and run again"):
+        build(base, tmp_path / "model", broken)
+    assert not (tmp_path / "model").exists()
+
+
+def test_one_flipped_bit_in_a_factor_file_is_seen(base, tmp_path):
+    """Wherever it is: in an array, a checksum, a norm, a name."""
+    path, whole = tmp_path / "factors.safetensors", (base / "factors.safetensors").read_bytes()
+    places = [place for place in range(0, len(whole), 29) if whole[place] != ord(" ")]
+    assert len(places) > 100
+    for place in places:
+        content = bytearray(whole)
+        content[place] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(LowrankError, match="not a readable factor file .*: delete it"):
+            factors = LayerFactors(path, "tucker", 2)
+            for tensor in ARCHITECTURE.tensors:
+                factors.cut(tensor, 1)
+    build(base, tmp_path / "model", rewritten(base, tmp_path / "same"))
 
 
 def test_one_flipped_bit_in_a_compressed_model_is_seen(base, tmp_path):
