@@ -22,7 +22,8 @@ from lowrank.design_space import Decomposition
 from lowrank.errors import LowrankError
 from lowrank.factors import LayerFactors, factorize_layer
 from lowrank.files import atomic_path, read_yaml, write_json
-from lowrank.low_rank_model import load_compressed
+from lowrank.low_rank_model import load_base, load_compressed, load_tokenizer
+from lowrank.models import fetch_model
 from lowrank.prepared_requests import prepare_requests
 from lowrank.questions import SUBSET
 from safetensors import safe_open
@@ -246,6 +247,70 @@ def test_tied_and_shared_weights_are_factorized_once_each_and_leave_the_head_alo
     assert model.lm_head.weight is model.model.embed_tokens.weight
     dense = load_file(tmp_path / "weights" / "model.safetensors")["model.embed_tokens.weight"]
     assert torch.equal(model.lm_head.weight, dense)
+
+
+@pytest.fixture
+def changed_weights(base, tmp_path):
+    """A function that writes the model anew with one tensor changed."""
+    shutil.copytree(base / "weights", tmp_path / "weights")
+
+    def write(name, change):
+        path = tmp_path / "weights" / "model.safetensors"
+        tensors = load_file(path)
+        tensors[name] = change(tensors[name])
+        save_tensors(tensors, path, metadata={"format": "pt"})
+        return tmp_path / "weights"
+
+    return write
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "name", ["model.norm.weight", "model.embed_tokens.weight", "lm_head.weight"]
+)
+def test_a_model_with_weights_that_are_not_finite_is_not_taken_in(
+    changed_weights, tmp_path, monkeypatch, name, value
+):
+    def poison(tensor):
+        tensor.view(-1)[3] = value
+        return tensor
+
+    folder = changed_weights(name, poison)
+    monkeypatch.setenv("LOWRANK_MIRROR", str(tmp_path))
+    source = {"mirror": "weights", "sha256": {p.name: tiny.sha256(p) for p in folder.iterdir()}}
+    out = tmp_path / "out"
+    with pytest.raises(LowrankError, match=rf"safetensors: {name} holds values that are not fin"):
+        fetch_model("t", [source], tiny.ARCHITECTURE, out / "w", out / "m.json", tmp_path)
+    assert not list(out.iterdir())
+
+
+def test_base_weights_of_another_shape_are_one_line(changed_weights):
+    folder = changed_weights("model.norm.weight", lambda tensor: tensor[:7].clone())
+    with pytest.raises(LowrankError, match=r"weights cannot be loaded \(.*: delete it and run"):
+        load_base(folder, "float32")
+
+
+def test_base_weights_cut_short_are_one_line(changed_weights):
+    path = changed_weights("model.norm.weight", lambda tensor: tensor) / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(LowrankError, match=r"weights cannot be loaded \(.*: delete it and run"):
+        load_base(path.parent, "float32")
+
+
+def test_code_that_a_model_brings_along_is_not_run(changed_weights):
+    folder = changed_weights("model.norm.weight", lambda tensor: tensor)
+    bomb = f"from pathlib import Path\nPath({str(folder / 'exploded')!r}).touch()\n"
+    (folder / "evil.py").write_text(bomb + "class Evil: pass\n")
+    kinds = ("AutoConfig", "AutoModel", "AutoModelForCausalLM")
+    for name, entry in (
+        ("config.json", dict.fromkeys(kinds, "evil.Evil")),
+        ("tokenizer_config.json", {"AutoTokenizer": ["evil.Evil", "evil.Evil"]}),
+    ):
+        fields = json.loads((folder / name).read_text()) | {"auto_map": entry}
+        (folder / name).write_text(json.dumps(fields))
+    assert load_base(folder, "float32").config.hidden_size == 32
+    assert load_tokenizer(folder)("a")["input_ids"]
+    assert not (folder / "exploded").exists()
 
 
 def test_a_tokenizer_that_is_not_the_model_s(base, tmp_path):

@@ -23,6 +23,7 @@ from lowrank.assets import (
 from lowrank.errors import LowrankError
 from lowrank.files import atomic_path, read_json, require_sha256, sha256_file, write_json
 from lowrank.provenance import provenance
+from lowrank.weights import require_finite
 
 HUB_FILES = ("*.safetensors", "*.json", "tokenizer.model", "vocab.txt", "merges.txt")
 """What is taken from the hub: no pickles, no code."""
@@ -59,7 +60,8 @@ def fetch_model(
     Raises
     ------
     LowrankError
-        If no source is present, a checksum differs, or the model is not the declared one.
+        If no source is present, a checksum differs, the model is not the declared one or its
+        weights are not finite.
     """
     source = choose_source(sources, f"model {name}")
     with atomic_path(directory) as target:
@@ -73,6 +75,7 @@ def fetch_model(
         else:
             _from_seed(source, architecture, target)
         _require_architecture(name, architecture, read_json(target / "config.json"))
+        require_finite(target)
         files = {path.name: sha256_file(path) for path in sorted(target.iterdir())}
     write_json(
         manifest,
@@ -113,17 +116,20 @@ def _convert_gguf(gguf: Path, target: Path) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     loaded = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+        gguf.parent, gguf_file=gguf.name, dtype=torch.float32, trust_remote_code=False
     )
     fields = loaded.config.to_dict()
     # The weights are plain from here on; a model that says it is quantized cannot be saved.
     for key in ("quantization_config", "_name_or_path", "model_type"):
         fields.pop(key, None)
     config = AutoConfig.for_model(loaded.config.model_type, **fields)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     model.load_state_dict(loaded.state_dict())
     model.save_pretrained(target)
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
+    tokenizer = AutoTokenizer.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, trust_remote_code=False
+    )
+    tokenizer.save_pretrained(target)
 
 
 def _from_hub(source: Source, target: Path) -> None:
