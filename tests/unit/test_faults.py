@@ -9,6 +9,8 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -76,13 +78,52 @@ cli.run(main)
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
 def test_refusals_by_number_and_by_text(tmp_path, number):
-    for error in (OSError(number, os.strerror(number)), ValueError(f"I/O: {os.strerror(number)}")):
+    said = os.strerror(number)
+    makers = [lambda name: OSError(number, said, name), lambda name: ValueError(f"{said}: {name}")]
+    if number in (errno.ENOSPC, errno.EDQUOT):  # writing to an open file names none
+        makers += [lambda name: OSError(number, said), lambda name: ValueError(f"I/O: {said}")]
+    for make in makers:
         with (
-            pytest.raises(LowrankError, match=f"cannot write .*: {os.strerror(number)}; "),
-            atomic_path(tmp_path / "result"),
+            pytest.raises(LowrankError, match=f"cannot write .*result: {said}; "),
+            atomic_path(tmp_path / "result") as temporary,
         ):
-            raise error
+            raise make(str(temporary))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_input_that_may_not_be_read_is_not_taken_for_the_result(tmp_path):
+    for error in (PermissionError(13, "Permission denied", "/mirror/a"), OSError(13, "/mirror/a")):
+        with pytest.raises(OSError, match="/mirror/a"), atomic_path(tmp_path / "result"):
+            raise error
+    with pytest.raises(LowrankError, match="^the reader's own words: Permission denied$"):
+        with atomic_path(tmp_path / "result"):
+            raise LowrankError("the reader's own words: Permission denied")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+def test_a_results_folder_of_another_user_is_one_line():
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        library = folder / "library" / "lowrank"
+        shutil.copytree("workflow/lowrank", library, ignore=shutil.ignore_patterns("__pycache__"))
+        script = f"""
+import os, sys
+sys.dont_write_bytecode = True
+from lowrank import cli
+from lowrank.files import write_json
+os.setuid(65534)
+cli.run(lambda: write_json({str(folder / "results" / "a.json")!r}, {{}}))
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"PYTHONPATH": str(folder / "library")},
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: cannot write {folder}/results/a.json: Permission denied")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_folder_that_may_not_be_made(tmp_path, monkeypatch):
