@@ -87,7 +87,7 @@ def test_everything_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch)
     synchronized, real = [], os.fsync
 
     def fsync(handle):
-        synchronized.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        synchronized.append(Path(f"/proc/self/fd/{handle}").readlink().name)
         real(handle)
 
     monkeypatch.setattr("lowrank.files.os.fsync", fsync)

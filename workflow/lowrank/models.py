@@ -19,6 +19,7 @@ from lowrank.assets import (
     hub_error,
     limit_hub_waits,
     mirror_paths,
+    require_hub_digest,
 )
 from lowrank.errors import LowrankError
 from lowrank.files import atomic_path, read_json, require_sha256, sha256_file, write_json
@@ -92,6 +93,8 @@ def fetch_model(
 def _from_mirror(source: Source, target: Path) -> None:
     root = mirror_paths(source)[""]
     for name, pin in sorted(source["sha256"].items()):
+        if "/" in name or name in ("", ".", ".."):
+            raise LowrankError(f"{describe(source)}: {name!r} in its sha256 is no plain file name")
         if not (root / name).exists():
             raise LowrankError(f"the mirror's {root} lacks {name}")
         require_sha256(root / name, pin)
@@ -146,6 +149,7 @@ def _from_hub(source: Source, target: Path) -> None:
         raise hub_error(source["hub"], error) from None
     for path in sorted(snapshot.iterdir()):
         if path.is_file():
+            require_hub_digest(path, source["hub"])
             # The cache holds links to blobs: a hard link costs no space, a copy works everywhere.
             try:
                 os.link(path.resolve(), target / path.name)
