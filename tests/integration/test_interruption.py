@@ -5,9 +5,10 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 
-import pytest
 from conftest import make_workflow
 
 COMPARED = ("results/models/tiny/evaluations", "results/models/tiny/compressed")
@@ -39,32 +40,90 @@ def jobs_of(session: int, name: str) -> list[int]:
     return found
 
 
+def begun(folder: Path) -> list[Path]:
+    """The outputs of the jobs that Snakemake has started and not seen end."""
+    marks = [mark for mark in (folder / ".snakemake/incomplete").glob("**/*") if mark.is_file()]
+    names = [mark.relative_to(folder / ".snakemake/incomplete").as_posix() for mark in marks]
+    return [folder / base64.b64decode(name).decode() for name in names]
+
+
 def write_half(folder: Path) -> int:
     """Leave half an output wherever a job had begun, as a power cut may; return how many."""
-    marks = list((folder / ".snakemake" / "incomplete").glob("**/*"))
     count = 0
-    for mark in marks:
-        if not mark.is_file():
-            continue
-        name = base64.b64decode(mark.relative_to(folder / ".snakemake/incomplete").as_posix())
-        path = folder / name.decode()
-        if path.suffix in (".json", ".csv", ".jsonl") and path.parent.exists():
-            path.write_text('{"half')
+    for path in begun(folder):
+        if path.parent.exists() and not path.is_dir():
+            content = path.read_bytes() if path.exists() else b'{"half": "of what it should be"}'
+            path.write_bytes(content[: len(content) // 2])
             count += 1
+    for journal in folder.glob("results/**/*.journal"):
+        journal.write_bytes(journal.read_bytes()[:-5])
     return count
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_killed_at_random_moments(finished, tmp_path, seed):
-    generator = random.Random(seed)
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> object:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found
+
+
+KINDS = (
+    "results/models/tiny/manifest.json",
+    "results/benchmarks/*.parquet",
+    "results/models/tiny/factors/*/*.safetensors",
+    "results/models/tiny/requests/*.parquet",
+    "results/models/tiny/compressed/*/factors.safetensors",
+    "results/models/tiny/evaluations/*/*.json",
+    "results/models/tiny/studies/*.csv",
+    "results/models/tiny/profiles/*.json",
+    "figures/tiny/*.pdf",
+    "figures/report/*.pdf",
+)
+"""Everything that a power cut can cut in half, in the order in which a run makes it."""
+
+
+def test_killed_while_each_kind_of_output_is_made(finished, tmp_path):
+    """Killed inside a job of every kind, its outputs cut in half: a rerun makes them whole."""
     made = make_workflow(tmp_path / "killed")
-    halves = 0
+    for kind in KINDS:
+        run = made.start("--nolock")
+        wait_for(
+            lambda kind=kind: any(fnmatch(path, made.folder / kind) for path in begun(made.folder))
+        )
+        made.kill(run)
+        assert write_half(made.folder) > 0
+    made.run("--unlock")
+    made.run()
+    assert made.jobs() == {}
+    assert contents(made.folder) == contents(finished.folder)
+    for path in finished.folder.glob("figures/*/*"):
+        assert (made.folder / path.relative_to(finished.folder)).stat().st_size > 0
+
+
+def test_jobs_of_a_killed_run_end_with_it(finished, tmp_path):
+    """Only Snakemake itself is killed: its jobs do not go on beside those of the next run."""
+    made = make_workflow(tmp_path / "killed")
+    run = made.start("--nolock", TARGET)
+    wait_for(lambda: jobs_of(run.pid, "evaluate.py"))
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    wait_for(lambda: not jobs_of(run.pid, "workflow/scripts/"), 10)
+    made.run("--unlock")
+    made.run(TARGET)
+    assert made.jobs(TARGET) == {}
+    assert contents(made.folder) == contents(finished.folder)
+
+
+def test_killed_at_random_moments(finished, tmp_path):
+    generator = random.Random(0)
+    made = make_workflow(tmp_path / "killed")
     for _ in range(KILLS):
         run = made.start("--nolock", TARGET)
         time.sleep(generator.uniform(3, 9))  # planning takes the first three seconds
         over = run.poll() is not None
         made.kill(run)
-        halves += write_half(made.folder)
+        write_half(made.folder)
         if over:
             break
     made.run("--unlock")

@@ -13,6 +13,7 @@ from lowrank.devices import require_devices
 from lowrank.errors import LowrankError
 from lowrank.imports import library_files
 from lowrank.methods import METHODS
+from lowrank.scheduler import keeps_accounts
 from lowrank.surroundings import surroundings
 from lowrank.project import Project
 
@@ -367,6 +368,10 @@ onstart:
             require_devices(workflow.global_resources.get("gpu").value, requested_gpus())
         except LowrankError as error:
             sys.exit(f"error: {error}")
+    # SLURM's plugin takes the command `sacct` for accounts; without any it fails on every call.
+    settings = workflow.executor_settings
+    if getattr(settings, "status_command", None) == "sacct" and not keeps_accounts():
+        settings.status_command = "squeue"
 
 
 if project.unavailable_benchmarks and workflow.is_main_process:
