@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce doctor smoke compare reference report test test-slurm lint lock ci-run gpu-reference archive clean
+.PHONY: help setup reproduce doctor smoke compare reference report test test-slurm lint audit lock ci-run gpu-reference archive clean
 
 help: ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -31,7 +31,7 @@ reproduce: $(VENV)/.runtime ## Run the whole workflow on the embedded default (n
 	@cat results/claims.txt
 
 doctor: $(VENV)/.runtime ## Say what this machine can run, and what to do about the rest.
-	@PYTHONPATH=workflow $(BIN)/python workflow/scripts/doctor.py --config config/laptop.yaml
+	@PYTHONPATH=workflow $(BIN)/python workflow/scripts/doctor.py --folder config
 
 test-slurm: $(VENV)/.development ## Send the workflow through a real SLURM of one node (root; Debian's slurm-wlm, munge).
 	$(BIN)/python -m pytest -n 0 -rs tests/cluster
@@ -55,6 +55,9 @@ lint: $(VENV)/.development ## Check style and formatting of Python and of the wo
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(SNAKEMAKE) --lint
+
+audit: ## Look the pinned packages up among the known vulnerabilities.
+	@PYTHON=$(PYTHON) .ci/audit.sh
 
 ci-run: $(VENV)/.runtime ## Run the workflow on the real weights with a handful of questions.
 	@.ci/guard.sh $(SNAKEMAKE) --quiet rules reason --configfile config/laptop.yaml config/ci.yaml

@@ -94,8 +94,13 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
         _wait(is_idle, "slurmctld", folder)
         yield environment
     finally:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            # What a test left in the queue would outlive the daemons.
+            cancel = [str(program("scancel")), "--full", "--user=root"]
+            subprocess.run(cancel, env=environment, capture_output=True, timeout=20)
+            _wait_until_empty(environment)
         for name in FILES:
-            (PLACE / name).unlink()
+            (PLACE / name).unlink(missing_ok=True)
         for process in reversed(started):
             process.terminate()
         for process in reversed(started):
@@ -103,6 +108,16 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
                 process.wait(20)
             if process.poll() is None:
                 process.kill()
+
+
+def _wait_until_empty(environment: dict[str, str], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        asked = [str(program("squeue")), "--noheader"]
+        left = subprocess.run(asked, env=environment, capture_output=True, timeout=20)
+        if left.returncode or not left.stdout.strip():
+            return
+        time.sleep(0.5)
 
 
 def _write_configuration(folder: Path) -> None:

@@ -5,9 +5,9 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from conftest import make_workflow
 
 COMPARED = ("results/models/tiny/evaluations", "results/models/tiny/compressed")
@@ -39,24 +39,85 @@ def jobs_of(session: int, name: str) -> list[int]:
     return found
 
 
+def begun(folder: Path) -> list[Path]:
+    """The outputs of the jobs that Snakemake has started and not seen end."""
+    marks = [mark for mark in (folder / ".snakemake/incomplete").glob("**/*") if mark.is_file()]
+    names = [mark.relative_to(folder / ".snakemake/incomplete").as_posix() for mark in marks]
+    return [folder / base64.urlsafe_b64decode(name).decode() for name in names]
+
+
 def write_half(folder: Path) -> int:
     """Leave half an output wherever a job had begun, as a power cut may; return how many."""
-    marks = list((folder / ".snakemake" / "incomplete").glob("**/*"))
     count = 0
-    for mark in marks:
-        if not mark.is_file():
-            continue
-        name = base64.b64decode(mark.relative_to(folder / ".snakemake/incomplete").as_posix())
-        path = folder / name.decode()
-        if path.suffix in (".json", ".csv", ".jsonl") and path.parent.exists():
-            path.write_text('{"half')
+    for path in begun(folder):
+        if path.parent.exists() and not path.is_dir():
+            content = path.read_bytes() if path.exists() else b'{"half": "of what it should be"}'
+            path.write_bytes(content[: len(content) // 2])
             count += 1
+    for journal in folder.glob("results/**/*.journal"):
+        journal.write_bytes(journal.read_bytes()[:-5])
     return count
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_killed_at_random_moments(finished, tmp_path, seed):
-    generator = random.Random(seed)
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> object:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found
+
+
+KINDS = (
+    "results/models/tiny/factors/tucker/layer-2.safetensors",
+    "results/models/tiny/requests/arc_easy.parquet",
+    "results/models/tiny/compressed/tucker-r1-l2-all/factors.safetensors",
+    "results/models/tiny/evaluations/tucker-r1-l2-all/arc_easy.json",
+    "results/models/tiny/evaluations/tucker-r1-l2-all/winogrande.jsonl",
+    "results/models/tiny/studies/table_4_2.csv",
+    "results/models/tiny/profiles/dense.json",
+    "figures/tiny/figure_4_1.pdf",
+    "figures/report/report.pdf",
+)
+"""One output of every kind that a power cut can cut in half."""
+
+
+def test_outputs_of_every_kind_are_made_whole_again(finished, workflow):
+    """As a power cut in jobs of every kind leaves them: marked as begun, and cut in half."""
+    for name in KINDS:
+        path = workflow.folder / name
+        mark = base64.urlsafe_b64encode(name.encode()).decode()
+        (workflow.folder / ".snakemake/incomplete" / mark).parent.mkdir(parents=True, exist_ok=True)
+        (workflow.folder / ".snakemake/incomplete" / mark).touch()
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+    journal = workflow.folder / KINDS[3].replace(".json", ".journal")
+    journal.write_text('{"key": "x", "answ')
+    assert len(begun(workflow.folder)) == len(KINDS)
+    workflow.run()
+    assert workflow.jobs() == {}
+    assert not journal.exists()
+    assert contents(workflow.folder) == contents(finished.folder)
+    for name in KINDS:
+        whole = (finished.folder / name).read_bytes()
+        assert len((workflow.folder / name).read_bytes()) > len(whole) * 3 // 4
+
+
+def test_jobs_of_a_killed_run_end_with_it(finished, tmp_path):
+    """Only Snakemake itself is killed: its jobs do not go on beside those of the next run."""
+    made = make_workflow(tmp_path / "killed")
+    run = made.start("--nolock", TARGET)
+    wait_for(lambda: jobs_of(run.pid, "evaluate.py"))
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    wait_for(lambda: not jobs_of(run.pid, "workflow/scripts/"), 10)
+    made.run("--unlock")
+    made.run(TARGET)
+    assert made.jobs(TARGET) == {}
+    assert contents(made.folder) == contents(finished.folder)
+
+
+def test_killed_at_random_moments(finished, tmp_path):
+    generator = random.Random(0)
     made = make_workflow(tmp_path / "killed")
     halves = 0
     for _ in range(KILLS):
@@ -67,6 +128,7 @@ def test_killed_at_random_moments(finished, tmp_path, seed):
         halves += write_half(made.folder)
         if over:
             break
+    assert halves > 0
     made.run("--unlock")
     made.run(TARGET)
     assert made.jobs(TARGET) == {}

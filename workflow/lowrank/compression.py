@@ -55,7 +55,7 @@ def compress(
     modules: dict[str, dict[str, Any]] = {}
     if not decomposition.is_dense and METHODS[decomposition.method].scope == "tensor":
         for layer in decomposition.layers:
-            factors = LayerFactors(layer_files[layer])
+            factors = LayerFactors(layer_files[layer], decomposition.method, layer)
             for tensor in decomposition.tensors:
                 path = architecture.module_path(layer, tensor)
                 left, values, right, error = factors.cut(tensor, decomposition.rank)

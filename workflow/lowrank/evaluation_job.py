@@ -25,6 +25,7 @@ def run(description: str | None, target: str, load: Callable[[], Callable[..., N
     names = ("weights", "compressed", "questions", "output", "samples", "scores")
     parser = cli.parser(description, *names, benchmark="JSON", settings="JSON")
     parser.add_argument("--requests", nargs="?", help="tokenized requests, where there are any")
+    parser.add_argument("--gpus", type=int, default=1, help="how many to lease on `cuda`")
     arguments = parser.parse_args()
     device = arguments.settings["device"]
     call = [getattr(arguments, name) for name in names[:3]]
@@ -34,7 +35,7 @@ def run(description: str | None, target: str, load: Callable[[], Callable[..., N
     if device == "cpu" and run_warm(target, call):
         return
     evaluate = load()
-    with lease(device):
+    with lease(device, arguments.gpus):
         evaluate(*call)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 from pathlib import Path
@@ -35,7 +36,7 @@ def factorize_layer(
 
     Each tensor is factorized at `rank`, or at its own rank where that is smaller. The file holds
     `{tensor}.left` (out × rank), `{tensor}.singular_values` and `{tensor}.right` (rank × in) in
-    float32, and the squared norms in its header.
+    float32; its header has the squared norms and every array's SHA-256.
 
     Parameters
     ----------
@@ -71,29 +72,55 @@ def factorize_layer(
         arrays[f"{tensor}.singular_values"] = factors.singular_values_R.astype(np.float32)
         arrays[f"{tensor}.right"] = factors.right_RI.astype(np.float32)
         squared_norms[tensor] = factors.squared_norm
-    header = {"method": method, "layer": str(layer), "squared_norms": json.dumps(squared_norms)}
+    norms = json.dumps(squared_norms)
+    sums = {name: _sha256(array) for name, array in arrays.items()}
+    sums["squared_norms"] = hashlib.sha256(norms.encode()).hexdigest()
+    header = {
+        "method": method,
+        "layer": str(layer),
+        "squared_norms": norms,
+        "sha256": json.dumps(sums),
+    }
     with atomic_path(output) as temporary:
         save_file(arrays, temporary, metadata=header)
+
+
+def _sha256(array: NDArray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 class LayerFactors:
     """The factors of one layer, read lazily from the file that `factorize_layer` wrote.
 
+    Parameters
+    ----------
+    path
+        The file.
+    method, layer
+        What it must hold.
+
     Raises
     ------
     LowrankError
-        If the file is missing or damaged.
+        If the file is missing or damaged, or holds another method or layer.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, method: str, layer: int) -> None:
         self.path = Path(path)
         try:
             self._tensors = safe_open(self.path, framework="np")
-            self._squared_norms = json.loads(self._tensors.metadata()["squared_norms"])
+            header = self._tensors.metadata()
+            norms, self._sha256 = header["squared_norms"], json.loads(header["sha256"])
+            self._squared_norms = json.loads(norms)
+            found = header["method"], header["layer"]
+            if hashlib.sha256(norms.encode()).hexdigest() != self._sha256["squared_norms"]:
+                raise ValueError("its header was changed")
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise LowrankError(
-                f"{path} is not a readable factor file ({error}): delete it and run again"
-            ) from None
+            raise self._damaged(str(error)) from None
+        if found != (method, str(layer)):
+            raise self._damaged(
+                f"it holds layer {found[1]} by {found[0]}, not layer {layer} by {method}"
+            )
 
     def cut(self, tensor: str, rank: int) -> tuple[NDArray, NDArray, NDArray, float]:
         """Return (left_OR, singular_values_R, right_RI, relative error) at a rank.
@@ -101,12 +128,31 @@ class LayerFactors:
         Raises
         ------
         LowrankError
-            If the file holds fewer ranks than asked for.
+            If the file holds fewer ranks than asked for, or not what was written into it.
         """
-        values = self._tensors.get_tensor(f"{tensor}.singular_values")
+        values = self._read(tensor, "singular_values")
         if rank > len(values):
             raise LowrankError(f"{self.path} holds {len(values)} ranks of {tensor}, not {rank}")
-        left = self._tensors.get_slice(f"{tensor}.left")[:, :rank]
-        right = self._tensors.get_slice(f"{tensor}.right")[:rank, :]
+        left = self._read(tensor, "left")[:, :rank]
+        right = self._read(tensor, "right")[:rank, :]
         error = relative_error(values, self._squared_norms[tensor], rank)
         return left, values[:rank], right, error
+
+    def _read(self, tensor: str, part: str) -> NDArray:
+        """Return an array that is what was written: whole, by its checksum, and finite."""
+        name = f"{tensor}.{part}"
+        try:
+            array = self._tensors.get_tensor(name)
+            expected = self._sha256[name]
+        except (SafetensorError, KeyError) as error:
+            raise self._damaged(f"it lacks {name}: {error}") from None
+        if _sha256(array) != expected:
+            raise self._damaged(f"{name} has another checksum than when it was written")
+        if not np.isfinite(array).all():
+            raise self._damaged(f"{name} is not finite")
+        return array
+
+    def _damaged(self, why: str) -> LowrankError:
+        return LowrankError(
+            f"{self.path} is not a readable factor file ({why}): delete it and run again"
+        )

@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from lowrank.architecture import Architecture
 from lowrank.compressed_format import FACTORS, FORMAT, MANIFEST
-from lowrank.errors import LowrankError
+from lowrank.errors import LowrankError, is_out_of_memory
 from lowrank.files import atomic_path, read_json, sha256_file
 from lowrank.model_classes import auto_class
 
@@ -62,19 +62,29 @@ def load_base(directory: str | Path, dtype: str, device: str = "cpu") -> PreTrai
     Raises
     ------
     LowrankError
-        If the checkpoint lacks weights of the class: they would be random.
+        If the checkpoint cannot be read, or lacks weights of the class: they would be random.
     """
     kept = _PRELOADED.pop(("model", state_of_files(directory), dtype), None)
     if kept is not None:
         return kept.to(device)
     transformers_logging.disable_progress_bar()
-    model, report = auto_class(read_json(Path(directory) / "config.json")).from_pretrained(
-        directory,
-        dtype=DTYPES[dtype],
-        use_safetensors=True,
-        local_files_only=True,
-        output_loading_info=True,
-    )
+    chosen = auto_class(read_json(Path(directory) / "config.json"))
+    try:
+        model, report = chosen.from_pretrained(
+            directory,
+            dtype=DTYPES[dtype],
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as error:  # a file cut short, or a shape that is not the class's
+        if is_out_of_memory(error):
+            raise
+        said = " ".join(str(error).split())[:300]
+        raise LowrankError(
+            f"{directory} cannot be loaded ({said}): delete it and run again"
+        ) from None
     missing = sorted(report["missing_keys"])
     if missing and all(name.startswith("pooler.") for name in missing):
         model.pooler, missing = None, []
@@ -88,7 +98,7 @@ def load_tokenizer(directory: str | Path) -> Any:
     kept = _PRELOADED.pop(("tokenizer", state_of_files(directory)), None)
     if kept is not None:
         return kept
-    return AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
 
 
 _PRELOADED: dict[tuple[Any, ...], Any] = {}

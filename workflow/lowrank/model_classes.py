@@ -48,4 +48,4 @@ def model_from_config(config: Mapping[str, Any], **options: Any) -> PreTrainedMo
     if fields.pop("add_pooling_layer", True) is False:
         options["add_pooling_layer"] = False
     made = AutoConfig.for_model(config["model_type"], **fields)
-    return auto_class(config).from_config(made, **options)
+    return auto_class(config).from_config(made, trust_remote_code=False, **options)

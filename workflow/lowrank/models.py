@@ -19,10 +19,12 @@ from lowrank.assets import (
     hub_error,
     limit_hub_waits,
     mirror_paths,
+    require_hub_digest,
 )
 from lowrank.errors import LowrankError
 from lowrank.files import atomic_path, read_json, require_sha256, sha256_file, write_json
 from lowrank.provenance import provenance
+from lowrank.weights import require_finite
 
 HUB_FILES = ("*.safetensors", "*.json", "tokenizer.model", "vocab.txt", "merges.txt")
 """What is taken from the hub: no pickles, no code."""
@@ -59,7 +61,8 @@ def fetch_model(
     Raises
     ------
     LowrankError
-        If no source is present, a checksum differs, or the model is not the declared one.
+        If no source is present, a checksum differs, the model is not the declared one or its
+        weights are not finite.
     """
     source = choose_source(sources, f"model {name}")
     with atomic_path(directory) as target:
@@ -73,6 +76,7 @@ def fetch_model(
         else:
             _from_seed(source, architecture, target)
         _require_architecture(name, architecture, read_json(target / "config.json"))
+        require_finite(target)
         files = {path.name: sha256_file(path) for path in sorted(target.iterdir())}
     write_json(
         manifest,
@@ -89,6 +93,8 @@ def fetch_model(
 def _from_mirror(source: Source, target: Path) -> None:
     root = mirror_paths(source)[""]
     for name, pin in sorted(source["sha256"].items()):
+        if "/" in name or name in ("", ".", ".."):
+            raise LowrankError(f"{describe(source)}: {name!r} in its sha256 is no plain file name")
         if not (root / name).exists():
             raise LowrankError(f"the mirror's {root} lacks {name}")
         require_sha256(root / name, pin)
@@ -113,17 +119,20 @@ def _convert_gguf(gguf: Path, target: Path) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     loaded = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+        gguf.parent, gguf_file=gguf.name, dtype=torch.float32, trust_remote_code=False
     )
     fields = loaded.config.to_dict()
     # The weights are plain from here on; a model that says it is quantized cannot be saved.
     for key in ("quantization_config", "_name_or_path", "model_type"):
         fields.pop(key, None)
     config = AutoConfig.for_model(loaded.config.model_type, **fields)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     model.load_state_dict(loaded.state_dict())
     model.save_pretrained(target)
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
+    tokenizer = AutoTokenizer.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, trust_remote_code=False
+    )
+    tokenizer.save_pretrained(target)
 
 
 def _from_hub(source: Source, target: Path) -> None:
@@ -140,6 +149,7 @@ def _from_hub(source: Source, target: Path) -> None:
         raise hub_error(source["hub"], error) from None
     for path in sorted(snapshot.iterdir()):
         if path.is_file():
+            require_hub_digest(path, source["hub"])
             # The cache holds links to blobs: a hard link costs no space, a copy works everywhere.
             try:
                 os.link(path.resolve(), target / path.name)

@@ -31,6 +31,7 @@ def surroundings(config: Mapping[str, Any]) -> dict[str, str]:
         # The first process of a run owns the servers that its jobs share.
         folder = tempfile.mkdtemp(prefix="lowrank-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        made["LOWRANK_RUN"] = str(os.getpid())
         made["LOWRANK_WARM_START"] = f"{os.getpid()}:{folder}"
         made["LOWRANK_SHARED_STATES"] = _folder_of_states(config)
     if config.get("mirror") and not os.environ.get(MIRROR_VARIABLE):

@@ -13,6 +13,7 @@ from lowrank.devices import require_devices
 from lowrank.errors import LowrankError
 from lowrank.imports import library_files
 from lowrank.methods import METHODS
+from lowrank.scheduler import keeps_accounts
 from lowrank.surroundings import surroundings
 from lowrank.project import Project
 
@@ -403,14 +404,30 @@ def gpus(wildcards):
     return 1 if project.settings["device"] == "cuda" else 0
 
 
+def requested_gpus():
+    """What a job of each rule asks for, as the rules and `--set-resources` say.
+
+    A job's own `resources` are clipped to `--resources` already.
+    """
+    requests = {}
+    for job in workflow.dag.needrun_jobs():
+        asked = job.rule.resources.get("gpu")
+        count = asked.evaluate(job.wildcards, input=job.input, attempt=1, threads=1).value or 0
+        requests[job.rule.name] = max(requests.get(job.rule.name, 0), count)
+    return requests
+
+
 onstart:
     # Snakemake takes `--resources gpu=9` on any machine, and clips what a job asks for.
-    allowed = workflow.global_resources.get("gpu").value
-    if project.settings["device"] == "cuda" and workflow.local_exec and allowed is not None:
+    if project.settings["device"] == "cuda" and workflow.local_exec:
         try:
-            require_devices(allowed)
+            require_devices(workflow.global_resources.get("gpu").value, requested_gpus())
         except LowrankError as error:
             sys.exit(f"error: {error}")
+    # SLURM's plugin takes the command `sacct` for accounts; without any it fails on every call.
+    settings = workflow.executor_settings
+    if getattr(settings, "status_command", None) == "sacct" and not keeps_accounts():
+        settings.status_command = "squeue"
 
 
 if project.unavailable_benchmarks and workflow.is_main_process:

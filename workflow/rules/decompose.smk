@@ -25,7 +25,8 @@ rule factorize_layer:
     shell:
         "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
         "--architecture {params.architecture:q} --layer {wildcards.layer} --rank {params.rank} "
-        "--method {wildcards.method} --device {params.device} --output {output} 2> {log}"
+        "--method {wildcards.method} --device {params.device} --gpus {resources.gpu} "
+        "--output {output} 2> {log}"
 
 
 rule compress:

@@ -54,7 +54,7 @@ rule evaluate:
     shell:
         "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
         "--compressed $(dirname {input.compressed[0]}) --questions {input.questions} "
-        "--benchmark {params.benchmark:q} --settings {params.settings:q} "
+        "--benchmark {params.benchmark:q} --settings {params.settings:q} --gpus {resources.gpu} "
         "--output {output.result} --samples {output.samples} "
         "--scores {output.scores} --requests {input.requests} 2> {log}"
 

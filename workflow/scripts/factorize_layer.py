@@ -8,8 +8,10 @@ from lowrank.factors import factorize_layer
 
 def main() -> None:
     names = ("weights", "layer", "rank", "method", "device", "output")
-    arguments = cli.parser(__doc__, *names, architecture="JSON").parse_args()
-    with lease(arguments.device):
+    parser = cli.parser(__doc__, *names, architecture="JSON")
+    parser.add_argument("--gpus", type=int, default=1, help="how many to lease on `cuda`")
+    arguments = parser.parse_args()
+    with lease(arguments.device, arguments.gpus):
         factorize_layer(
             arguments.weights,
             Architecture.from_config(arguments.architecture),
