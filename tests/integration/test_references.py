@@ -67,9 +67,7 @@ def test_a_second_model_of_a_device_has_a_folder_of_its_own(workflow):
     (models / "other.yaml").write_text((models / "tiny.yaml").read_text())
     folder = workflow.folder / "paper/reference/a-device"
     (folder / "other").symlink_to(folder / "tiny")
-    targets = [
-        f"figures/reference-a-device-{name}/figure_4_2.png" for name in ("tiny", "other")
-    ]
+    targets = [f"figures/reference-a-device-{name}/figure_4_2.png" for name in ("tiny", "other")]
     assert workflow.jobs(*targets)["efficiency_figure"] == 2
     (folder / "other").unlink()
 

@@ -18,7 +18,12 @@ from lowrank.errors import LowrankError
 from lowrank.factors import factorize_layer
 from lowrank.figures import efficiency
 from lowrank.files import read_json, write_json
-from lowrank.low_rank_model import load_base, shared_copy
+from lowrank.low_rank_model import (
+    load_base,
+    load_compressed,
+    load_compressed_beside,
+    shared_copy,
+)
 from lowrank.profiling import environment, job, memory, reference
 from lowrank.profiling.energy import NvmlMeter
 from lowrank.profiling.fits import collect_profiles
@@ -164,7 +169,7 @@ REQUESTS = [{"context_ids": [1] * 5, "continuation_ids": [1] * (1 + n)} for n in
 
 
 @pytest.fixture(scope="module")
-def record(weights, tmp_path_factory):
+def compressed(weights, tmp_path_factory):
     folder = tmp_path_factory.mktemp("profile")
     factors = folder / "factors.safetensors"
     write_json(folder / "base.json", {"files": {}, "source": "test"})
@@ -173,10 +178,29 @@ def record(weights, tmp_path_factory):
     compress(
         TINY.architecture, "tiny", folder / "base.json", chosen, {2: factors}, folder / "model"
     )
+    return folder / "model"
+
+
+def test_a_model_loaded_beside_the_dense_one_is_the_one_loaded_alone(weights, compressed):
+    ids = torch.arange(12)[None]
+    dense = load_base(weights, "float32")
+    with torch.no_grad():
+        before = dense(ids).logits
+        beside_it = load_compressed_beside(dense, compressed, "float32")(ids).logits
+        alone_there = load_compressed(weights, compressed, "float32")[0](ids).logits
+        after = dense(ids).logits
+    assert torch.equal(beside_it, alone_there)
+    assert torch.equal(before, after)
+    assert not torch.allclose(before, beside_it)
+
+
+@pytest.fixture(scope="module")
+def record(weights, compressed):
+    folder = compressed.parent
     for name, rows in (("requests", REQUESTS), ("questions", [{"question": "?"}])):
         write_parquet(pa.Table.from_pylist(rows), folder / f"{name}.parquet")
     benchmarks = [("ARC", folder / "requests.parquet", folder / "questions.parquet")]
-    job.profile(weights, folder / "model", benchmarks, SETTINGS, folder / "record.json")
+    job.profile(weights, compressed, benchmarks, SETTINGS, folder / "record.json")
     return read_json(folder / "record.json")
 
 

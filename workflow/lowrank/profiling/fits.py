@@ -13,6 +13,13 @@ import scipy.stats
 from lowrank.files import atomic_path, read_json, write_json
 
 METRICS = ("latency", "energy", "power", "memory")
+SHARES = (
+    "watts",
+    "joules_per_token",
+    "joules_per_question",
+    "net_joules",
+    "net_joules_per_token",
+)
 NOT_MEASURED = "not measured on this machine"
 
 
@@ -106,7 +113,7 @@ def _rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
             "disagreement_percent": _disagreement(workload["trials"]),
         }
         reason = meter["reason"] if meter["source"] is None else "; ".join(energy_flags)
-        shares = workload["energy"]["configuration_shares"] or {}
+        shares = dict.fromkeys(SHARES) | (workload["energy"]["configuration_shares"] or {})
         row_of_latency = row | {"doubts": "; ".join(doubted)}
         rows += [
             row_of_latency | _measured("latency", "s", workload["latency"], ""),
