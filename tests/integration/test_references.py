@@ -80,3 +80,12 @@ def test_records_of_an_unknown_model_are_one_line(workflow):
     assert "error: paper/reference: config: models: " in str(caught.value)
     assert "Traceback" not in str(caught.value)
     (folder / "unheard-of").unlink()
+
+
+def test_a_measurement_asks_for_as_many_gpus_as_it_uses(workflow):
+    workflow.edit_yaml("config/config.yaml", lambda config: config["profile"].update(gpus=2))
+    target = "results/models/tiny/profiles/dense.json"
+    # The run's own measurement, and none of the few jobs before it, takes both.
+    said = workflow.run("-n", "--config", "device=cuda", "--", target)
+    asked = {block.split(":")[0]: "gpu=2" in block for block in said.split("\nrule ")[1:]}
+    assert asked["profile"] and not asked["compress"]
