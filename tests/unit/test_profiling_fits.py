@@ -4,30 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from lowrank.figures.efficiency import render
+from lowrank.figures.efficiency import notes, render
 from lowrank.files import read_json, write_json
 from lowrank.profiling.fits import collect_profiles, fit_line
 
 SLOPES = {"latency": 0.5, "energy": 0.5, "memory": 0.4}
 
 
-def record(name, reduction, seconds, joules=None, doubts=(), reason=""):
-    """A record as the profile job writes it, for one workload and five rounds."""
-    trials = [
-        {
-            "name": model,
-            "round": number,
-            "turn": turn,
-            "iterations": 1,
-            "seconds": time * (1 + 0.001 * number),
-            "joules": energy,
-            "flags": [],
-        }
-        for number in range(5)
-        for turn, (model, time, energy) in enumerate(
-            [("configuration", seconds, joules), ("dense", 1.0, None if joules is None else 100.0)]
-        )
-    ]
+def record(name, reduction, seconds, joules=None, doubts=(), reason="", workload=None):
+    """A record as the profile job writes it, for one workload."""
 
     def figures(ours, dense):
         if ours is None:
@@ -39,10 +24,12 @@ def record(name, reduction, seconds, joules=None, doubts=(), reason=""):
             "ratio": {"value": ours / dense, "interval_95": [ours / dense] * 2, "rounds": 5},
         }
 
+    weights = 1000 * (1 - 0.01 * reduction)
     return {
         "model": "tiny",
         "decomposition": name,
         "parameter_reduction_percent": reduction,
+        "gpus": 0,
         "provenance": {"device_name": "A GPU"},
         "energy_meter": {"source": None if joules is None else "nvml-counter", "reason": reason},
         "doubts": list(doubts),
@@ -52,11 +39,18 @@ def record(name, reduction, seconds, joules=None, doubts=(), reason=""):
                 "phase": "prefill",
                 "batch": 1,
                 "tokens": 8,
+                "dropped_rounds": 0,
                 "latency": figures(seconds, 1.0),
-                "energy": figures(joules, 100.0),
-                "memory": {"weights": 1000 * (1 - 0.01 * reduction), "cache": 0},
-                "trials": trials,
+                "energy": figures(joules, 100.0) | {"configuration_shares": None},
+                "power": figures(joules and joules / seconds, 100.0),
+                "memory": {
+                    "configuration": {"weights": weights, "cache": 0},
+                    "dense": {"weights": 1000, "cache": 0},
+                },
+                "doubts": {"device": [], "energy": []},
+                "trials": [],
             }
+            | (workload or {})
         ],
     }
 
@@ -108,6 +102,53 @@ def test_energy_that_was_not_measured_has_no_slope_and_says_why(tmp_path):
     assert "slope" not in fits["energy"]
     assert table[table["metric"] == "energy"]["value"].isna().all()
     assert fits["latency"]["status"] == "measured"
+
+
+def test_the_point_at_no_reduction_is_the_measured_one(tmp_path):
+    """The dense model beside itself came out 4% slow: a noise-free point would tilt the line."""
+    x, y = [0, 10, 50, 90], [1.04, 0.95, 0.75, 0.55]
+    names = ["dense", "c10", "c50", "c90"]
+    records = [record(*row) for row in zip(names, x, y, strict=True)]
+    _, fits = collect(tmp_path, records)
+    slope, intercept = np.polyfit(x, 100 * (1 - np.array(y)), 1)
+    assert fits["latency"]["slope"] == pytest.approx(slope)
+    assert fits["latency"]["intercept"] == pytest.approx(intercept)
+    assert fits["latency"]["points"] == 4
+
+
+def test_what_a_trial_is_doubted_for_reaches_the_figure_s_note(tmp_path):
+    changes = {
+        "doubts": {"device": ["throttled: hardware slowdown"], "energy": ["counter stood"]},
+        "trials": [{"joules": 10.0, "cross_check_joules": other} for other in (10.1, 10.3, 10.2)],
+    }
+    records = [record("dense", 0, 1.0, 100.0)] + [
+        record(f"c{x}", x, 1 - 0.005 * x, 100 - 0.3 * x, workload=changes) for x in (10, 50, 90)
+    ]
+    table, fits = collect(tmp_path, records)
+    energy = table[(table["metric"] == "energy") & (table["decomposition"] == "c10")].iloc[0]
+    assert energy["source"] == "nvml-counter"
+    assert energy["disagreement_percent"] == pytest.approx(2)
+    assert notes([fits["energy"]]) == [
+        "energy by NVML counter",
+        "sampled power differs from it by 2.0% (median of trials)",
+        "flagged: counter stood; throttled: hardware slowdown",
+    ]
+    assert notes([fits["latency"]]) == ["flagged: throttled: hardware slowdown"]
+
+
+def test_memory_is_related_to_the_dense_model_at_the_same_batch(tmp_path):
+    """The largest batch differs from job to job."""
+    memory = {
+        "configuration": {"weights": 1, "cache": 0, "allocated_peak": 3000},
+        "dense": {"weights": 1, "cache": 0, "allocated_peak": 4000},
+    }
+    records = [record("dense", 0, 1.0)]
+    records += [
+        record(f"c{x}", x, 1.0, workload={"memory": memory, "batch": x}) for x in (10, 50, 90)
+    ]
+    table, _ = collect(tmp_path, records)
+    ours = table[(table["metric"] == "memory") & (table["decomposition"] != "dense")]
+    assert set(ours["ratio"]) == {0.75}
 
 
 def test_doubts_of_any_record_flag_the_fit(tmp_path):

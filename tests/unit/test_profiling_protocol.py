@@ -1,6 +1,8 @@
 """The comparison of two models by a simulated clock, with drift and noise that are known."""
 
+import contextlib
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -8,12 +10,14 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 from lowrank.errors import LowrankError
-from lowrank.profiling.energy import EnergyMeter
+from lowrank.profiling.energy import EnergyMeter, Window
 from lowrank.profiling.protocol import (
     Trial,
     compare,
+    cpu_timer,
     largest_batch,
     paired_ratio,
+    side_by_side,
     summarise,
     warm_up,
 )
@@ -60,6 +64,75 @@ def test_a_trial_lasts_as_long_as_asked():
     machine = SimulatedMachine({"ours": 0.3, "dense": 1.0})
     done = compare(machine.works(), machine.timer, EnergyMeter(), 5, 2.0, seed=0)
     assert {trial.name: trial.iterations for trial in done} == {"ours": 7, "dense": 2}
+
+
+class Meter(EnergyMeter):
+    """50 W by a counter, and whether a window is open."""
+
+    source = "nvml-counter"
+
+    def __init__(self):
+        super().__init__()
+        self.is_open = False
+
+    @contextlib.contextmanager
+    def window(self):
+        made = Window(watts=50.0, cross_check_watts=51.0, throttled=[], flags=["a doubt"])
+        self.is_open = True
+        yield made
+        self.is_open = False
+
+
+def test_time_is_taken_while_nothing_is_read_and_energy_in_the_same_turn():
+    """Reading the device slows this work down by half: the latency must not show it."""
+    meter = Meter()
+    order = []
+
+    def timer(work, iterations):
+        order.append((work, meter.is_open))
+        return iterations * (1.5 if meter.is_open else 1.0)
+
+    done = compare({"ours": "o", "dense": "d"}, timer, meter, 5, 2.0, seed=0)
+    assert {trial.seconds for trial in done} == {1.0}
+    assert {(trial.energy_seconds, trial.joules, trial.flags) for trial in done} == {
+        (1.5, 75.0, ("a doubt",))
+    }
+    turns = order[-20:]
+    assert [is_open for _, is_open in turns] == [False, True] * 10
+    assert all(one[0] == other[0] for one, other in zip(turns[::2], turns[1::2], strict=True))
+
+
+def test_without_a_meter_there_is_no_pass_for_energy():
+    machine = SimulatedMachine({"ours": 1.0, "dense": 2.0})
+    done = compare(machine.works(), machine.timer, EnergyMeter(), 5, 0, seed=0, most_warm_up=3)
+    assert len(machine.calls) == 2 * (3 + 5)
+    assert {(trial.joules, trial.throttled) for trial in done} == {(None, None)}
+
+
+def test_works_of_several_devices_run_at_once_until_the_last_is_done():
+    meeting = threading.Barrier(2, timeout=20)
+
+    def timer_of(seconds):
+        def timer(work, iterations):
+            work()
+            meeting.wait()  # never passed if one ran after the other
+            return seconds * iterations
+
+        return timer
+
+    done = []
+    timer = side_by_side([timer_of(1.0), timer_of(3.0)])
+    assert timer([lambda: done.append("a"), lambda: done.append("b")], 2) == 6.0
+    assert sorted(done) == ["a", "b"]
+
+
+def test_an_error_on_one_device_ends_the_turn():
+    def fail():
+        raise RuntimeError("CUDA error")
+
+    timer = side_by_side([cpu_timer, cpu_timer])
+    with pytest.raises(RuntimeError, match="CUDA error"):
+        timer([lambda: None, fail], 1)
 
 
 def test_turns_cancel_a_drift_that_medians_keep():

@@ -142,7 +142,7 @@ def bad(key, value):
         target = config
         *path, last = key.split(".")
         for part in path:
-            target = target[part]
+            target = target.setdefault(part, {})
         target[last] = value
 
     return change
@@ -233,6 +233,14 @@ MISTAKES = {
         "configurations.6%: unknown tensor 'w'; known: q, k, v",
     ),
     "unknown method": (bad_file(STUDY, "method", "tuker"), "unknown method 'tuker'; .*'tucker'"),
+    "decode of no token": (
+        bad(
+            "profile.workloads",
+            [{"phase": "decode", "prompt": 8, "new_tokens": 0, "batch": 1}],
+        ),
+        "profile.workloads.0.new_tokens: 0 is less than the minimum of 1",
+    ),
+    "measurement on no GPU": (bad("profile.gpus", 0), "profile.gpus: 0 is less than the minimum"),
     "unknown key of a study": (bad_file(STUDY, "ranks", 1), "ranks: unknown key; .*'rank'"),
     "unknown family": (
         bad_file(MODEL, "architecture.model_type", "gpt2"),

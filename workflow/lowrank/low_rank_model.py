@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,43 @@ def load_compressed(
     LowrankError
         If anything of the above does not hold.
     """
+    model = load_base(base, dtype)
+    manifest = _compress_loaded(model, compressed, dtype)
+    return model.to(device).eval(), manifest
+
+
+def load_compressed_beside(
+    dense: PreTrainedModel, compressed: str | Path, dtype: str
+) -> PreTrainedModel:
+    """Load a compressed model that shares with a loaded dense one what the two have in common.
+
+    Both together take little more memory than the dense model alone.
+
+    Parameters
+    ----------
+    dense
+        The base model, as `load_base` loaded it; it stays as it is.
+    compressed, dtype
+        As for `load_compressed`.
+
+    Raises
+    ------
+    LowrankError
+        As `load_compressed` does.
+    """
+    model = shared_copy(dense)
+    _compress_loaded(model, compressed, dtype)
+    return model.to(dense.device).eval()
+
+
+def shared_copy(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a copy of a model's modules over the very same parameters and buffers."""
+    tensors = (*model.parameters(), *model.buffers())
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+
+
+def _compress_loaded(model: PreTrainedModel, compressed: str | Path, dtype: str) -> dict[str, Any]:
+    """Make a loaded base model the compressed one; return the manifest."""
     compressed = Path(compressed)
     manifest = read_manifest(compressed)
     if sha256_file(compressed / FACTORS) != manifest["factors_sha256"]:
@@ -159,11 +197,10 @@ def load_compressed(
         tensors = load_file(compressed / FACTORS)
     except SafetensorError as error:
         raise LowrankError(f"{compressed / FACTORS} cannot be read ({error})") from None
-    model = load_base(base, dtype)
     _replace_modules(model, manifest, tensors, DTYPES[dtype])
     if manifest["decomposition"]["method"] == "drop":
         _drop_layers(model, manifest["decomposition"]["layers"])
-    return model.to(device).eval(), manifest
+    return manifest
 
 
 def read_manifest(compressed: str | Path) -> dict[str, Any]:

@@ -300,7 +300,16 @@ class Project:
 
     def profile_settings(self) -> dict[str, Any]:
         """Return what shapes a measurement."""
-        kept = ("workloads", "rows", "batch", "largest_batch", "trials", "seconds", "warm_up")
+        kept = (
+            "workloads",
+            "rows",
+            "batch",
+            "largest_batch",
+            "trials",
+            "seconds",
+            "warm_up",
+            "gpus",
+        )
         own = {key: self.settings["profile"][key] for key in kept}
         return own | {key: self.settings[key] for key in ("dtype", "device", "seed")}
 

@@ -5,12 +5,24 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "transformers", "lm-eval", "tensorly", "numpy", "scipy", "safetensors")
+from lowrank.errors import LowrankError
+
+PACKAGES = (
+    "torch",
+    "transformers",
+    "lm-eval",
+    "tensorly",
+    "numpy",
+    "scipy",
+    "safetensors",
+    "nvidia-ml-py",
+)
 
 
 def code_digest() -> str:
@@ -32,6 +44,32 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def require_packages(least: Mapping[str, str]) -> None:
+    """Check that packages are installed, and new enough, without importing them.
+
+    Parameters
+    ----------
+    least
+        From a package to the oldest version that will do.
+
+    Raises
+    ------
+    LowrankError
+        Naming the first that is missing or too old.
+    """
+    for package, version in least.items():
+        found = versions([package]).get(package)
+        if found is None or _numbers(found) < _numbers(version):
+            state = "is not installed" if found is None else f"{found} is too old"
+            wanted = f"pip install '{package}>={version}'"
+            raise LowrankError(f"{package} {state}: {version} or newer is needed ({wanted})")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the leading numbers of a version: (2, 13) of `2.13.0+cpu`."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
 def processor_name() -> str:

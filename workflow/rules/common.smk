@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
@@ -33,6 +34,8 @@ if workflow.scheduling_settings:  # a dry run has none
 
 LOCK = "requirements.lock"
 EFFICIENCY_FIGURES = {"figure_4_2": "latency", "figure_4_3": "energy", "figure_4_4": "memory"}
+PROFILE_RECORDS = "paper/reference"  # <device>/<model>/*.json, measured by `make gpu-reference`
+REFERENCE_STUDY = "table_4_2"
 REFERENCE_RUN = "paper/reference/laptop/run.json"  # times and sizes, measured once
 THESIS = "paper/thesis.yaml"  # what the thesis prints, to stand beside our values
 
@@ -118,11 +121,38 @@ def layer_factors(wildcards):
     )
 
 
+def reference_devices():
+    """From a name like `reference-<device>` to the folder of its records."""
+    folders = sorted(path.parent for path in Path(PROFILE_RECORDS).glob(f"*/*/{DENSE}.json"))
+    devices = [folder.parent.name for folder in folders]
+    named = [
+        ["reference", device] + ([folder.name] if devices.count(device) > 1 else [])
+        for folder, device in zip(folders, devices, strict=True)
+    ]
+    return dict(zip(map("-".join, named), folders, strict=True))
+
+
+try:
+    REFERENCES = reference_devices()
+    for folder in REFERENCES.values():
+        project.model(folder.name)
+except LowrankError as error:
+    sys.exit(f"error: {PROFILE_RECORDS}: {error}")
+
+
 TABLE_MODELS = ["llama-2-7b"]  # whose Table 4.2 needs no weights, on top of the run's models
+
+
+def profiled_model(wildcards):
+    """The model of a measurement, made by this run or elsewhere."""
+    folder = REFERENCES.get(wildcards.model)
+    return project.model(folder.name) if folder else model_of(wildcards)
 
 
 def profiled_configurations(wildcards):
     """The records of a study's configurations, the dense model's first."""
+    if wildcards.model in REFERENCES:
+        return sorted(map(str, REFERENCES[wildcards.model].glob("*.json")))
     model = model_of(wildcards)
     names = [DENSE] + [
         row.decomposition.name(model.architecture)
@@ -132,13 +162,17 @@ def profiled_configurations(wildcards):
     return expand(rules.profile.output, model=model.name, decomposition=dict.fromkeys(names))
 
 
-def profiled_requests(wildcards):
-    """The requests whose lengths are measured."""
-    return expand(
-        rules.prepare_requests.output.requests,
-        model=wildcards.model,
-        benchmark=project.profiled_benchmarks(model_of(wildcards)),
-    )
+def profiled(wildcards, pattern):
+    """The files of `pattern` of the benchmarks whose requests are measured."""
+    benchmarks = project.profiled_benchmarks(model_of(wildcards))
+    return expand(pattern, model=wildcards.model, benchmark=benchmarks)
+
+
+def collected(wildcards, pattern):
+    """The measurements behind a figure of efficiency."""
+    is_reference = wildcards.model in REFERENCES
+    study = REFERENCE_STUDY if is_reference else project.profiled_study(model_of(wildcards))
+    return expand(pattern, model=wildcards.model, study=study)
 
 
 def claim_evidence(wildcards):
@@ -346,6 +380,10 @@ def figure_jobs():
         for figure in EFFICIENCY_FIGURES if project.profiled_study(model) else []:
             files = expand(rules.efficiency_figure.output, model=name, efficiency_figure=figure)
             add("efficiency_figure", "efficiency_figure", files)
+    for model in REFERENCES:
+        for figure in EFFICIENCY_FIGURES:
+            files = expand(rules.efficiency_figure.output, model=model, efficiency_figure=figure)
+            add("efficiency_figure", "efficiency_figure", files)
     if "table_4_2" in project.settings["studies"]:
         runs = [
             name
@@ -415,6 +453,10 @@ def requested_gpus():
         count = asked.evaluate(job.wildcards, input=job.input, attempt=1, threads=1).value or 0
         requests[job.rule.name] = max(requests.get(job.rule.name, 0), count)
     return requests
+
+
+def measuring_gpus(wildcards):
+    return gpus(wildcards) * project.settings["profile"]["gpus"]
 
 
 onstart:

@@ -9,7 +9,8 @@ rule profile:
         lock=LOCK,
         weights=rules.fetch_model.output.weights,
         compressed=rules.compress.output,
-        requests=profiled_requests,
+        requests=lambda wildcards: profiled(wildcards, rules.prepare_requests.output.requests),
+        questions=lambda wildcards: profiled(wildcards, rules.prepare_requests.output.asked),
     output:
         "<results>/models/{model}/profiles/{decomposition}.json",
     log:
@@ -18,7 +19,7 @@ rule profile:
         "../../environment.yml"
     threads: measuring_threads
     resources:
-        gpu=gpus,
+        gpu=measuring_gpus,
     params:
         settings=lambda wildcards: as_json(project.profile_settings()),
         labels=lambda wildcards: as_json(
@@ -30,11 +31,15 @@ rule profile:
     shell:
         "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
         "--compressed $(dirname {input.compressed[0]}) --labels {params.labels:q} "
-        "--settings {params.settings:q} --output {output} --requests {input.requests} 2> {log}"
+        "--settings {params.settings:q} --output {output} "
+        "--requests {input.requests} --questions {input.questions} 2> {log}"
 
 
 rule collect_profiles:
-    """Gather a study's measurements, and how each follows the parameters removed."""
+    """Gather a study's measurements, and how each follows the parameters removed.
+
+    Of a model of the run, or of one that was measured elsewhere (`paper/reference/`).
+    """
     input:
         script=script("collect_profiles"),
         library=library("collect_profiles"),
@@ -59,16 +64,8 @@ rule efficiency_figure:
         script=script("efficiency_figure"),
         library=library("efficiency_figure"),
         lock=LOCK,
-        data=lambda wildcards: expand(
-            rules.collect_profiles.output.table,
-            model=wildcards.model,
-            study=project.profiled_study(model_of(wildcards)),
-        ),
-        fits=lambda wildcards: expand(
-            rules.collect_profiles.output.fits,
-            model=wildcards.model,
-            study=project.profiled_study(model_of(wildcards)),
-        ),
+        data=lambda wildcards: collected(wildcards, rules.collect_profiles.output.table),
+        fits=lambda wildcards: collected(wildcards, rules.collect_profiles.output.fits),
     output:
         csv="<figures>/{model}/{efficiency_figure}.csv",
         pdf="<figures>/{model}/{efficiency_figure}.pdf",
@@ -84,7 +81,7 @@ rule efficiency_figure:
         "../../environment.yml"
     params:
         metric=lambda wildcards: EFFICIENCY_FIGURES[wildcards.efficiency_figure],
-        label=lambda wildcards: project.model(wildcards.model).label,
+        label=lambda wildcards: profiled_model(wildcards).label,
     shell:
         "PYTHONPATH=workflow python {input.script} --data {input.data} --fits {input.fits} "
         "--metric {params.metric} --label {params.label:q} "

@@ -4,16 +4,20 @@ from pathlib import Path
 
 from lowrank import cli
 from lowrank.architecture import Architecture
+from lowrank.devices import lease
 from lowrank.files import read_yaml
+from lowrank.provenance import require_packages
 from lowrank.studies import Model
+
+NEEDED = {"torch": "2.8", "transformers": "4.56", "safetensors": "0.4", "nvidia-ml-py": "12"}
+"""What has the functions that are called; the workflow itself pins newer ones."""
 
 
 def main() -> None:
     parser = cli.parser(__doc__, "config", "folder")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     arguments = parser.parse_args()
-    from lowrank.profiling.reference import measure_reference, reference_folder
-
+    require_packages(NEEDED)
     settings = read_yaml(arguments.config) | {"device": arguments.device}
     name, root = settings.pop("model"), Path(arguments.config).parent
     entry = read_yaml(root / "models" / f"{name}.yaml")
@@ -22,8 +26,11 @@ def main() -> None:
     schema = read_yaml(root / "schemas" / "study.schema.yaml")["properties"]
     study = {key: part["default"] for key, part in schema.items() if "default" in part}
     study |= read_yaml(root / "studies" / f"{settings.pop('study')}.yaml")
-    folder = reference_folder(arguments.folder, arguments.device, name)
-    paths = measure_reference(model, study, settings, folder)
+    with lease(settings["device"], settings["gpus"]):
+        from lowrank.profiling.reference import measure_reference, reference_folder
+
+        folder = reference_folder(arguments.folder, settings["device"], name)
+        paths = measure_reference(model, study, settings, folder)
     print(f"{len(paths)} records in {folder}")
 
 

@@ -7,14 +7,14 @@ from lowrank.devices import lease
 def main() -> None:
     parser = cli.parser(__doc__, "weights", "compressed", "output", labels="JSON", settings="JSON")
     parser.add_argument("--requests", nargs="*", default=[])
+    parser.add_argument("--questions", nargs="*", default=[])
     arguments = parser.parse_args()
-    with lease(arguments.settings["device"]):
+    settings = arguments.settings
+    with lease(settings["device"], settings["gpus"]):
         from lowrank.profiling.job import profile
 
-        requests = dict(zip(arguments.labels, arguments.requests, strict=True))
-        profile(
-            arguments.weights, arguments.compressed, requests, arguments.settings, arguments.output
-        )
+        benchmarks = zip(arguments.labels, arguments.requests, arguments.questions, strict=True)
+        profile(arguments.weights, arguments.compressed, benchmarks, settings, arguments.output)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,12 @@ TITLES: Mapping[str, str] = {
     "latency": "Latency (% of dense)",
     "energy": "Energy (% of dense)",
     "memory": "Memory (% of dense)",
+}
+
+SOURCES: Mapping[str, str] = {
+    "nvml-counter": "NVML counter",
+    "nvml-power": "sampled power",
+    "rapl": "RAPL",
 }
 
 _GREY = "#7A7A7A"
@@ -68,16 +74,26 @@ def render(
                 transform=axes.transAxes,
             )
             axes.set(xticks=[], yticks=[])
-        flags = sorted({flag for fit in lines for flag in fit["flags"]})
-        notes = [f"flagged: {'; '.join(flags)}"] if flags else []
         accuracy.finish(
             axes,
-            accuracy.wrapped(f"{label}", f"on {device}", *notes),
+            accuracy.wrapped(label, f"on {device}", *notes(lines)),
             x="Parameter reduction (%)" if measured else "",
             y=TITLES[metric],
         )
     with atomic_path(csv) as temporary:
         table.to_csv(temporary, index=False)
+
+
+def notes(fits: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what a figure says of its measurements: the source of energy, and every doubt."""
+    sources = sorted({fit["source"] for fit in fits if fit["source"]})
+    made = [f"energy by {' and '.join(SOURCES[source] for source in sources)}"] if sources else []
+    differ = [fit["disagreement_percent"] for fit in fits]
+    known = [value for value in differ if value is not None]
+    if known:
+        made.append(f"sampled power differs from it by {max(known):.1f}% (median of trials)")
+    flags = sorted({flag for fit in fits for flag in fit["flags"]})
+    return made + ([f"flagged: {'; '.join(flags)}"] if flags else [])
 
 
 def _draw(axes: Axes, table: pd.DataFrame, fits: list[dict[str, Any]]) -> None:

@@ -13,6 +13,13 @@ import scipy.stats
 from lowrank.files import atomic_path, read_json, write_json
 
 METRICS = ("latency", "energy", "power", "memory")
+SHARES = (
+    "watts",
+    "joules_per_token",
+    "joules_per_question",
+    "net_joules",
+    "net_joules_per_token",
+)
 NOT_MEASURED = "not measured on this machine"
 
 
@@ -36,8 +43,7 @@ def collect_profiles(
         The JSON to write: an entry a metric and workload.
     """
     rows = [row for path in paths for row in _rows(read_json(path))]
-    frame = pd.DataFrame(rows)
-    frame = _with_memory_ratios(frame).sort_values(
+    frame = pd.DataFrame(rows).sort_values(
         ["metric", "workload", "parameter_reduction_percent"], kind="stable"
     )
     with atomic_path(table) as temporary:
@@ -70,13 +76,13 @@ def fit_line(
     `slope`, its `interval` (Student's t), `intercept`, `r2`, `points`.
     """
     x, y = np.asarray(reduction, float), np.asarray(change, float)
-    made = scipy.stats.linregress(x, y)
-    reach = scipy.stats.t.ppf((1 + confidence) / 2, len(x) - 2) * made.stderr
+    made = scipy.stats.linregress(x, y)  # a flat line has no R² and no error: NaN, here 0
+    reach = scipy.stats.t.ppf((1 + confidence) / 2, len(x) - 2) * np.nan_to_num(made.stderr)
     return {
         "slope": float(made.slope),
         "interval": [float(made.slope - reach), float(made.slope + reach)],
         "intercept": float(made.intercept),
-        "r2": float(made.rvalue**2),
+        "r2": float(np.nan_to_num(made.rvalue) ** 2),
         "points": len(x),
     }
 
@@ -87,34 +93,41 @@ def _rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
         "decomposition": record["decomposition"],
         "parameter_reduction_percent": record["parameter_reduction_percent"],
         "device": record["provenance"]["device_name"],
+        "gpus": record["gpus"],
     }
+    meter = record["energy_meter"]
     rows = []
     for workload in record["workloads"]:
-        flags = sorted({flag for trial in workload["trials"] for flag in trial["flags"]})
+        doubted = sorted({*record["doubts"], *workload["doubts"]["device"]})
+        energy_flags = workload["doubts"]["energy"]
         row = shared | {
             "workload": workload["name"],
             "phase": workload["phase"],
             "batch": workload["batch"],
             "tokens": workload["tokens"],
+            "dropped_rounds": workload["dropped_rounds"],
         }
-        doubts = "; ".join(record["doubts"])
-        reason = record["energy_meter"]["reason"] or "; ".join(flags)
-        latency, energy = workload["latency"], workload["energy"]
-        rows.append(row | _measured("latency", "s", latency, "", doubts))
-        rows.append(row | _measured("energy", "J", energy, reason, doubts))
-        rows.append(row | _measured("power", "W", _power(workload), reason, doubts))
-        memory = workload["memory"]
-        value = memory.get("allocated_peak") or memory["weights"] + memory["cache"]
-        rows.append(row | {"metric": "memory", "unit": "B", "value": value, "doubts": doubts})
+        of_energy = {
+            "source": meter["source"],
+            "doubts": "; ".join(sorted({*doubted, *energy_flags})),
+            "disagreement_percent": _disagreement(workload["trials"]),
+        }
+        reason = meter["reason"] if meter["source"] is None else "; ".join(energy_flags)
+        shares = dict.fromkeys(SHARES) | (workload["energy"]["configuration_shares"] or {})
+        row_of_latency = row | {"doubts": "; ".join(doubted)}
+        rows += [
+            row_of_latency | _measured("latency", "s", workload["latency"], ""),
+            row | of_energy | _measured("energy", "J", workload["energy"], reason) | shares,
+            row | of_energy | _measured("power", "W", workload["power"], reason),
+            row_of_latency | _memory(workload["memory"]),
+        ]
     return rows
 
 
-def _measured(
-    metric: str, unit: str, figures: Mapping[str, Any], reason: str, doubts: str
-) -> dict[str, Any]:
+def _measured(metric: str, unit: str, figures: Mapping[str, Any], reason: str) -> dict[str, Any]:
     ours, ratio = figures["configuration"], figures["ratio"]
     if ours is None or ratio is None:
-        return {"metric": metric, "unit": unit, "reason": reason or NOT_MEASURED, "doubts": doubts}
+        return {"metric": metric, "unit": unit, "reason": reason or NOT_MEASURED}
     low, high = ratio["interval_95"]
     return {
         "metric": metric,
@@ -127,60 +140,51 @@ def _measured(
         "ratio_low": low,
         "ratio_high": high,
         "rounds": ratio["rounds"],
-        "doubts": doubts,
     }
 
 
-def _power(workload: Mapping[str, Any]) -> dict[str, Any]:
-    """Return watts in the shape of the other metrics, from each trial's joules and seconds."""
-    from lowrank.profiling.protocol import Trial, paired_ratio, summarise
+def _memory(memory: Mapping[str, Any]) -> dict[str, Any]:
+    """Return bytes, which are counted, not sampled: their interval has no width."""
+    ours, dense = (
+        each.get("allocated_peak") or each["weights"] + each["cache"]
+        for each in (memory["configuration"], memory["dense"])
+    )
+    ends = dict.fromkeys(("ratio", "ratio_low", "ratio_high"), ours / dense)
+    return {"metric": "memory", "unit": "B", "value": ours, "dense": dense, **ends}
 
-    trials = [
-        Trial(
-            trial["name"],
-            trial["round"],
-            trial["turn"],
-            trial["iterations"],
-            trial["seconds"],
-            None if trial["joules"] is None else trial["joules"] / trial["seconds"],
-        )
-        for trial in workload["trials"]
+
+def _disagreement(trials: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return by how many percent the meter's two sources differ in the median trial."""
+    made = [
+        100 * abs(trial["cross_check_joules"] / trial["joules"] - 1)
+        for trial in trials
+        if trial["joules"] and trial["cross_check_joules"] is not None
     ]
-    return {
-        "configuration": summarise(trials, "configuration", "joules"),
-        "dense": summarise(trials, "dense", "joules"),
-        "ratio": paired_ratio(trials, "configuration", "dense", "joules"),
-    }
-
-
-def _with_memory_ratios(frame: pd.DataFrame) -> pd.DataFrame:
-    """Relate memory to the dense model's own record; bytes are counted, not sampled."""
-    is_memory = frame["metric"] == "memory"
-    dense = frame[is_memory & (frame["decomposition"] == "dense")].set_index("workload")["value"]
-    frame.loc[is_memory, "dense"] = frame.loc[is_memory, "workload"].map(dense)
-    ratio = frame.loc[is_memory, "value"] / frame.loc[is_memory, "dense"]
-    for name in ("ratio", "ratio_low", "ratio_high"):
-        frame.loc[is_memory, name] = ratio
-    return frame
+    return float(np.median(made)) if made else None
 
 
 def _fit(part: pd.DataFrame, thesis_slopes: Mapping[str, float]) -> dict[str, Any]:
     first = part.iloc[0]
+    sources = sorted(set(part["source"].dropna()))
+    differ = part["disagreement_percent"].astype(float).median()
     made = {
         "metric": first["metric"],
         "workload": first["workload"],
         "phase": first["phase"],
         "device_name": first["device"],
         "thesis_slope": thesis_slopes.get(first["metric"]),
+        "source": ", ".join(sources) or None,
+        "disagreement_percent": None if np.isnan(differ) else float(differ),
         "flags": sorted({flag for text in part["doubts"] for flag in text.split("; ") if flag}),
     }
-    # The dense model's ratio to itself is no point of the line: it is the check of the protocol.
-    points = part[(part["decomposition"] != "dense") & part["ratio"].notna()]
-    if len(points) < 3 or points["ratio"].isna().any():
+    # The dense model's ratio to itself was measured like the others: it is the point at 0.
+    points = part[part["ratio"].notna()]
+    decomposed = int((points["decomposition"] != "dense").sum())
+    if decomposed < 3 or (part["ratio"].isna() & (part["decomposition"] != "dense")).any():
         reasons = sorted(set(part["reason"].dropna()) if "reason" in part else [])
-        reason = reasons[0] if reasons else f"a line needs 3 configurations; here: {len(points)}"
+        reason = reasons[0] if reasons else f"a line needs 3 configurations; here: {decomposed}"
         return made | {"status": NOT_MEASURED, "reason": reason}
     change = 100 * (1 - points["ratio"])
-    line = fit_line([0.0, *points["parameter_reduction_percent"]], [0.0, *change])
+    line = fit_line(list(points["parameter_reduction_percent"]), list(change))
     line["interval_95"] = line.pop("interval")
     return made | {"status": "measured", "reason": "", **line}

@@ -8,8 +8,10 @@ within rounds, and its interval comes from resampling rounds.
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,30 +19,37 @@ import numpy as np
 
 from lowrank.errors import LowrankError
 from lowrank.profiling.energy import EnergyMeter
+from lowrank.profiling.environment import SLOWDOWNS
 
 LEVEL = 0.05
 """Warm-up ends when the last three iterations differ by less than this share."""
 
 RESAMPLES = 2000
 
-Timer = Callable[[Callable[[], None], int], float]
-"""Runs a call so many times and returns the seconds of all of them together."""
+LEAST_ROUNDS = 5
+"""Rounds that make an interval."""
+
+Timer = Callable[[Any, int], float]
+"""Does work so many times and returns the seconds of all of them together."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One model's turn in a round.
+    """One model's turn in a round: a pass that is timed, and where there is a meter one for energy.
 
     Attributes
     ----------
     name, round, turn
         Which model; which round; its place in the round.
     iterations
-        How often the work was done.
+        How often the work was done in each pass.
     seconds
-        Time of one iteration.
-    joules, cross_check_joules
-        Energy of one iteration by the meter's primary and secondary figure; None if not measured.
+        Time of one iteration, undisturbed by any reading of the device.
+    energy_seconds, watts, joules, cross_check_joules
+        Time of one iteration in the energy pass, mean power during it, and the energy of one
+        iteration by the meter's primary and secondary source; None if not measured.
+    throttled, sm_megahertz, temperature_celsius
+        What the device said during the energy pass; None if it is not known.
     flags
         What casts doubt on the energy of this trial.
     """
@@ -50,13 +59,19 @@ class Trial:
     turn: int
     iterations: int
     seconds: float
+    energy_seconds: float | None = None
+    watts: float | None = None
     joules: float | None = None
     cross_check_joules: float | None = None
+    throttled: tuple[str, ...] | None = None
+    sm_megahertz: float | None = None
+    temperature_celsius: float | None = None
     flags: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """Return the trial as plain values."""
-        return asdict(self) | {"flags": list(self.flags)}
+        throttled = None if self.throttled is None else list(self.throttled)
+        return asdict(self) | {"flags": list(self.flags), "throttled": throttled}
 
 
 def cpu_timer(work: Callable[[], None], iterations: int) -> float:
@@ -67,22 +82,49 @@ def cpu_timer(work: Callable[[], None], iterations: int) -> float:
     return time.perf_counter() - start
 
 
-def cuda_timer(work: Callable[[], None], iterations: int) -> float:
+def cuda_timer(work: Callable[[], None], iterations: int, device: str = "cuda:0") -> float:
     """Time work by CUDA events, from the first kernel to the last."""
     import torch
 
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    torch.cuda.synchronize()
-    begin.record()
-    for _ in range(iterations):
-        work()
-    end.record()
-    torch.cuda.synchronize()
-    return begin.elapsed_time(end) / 1000
+    with torch.cuda.device(device):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize()
+        begin.record()
+        for _ in range(iterations):
+            work()
+        end.record()
+        torch.cuda.synchronize()
+        return begin.elapsed_time(end) / 1000
+
+
+def side_by_side(timers: Sequence[Timer]) -> Timer:
+    """Return a timer of works that run at the same time, one a device, until the last is done.
+
+    A thread a device: they start together, and share Python's lock, so that work which is bound by
+    launching kernels takes longer than it would with a process a device.
+
+    Parameters
+    ----------
+    timers
+        A timer of one work, for each device. What is timed is a sequence of as many works.
+    """
+    if len(timers) == 1:
+        return lambda works, iterations: timers[0](works[0], iterations)
+    threads = ThreadPoolExecutor(len(timers))
+    barrier = threading.Barrier(len(timers))
+
+    def one(timer: Timer, work: Any, iterations: int) -> float:
+        barrier.wait()
+        return timer(work, iterations)
+
+    def timer(works: Sequence[Any], iterations: int) -> float:
+        return max(threads.map(one, timers, works, [iterations] * len(timers)))
+
+    return timer
 
 
 def compare(
-    works: Mapping[str, Callable[[], None]],
+    works: Mapping[str, Any],
     timer: Timer,
     meter: EnergyMeter,
     trials: int,
@@ -95,15 +137,15 @@ def compare(
     Parameters
     ----------
     works
-        From a model's name to a call that does the work once.
+        From a model's name to what the timer takes, which does the work once.
     timer
-        `cpu_timer` or `cuda_timer`.
+        `cpu_timer` or `cuda_timer`, or several `side_by_side`.
     meter
-        Reads energy around each trial.
+        Reads energy around a second pass of each trial; without one there is no such pass.
     trials
         Number of rounds, at least 5.
     seconds
-        Least duration of a trial; work is repeated until it lasts that long.
+        Least duration of a pass; work is repeated until it lasts that long.
     seed
         Seed of the order within rounds.
     most_warm_up
@@ -115,7 +157,7 @@ def compare(
     LowrankError
         If there are fewer than 5 trials: no interval could be trusted.
     """
-    if trials < 5:
+    if trials < LEAST_ROUNDS:
         raise LowrankError(f"profile: trials: {trials} is too few; at least 5 make an interval")
     iterations = {
         name: max(1, math.ceil(seconds / warm_up(work, timer, most_warm_up)))
@@ -126,25 +168,40 @@ def compare(
     for number in range(trials):
         for turn, index in enumerate(rng.permutation(len(works))):
             name = list(works)[index]
-            with meter.window() as window:
-                taken = timer(works[name], iterations[name])
-            share = 1 / iterations[name]
-            done.append(
-                Trial(
-                    name,
-                    number,
-                    turn,
-                    iterations[name],
-                    taken * share,
-                    None if window.joules is None else window.joules * share,
-                    None if window.cross_check is None else window.cross_check * share,
-                    tuple(window.flags),
-                )
-            )
+            count = iterations[name]
+            taken = timer(works[name], count) / count
+            energy = _energy_pass(works[name], timer, meter, count) if meter.available else {}
+            done.append(Trial(name, number, turn, count, taken, **energy))
     return done
 
 
-def warm_up(work: Callable[[], None], timer: Timer, most: int) -> float:
+def _energy_pass(work: Any, timer: Timer, meter: EnergyMeter, count: int) -> dict[str, Any]:
+    with meter.window() as window:
+        seconds = timer(work, count) / count
+    watts, other = window.watts, window.cross_check_watts
+    return {
+        "energy_seconds": seconds,
+        "watts": watts,
+        "joules": None if watts is None else watts * seconds,
+        "cross_check_joules": None if other is None else other * seconds,
+        "throttled": None if window.throttled is None else tuple(window.throttled),
+        "sm_megahertz": window.sm_megahertz,
+        "temperature_celsius": window.temperature_celsius,
+        "flags": tuple(window.flags),
+    }
+
+
+def without_slowdowns(trials: Sequence[Trial], least: int = LEAST_ROUNDS) -> list[Trial]:
+    """Return the trials without rounds in which hardware or heat slowed a model down.
+
+    All of them if fewer than `least` rounds would remain.
+    """
+    slowed = {trial.round for trial in trials if SLOWDOWNS & set(trial.throttled or ())}
+    kept = [trial for trial in trials if trial.round not in slowed]
+    return kept if len({trial.round for trial in kept}) >= least else list(trials)
+
+
+def warm_up(work: Any, timer: Timer, most: int) -> float:
     """Repeat work until its time levels off; return the seconds of an iteration."""
     times: list[float] = []
     while len(times) < most:
@@ -161,7 +218,7 @@ def summarise(trials: Sequence[Trial], name: str, value: str) -> dict[str, float
     Parameters
     ----------
     value
-        `seconds` or `joules`.
+        `seconds`, `joules` or another attribute of a trial.
     """
     values = [getattr(trial, value) for trial in trials if trial.name == name]
     if not values or None in values:

@@ -7,21 +7,23 @@ and at less power. Speed, energy and memory depend on shapes; accuracy is not as
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from tqdm import tqdm
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from lowrank.design_space import DENSE, Decomposition
-from lowrank.files import write_json
-from lowrank.low_rank_model import DTYPES, LowRankLinear
-from lowrank.profiling.job import measure
+from lowrank.files import read_json, write_json
+from lowrank.low_rank_model import DTYPES, LowRankLinear, shared_copy
+from lowrank.profiling import job
+from lowrank.provenance import code_digest, device_name
 from lowrank.studies import Model, expand_study
+
+AGAIN = "dense again"
+"""The dense model beside itself: what the protocol makes of no difference."""
 
 
 def measure_reference(
@@ -30,7 +32,9 @@ def measure_reference(
     settings: Mapping[str, Any],
     folder: str | Path,
 ) -> list[Path]:
-    """Measure every configuration of a study on a model's shapes; records that exist are kept.
+    """Measure every configuration of a study on a model's shapes, all of them in the same rounds.
+
+    Records that are all there, of the same settings, code and device, are kept.
 
     Parameters
     ----------
@@ -50,63 +54,82 @@ def measure_reference(
     Raises
     ------
     LowrankError
-        If the study does not fit the model, or there is no GPU where one is asked for.
+        If the study does not fit the model, memory runs out, or the GPU fails.
     """
     architecture = model.architecture
-    decompositions = [Decomposition.from_name(architecture, DENSE)]
-    decompositions += [
-        row.decomposition
+    dense = Decomposition.from_name(architecture, DENSE)
+    decompositions = {AGAIN: dense} | {
+        row.decomposition.name(architecture): row.decomposition
         for row in expand_study(study, model, "study")
         if row.decomposition.method != "drop"
-    ]
-    paths = []
-    for decomposition in tqdm(dict.fromkeys(decompositions), desc="Configurations"):
-        path = Path(folder) / f"{decomposition.name(architecture)}.json"
-        paths.append(path)
-        if path.exists():
-            continue
-        record = measure(
-            lambda chosen=decomposition: random_model(model, chosen, settings),
-            lambda: random_model(model, decompositions[0], settings),
-            {},
-            settings,
-        )
-        source = f"random:seed={settings['seed']}"
+    }
+    paths = {
+        name: Path(folder) / f"{made.name(architecture)}.json"
+        for name, made in decompositions.items()
+    }
+    if all(_is_current(path, settings) for path in paths.values()):
+        return list(paths.values())
+
+    def load(device: str) -> job.Models:
+        base = random_model(model, settings, device)
+        return {job.DENSE: base} | {
+            name: decomposed(base, model, made, settings["seed"])
+            for name, made in decompositions.items()
+        }
+
+    records = job.measure(load, [], settings)
+    source = f"random:seed={settings['seed']}"
+    for name, path in paths.items():
+        made, record = decompositions[name], records[name]
         write_json(
             path,
             {
                 "model": model.name,
-                "decomposition": decomposition.name(architecture),
-                "parameter_reduction_percent": decomposition.parameter_reduction(architecture),
+                "decomposition": made.name(architecture),
+                "parameter_reduction_percent": made.parameter_reduction(architecture),
                 **record,
                 "provenance": record["provenance"]
                 | {"source": source, "weights": "random, at the initialiser's scale"},
             },
         )
-    return paths
+    return list(paths.values())
 
 
-def random_model(
-    model: Model, decomposition: Decomposition, settings: Mapping[str, Any]
-) -> PreTrainedModel:
-    """Return a model of the given shapes on the device, decomposed, with values from the seed.
+def _is_current(path: Path, settings: Mapping[str, Any]) -> bool:
+    if not path.exists():
+        return False
+    record = read_json(path)
+    made = record["provenance"]
+    return (
+        record["settings"] == dict(settings)
+        and made["code_sha256"] == code_digest()
+        and made["device_name"] == device_name(settings["device"])
+    )
 
-    Weights come from the class's own initialiser; a decomposed tensor becomes two factors whose
-    product has the same scale.
-    """
-    architecture, device = model.architecture, settings["device"]
-    fields = dict(architecture.config)
+
+def random_model(model: Model, settings: Mapping[str, Any], device: str) -> PreTrainedModel:
+    """Return a dense model of the given shapes, with values of its own initialiser by the seed."""
+    fields = dict(model.architecture.config)
     config = AutoConfig.for_model(fields.pop("model_type"), **fields)
     torch.manual_seed(settings["seed"])
     with torch.device(device):
         made = AutoModelForCausalLM.from_config(config, dtype=DTYPES[settings["dtype"]])
-        for layer in decomposition.layers:
-            for tensor in decomposition.tensors:
-                path = architecture.module_path(layer, tensor)
-                made.set_submodule(path, _random_factors(made, path, decomposition.rank))
-    gc.collect()
-    if device == "cuda":
-        torch.cuda.empty_cache()
+    return made.requires_grad_(False).eval()
+
+
+def decomposed(
+    dense: PreTrainedModel, model: Model, decomposition: Decomposition, seed: int
+) -> PreTrainedModel:
+    """Return a decomposed model that shares with a dense one what the two have in common.
+
+    A decomposed tensor becomes two random factors whose product has the initialiser's scale.
+    """
+    made = shared_copy(dense)
+    torch.manual_seed(seed)
+    for layer in decomposition.layers:
+        for tensor in decomposition.tensors:
+            path = model.architecture.module_path(layer, tensor)
+            made.set_submodule(path, _random_factors(made, path, decomposition.rank))
     return made.requires_grad_(False).eval()
 
 
@@ -116,17 +139,24 @@ def _random_factors(made: PreTrainedModel, path: str, rank: int) -> LowRankLinea
     outputs, inputs = dense.weight.shape
     # The product of two such factors has entries of the initialiser's standard deviation.
     scale = (made.config.initializer_range / rank**0.5) ** 0.5
-    left, right = torch.empty(outputs, rank), torch.empty(rank, inputs)
     factors = [
-        nn.init.normal_(factor, std=scale).to(dense.weight.dtype) for factor in (left, right)
+        nn.init.normal_(torch.empty(shape, device=dense.weight.device), std=scale)
+        for shape in ((outputs, rank), (rank, inputs))
     ]
-    return LowRankLinear(*factors, None if dense.bias is None else dense.bias.data)
+    left, right = (factor.to(dense.weight.dtype) for factor in factors)
+    return LowRankLinear(left, right, None if dense.bias is None else dense.bias.data)
 
 
 def reference_folder(root: str | Path, device: str, model: str) -> Path:
-    """Return where a device's records of a model lie below `root`."""
-    from lowrank.provenance import device_name
+    """Return where a device's records of a model lie below `root`.
 
+    Raises
+    ------
+    LowrankError
+        If a GPU is asked for and there is none.
+    """
+    if device == "cuda":
+        job.require_gpus(1)
     name = device_name(device).lower()
     slug = "-".join("".join(c if c.isalnum() else " " for c in name).split())
     return Path(root) / slug / model

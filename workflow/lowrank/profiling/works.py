@@ -24,7 +24,7 @@ class Work:
     run
         Does it. Kernels may still be running when it returns.
     cache_bytes
-        Keys and values that it holds at its end.
+        Keys and values at its end.
     """
 
     run: Callable[[], None]
@@ -35,19 +35,19 @@ class Work:
 def make_work(model: PreTrainedModel, workload: Workload, seed: int) -> Work:
     """Return one iteration of a workload; prompts are on the device before it is timed.
 
-    Prefill computes the logits after the last token of each row and keeps keys and values.
-    Decode starts from a computed prompt, takes the likeliest token each time, and forgets what it
-    added when it is done.
+    Prefill computes the logits after the last token of each row, with keys and values. Decode holds
+    those of its prompt for as long as it lives: it starts from there, takes the likeliest token
+    each time, and forgets what it added when it is done.
     """
     prompt = make_prompt(workload, model.config.vocab_size, seed)
     ids_BT = torch.from_numpy(prompt.ids_BT).to(model.device)
     mask_BT = torch.from_numpy(prompt.mask_BT).to(model.device) if prompt.is_padded else None
     positions_BT = None if mask_BT is None else (mask_BT.cumsum(-1) - 1).clamp(min=0)
     options: dict[str, Any] = {"use_cache": True, "logits_to_keep": 1}
-    kept: list[DynamicCache] = []
+    held = [0]
 
     @torch.no_grad()
-    def prefill() -> torch.Tensor:
+    def prefill() -> tuple[torch.Tensor, DynamicCache]:
         cache = DynamicCache(config=model.config)
         logits_B1V = model(
             input_ids=ids_BT,
@@ -56,25 +56,30 @@ def make_work(model: PreTrainedModel, workload: Workload, seed: int) -> Work:
             past_key_values=cache,
             **options,
         ).logits
-        kept[:] = [cache]
-        return logits_B1V
+        held[0] = held[0] or cache_bytes(cache)
+        return logits_B1V, cache
 
     if workload.phase == "prefill":
-        return Work(prefill, lambda: cache_bytes(kept[0]) if kept else 0)
 
-    first_B1 = prefill()[:, -1].argmax(-1, keepdim=True)
-    most = [0]
+        def forget() -> None:
+            prefill()  # its keys and values are free again before the next model's turn
+
+        return Work(forget, lambda: held[0])
+
+    logits_B1V, cache = prefill()
+    first_B1 = logits_B1V[:, -1].argmax(-1, keepdim=True)
+    held[0] = 0
 
     @torch.no_grad()
     def decode() -> None:
-        token_B1, cache = first_B1, kept[0]
+        token_B1 = first_B1
         for _ in range(workload.new_tokens):
             logits_B1V = model(input_ids=token_B1, past_key_values=cache, **options).logits
             token_B1 = logits_B1V[:, -1].argmax(-1, keepdim=True)
-        most[0] = max(most[0], cache_bytes(cache))
+        held[0] = held[0] or cache_bytes(cache)
         cache.crop(-workload.new_tokens)
 
-    return Work(decode, lambda: most[0])
+    return Work(decode, lambda: held[0])
 
 
 def cache_bytes(cache: DynamicCache) -> int:
