@@ -893,7 +893,10 @@ def test_every_rendering_shows_what_was_expected_and_measured(ledger):
     assert f"loss at 9% on ARC-Easy: {measured} (expected: 4 to 10 points) supported" in text
     assert "studies/table_4_2.csv" in text and "figures/small/figure_4_1.pdf" in text
     rows = as_rows(ledger)
-    assert len(rows) == sum(len(claim["tests"]) for claim in CLAIMS.values())
+    # Tests that cannot be tested for one reason are one row: C3's of llama, and of bert.
+    firsts = [index for index, row in enumerate(rows) if row[0]]
+    assert [rows[index][0] for index in firsts] == list(CLAIMS)
+    assert firsts[3] - firsts[2] == 2
     row = dict(zip(HEADER, next(row for row in rows if row[0] == "C7"), strict=True))
     assert (row["Expected (allowed)"], row["Measured"]) == ("4 to 10 points", measured)
     assert row["Holds for"] == "Small-1M, A CPU"
@@ -903,6 +906,8 @@ def test_every_rendering_shows_what_was_expected_and_measured(ledger):
     assert [line[""] for line in summary] == list(CLAIMS)
     assert f"loss at 9% on ARC-Easy: {measured}" in summary[6]["Measured"]
     assert "loss at 9% on ARC-Easy: 4 to 10 points" in summary[6]["Expected"]
+    assert summary[6]["Expected"].endswith("; 4 more in the table of claims")
+    assert summary[2]["Measured"] == "–"
 
 
 def test_many_files_are_named_by_their_pattern():

@@ -27,6 +27,8 @@ from lowrank.provenance import code_digest, versions
 
 WIDTH = 100
 
+IN_PART = "testable in part here"
+
 
 def judge_claims(
     claims: Mapping[str, Mapping[str, Any]],
@@ -99,7 +101,7 @@ def _judge(
     reason = "; ".join(dict.fromkeys(test["reason"] for test in tests if test["reason"]))
     if verdict == UNDECIDED and NOT_TESTABLE in verdicts:
         tested = len(verdicts) - verdicts.count(NOT_TESTABLE)
-        reason = f"testable in part here: {tested} of {len(verdicts)} tests; {reason}"
+        reason = f"{IN_PART}: {tested} of {len(verdicts)} tests; {reason}"
     scope = " and ".join(dict.fromkeys(test["scope"] for test in tests if test["scope"]))
     return {
         "id": name,
@@ -155,7 +157,8 @@ def expected(test: Mapping[str, Any]) -> str:
 
 
 def _unit(test: Mapping[str, Any]) -> str:
-    return f" {test['unit']}" if test["unit"] else ""
+    unit = test["unit"]
+    return unit if unit.startswith("%") or not unit else f" {unit}"
 
 
 def _signed(numbers: str) -> str:
@@ -184,37 +187,55 @@ def as_text(ledger: Mapping[str, Any]) -> str:
     for row in ledger["claims"]:
         lines += [f"{row['id']:>4}  {row['verdict'].upper()}  {row['scope']}".rstrip()]
         lines += _wrapped(row["claim"], "      ")
-        if row["reason"].startswith("testable in part"):
+        if row["reason"].startswith(IN_PART):
             lines += _wrapped(row["reason"].partition(";")[0], "      ")
-        for test in row["tests"]:
+        for test in _merged(row["tests"]):
             lines += _wrapped(_sentence(test, row["scope"]), "      - ")
             if test["evidence"]:
                 lines += _wrapped(f"from {sources(test['evidence'])}", "        ")
         lines += _wrapped(f"Allowed: {row['allowed']}", "      ")
-        lines += _wrapped(_shown_by(row), "      ")
+        files = ", ".join(file for figure in row["figures"] for file in figure["files"])
+        scales = " and ".join(row["scales"]) or "no"
+        lines += _wrapped(
+            f"Studies: {', '.join(row['studies']) or 'none'}; figures: "
+            f"{files or 'none in this run'}; testable at {scales} scale",
+            "      ",
+        )
     counts = ", ".join(f"{number} {verdict}" for verdict, number in ledger["counts"].items())
     return "\n".join([*lines, "", counts, ""])
 
 
+def _merged(tests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return tests, those that cannot be tested for one reason as one."""
+    made: list[dict[str, Any]] = []
+    by_reason: dict[str, dict[str, Any]] = {}
+    for test in tests:
+        reason = test["reason"]
+        if test["verdict"] == NOT_TESTABLE and reason in by_reason:
+            first = by_reason[reason]
+            first["says"] += f"; {test['says']}"
+            if test["expected"] not in first["expected"].split("; "):
+                first["expected"] += f"; {test['expected']}"
+            continue
+        made.append(dict(test))
+        if test["verdict"] == NOT_TESTABLE:
+            by_reason[reason] = made[-1]
+    return made
+
+
 def _sentence(test: Mapping[str, Any], scope: str) -> str:
-    where = f" on {test['scope']}" if test["scope"] != scope and test["scope"] else ""
-    reason = f" ({test['reason']})" if "value" in test and test["reason"] else ""
+    where = f" on {test['scope']}" if test["scope"] not in ("", scope) else ""
     flags = f" [flags: {'; '.join(test['flags'])}]" if test["flags"] else ""
     return (
         f"{test['says']}{where}: {measured(test)} (expected: {test['expected']}) "
-        f"{test['verdict']}{reason}{flags}"
+        f"{_verdict(test)}{flags}"
     )
 
 
-def _shown_by(row: Mapping[str, Any]) -> str:
-    files = [file for figure in row["figures"] for file in figure["files"]]
-    scales = " and ".join(row["scales"]) or "no"
-    parts = [
-        f"Studies: {', '.join(row['studies']) or 'none'}",
-        f"figures: {', '.join(files) or 'none in this run'}",
-        f"testable at {scales} scale",
-    ]
-    return "; ".join(parts)
+def _verdict(test: Mapping[str, Any]) -> str:
+    """Return a test's verdict, with a reason that does not stand in place of its measurement."""
+    has_reason = "value" in test and test["reason"]
+    return f"{test['verdict']} ({test['reason']})" if has_reason else test["verdict"]
 
 
 def _wrapped(text: str, indent: str) -> list[str]:
@@ -231,15 +252,15 @@ def _wrapped(text: str, indent: str) -> list[str]:
 HEADER = (
     "",
     "Claim",
+    "Verdict",
     "Test",
     "Expected (allowed)",
     "Measured",
     "Test says",
     "Holds for",
     "Flags",
-    "Computed from",
     "Shown by",
-    "Verdict",
+    "Computed from",
 )
 
 
@@ -247,50 +268,49 @@ def as_rows(ledger: Mapping[str, Any]) -> list[list[str]]:
     """Return the ledger as rows below `HEADER`, one a test; a claim stands in its first row."""
     rows = []
     for row in ledger["claims"]:
-        names = ", ".join(
-            [*map(figure_label, row["figures"]), *(f"study {name}" for name in row["studies"])]
-        )
-        for index, test in enumerate(row["tests"]):
-            first = index == 0
+        for index, test in enumerate(_merged(row["tests"])):
+            whole = (row["id"], row["claim"], row["statement"]) if index == 0 else ("", "", "")
+            shown = [*map(figure_label, row["figures"]), *(f"study {s}" for s in test["studies"])]
+            cells = (test["says"], test["expected"], measured(test), _verdict(test), test["scope"])
             rows.append(
                 [
-                    row["id"] if first else "",
-                    row["claim"] if first else "",
-                    test["says"],
-                    test["expected"],
-                    measured(test),
-                    test["verdict"] + (f" ({test['reason']})" if _has_own_reason(test) else ""),
-                    test["scope"],
+                    *whole,
+                    *cells,
                     "; ".join(test["flags"]),
+                    ", ".join(shown),
                     sources(test["evidence"]),
-                    names if first else "",
-                    row["statement"] if first else "",
                 ]
             )
     return rows
 
 
-def _has_own_reason(test: Mapping[str, Any]) -> bool:
-    """Return whether a test's reason is not what stands in place of its measurement."""
-    return "value" in test and bool(test["reason"])
-
-
 SUMMARY_HEADER = ("", "Claim", "Expected", "Measured", "Shown by", "Verdict")
 
 
-def as_summary(ledger: Mapping[str, Any]) -> list[list[str]]:
-    """Return the ledger as rows below `SUMMARY_HEADER`, one a claim."""
-    return [
-        [
-            row["id"],
-            row["claim"],
-            "; ".join(f"{test['says']}: {test['expected']}" for test in row["tests"]),
-            "; ".join(f"{test['says']}: {measured(test)}" for test in row["tests"]),
-            ", ".join(map(figure_label, row["figures"])),
-            row["statement"],
-        ]
-        for row in ledger["claims"]
-    ]
+def as_summary(ledger: Mapping[str, Any], shown: int = 3) -> list[list[str]]:
+    """Return the ledger as rows below `SUMMARY_HEADER`, one a claim.
+
+    Of many tests the first that decide the verdict stand for all.
+    """
+    rows = []
+    for row in ledger["claims"]:
+        tested = [test for test in row["tests"] if "value" in test]
+        # In part testable, a claim is undecided though each of its tests may be supported.
+        deciding = [test for test in tested if test["verdict"] == row["verdict"]] or tested
+        told = (deciding or row["tests"])[:shown]
+        more = len(row["tests"]) - len(told)
+        rest = [f"{more} more in the table of claims"] if more else []
+        rows.append(
+            [
+                row["id"],
+                row["claim"],
+                "; ".join([*(f"{test['says']}: {test['expected']}" for test in told), *rest]),
+                "; ".join(f"{t['says']}: {measured(t)}" for t in told if "value" in t) or "–",
+                ", ".join(map(figure_label, row["figures"])),
+                row["statement"],
+            ]
+        )
+    return rows
 
 
 def figure_label(figure: Mapping[str, Any]) -> str:

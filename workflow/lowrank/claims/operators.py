@@ -198,7 +198,7 @@ def efficiency_change(
     """Percent that a metric falls by at configurations of a study, mean over workloads."""
     table = _of_configurations(evidence, metric, study, configurations, workloads)
     changes = 100 * (1 - table.groupby("workload")["ratio"].mean())
-    return _over_workloads(changes, evidence, table)
+    return _over_workloads(changes, evidence, table, evidence.study(study))
 
 
 def measurement(
@@ -210,7 +210,8 @@ def measurement(
 ) -> Estimate:
     """Value of a metric at configurations of a study, mean over workloads, in its own unit."""
     table = _of_configurations(evidence, metric, study, configurations, workloads)
-    return _over_workloads(table.groupby("workload")["value"].mean(), evidence, table)
+    values = table.groupby("workload")["value"].mean()
+    return _over_workloads(values, evidence, table, evidence.study(study))
 
 
 def linearity(evidence: Evidence, metric: str, workloads: str = BENCHMARKS) -> Estimate:
@@ -380,8 +381,10 @@ def _of_configurations(
     return table
 
 
-def _over_workloads(values: Sequence[float], evidence: Evidence, table: pd.DataFrame) -> Estimate:
-    """Return the mean over workloads with Student's interval."""
+def _over_workloads(
+    values: Sequence[float], evidence: Evidence, table: pd.DataFrame, study: Study | None = None
+) -> Estimate:
+    """Return the mean over workloads with Student's interval; `study` named the configurations."""
     values = np.asarray(values, dtype=float)
     if len(values) < 2:
         raise NotTestable("fewer than two workloads were measured")
@@ -393,14 +396,14 @@ def _over_workloads(values: Sequence[float], evidence: Evidence, table: pd.DataF
 
     equal = np.ptp(values) < 1e-9
     reason = "all workloads are equal: they cannot say how sure it is" if equal else ""
-    return Estimate(mean, interval, undecidable=reason, **_facts(evidence, table))
+    return Estimate(mean, interval, undecidable=reason, **_facts(evidence, table, study))
 
 
-def _facts(evidence: Evidence, table: pd.DataFrame) -> dict[str, Any]:
+def _facts(evidence: Evidence, table: pd.DataFrame, study: Study | None = None) -> dict[str, Any]:
     """Return `evidence`, `flags` and `device` of rows of the profiles."""
     doubts = {part for text in table["doubts"].dropna() for part in text.split("; ") if part}
     return {
-        "evidence": (str(evidence.profiles),),
+        "evidence": (str(evidence.profiles), *([str(study.path)] if study else [])),
         "flags": tuple(sorted(doubts)),
         "device": " and ".join(dict.fromkeys(table["device"].dropna())),
     }

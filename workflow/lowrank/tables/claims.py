@@ -3,11 +3,36 @@
 from __future__ import annotations
 
 import csv as csv_module
+from collections.abc import Sequence
 from pathlib import Path
 
 from lowrank.claims.ledger import HEADER, SUMMARY_HEADER, as_rows, as_summary
 from lowrank.files import atomic_path, read_json
 from lowrank.tables.typesetting import render_table
+
+PRINTED = (
+    "",
+    "Claim: verdict",
+    "Test",
+    "Expected (allowed)",
+    "Measured",
+    "Test says (where; flags)",
+    "Shown by; computed from",
+)
+"""The columns on a page: those of `HEADER`, some of them in one."""
+
+
+def _printed(row: Sequence[str]) -> list[str]:
+    cells = dict(zip(HEADER, row, strict=True))
+    doubts = f"flags: {cells['Flags']}" if cells["Flags"] else ""
+    where = "; ".join(filter(None, (cells["Holds for"], doubts)))
+    return [
+        cells[""],
+        ": ".join(filter(None, (cells["Claim"], cells["Verdict"]))),
+        *(cells[name] for name in ("Test", "Expected (allowed)", "Measured")),
+        cells["Test says"] + (f" ({where})" if where else ""),
+        "; ".join(filter(None, (cells["Shown by"], cells["Computed from"]))),
+    ]
 
 
 def render(
@@ -35,9 +60,19 @@ def render(
         content["method"],
         *allowed,
     ]
-    alignment = ("left", *["wide"] * 10)
+    rows = as_rows(content)
     render_table(
-        "Claims", HEADER, as_rows(content), alignment, notes, csv, pdf, png, tex, note_width="100em"
+        "Claims",
+        PRINTED,
+        [_printed(row) for row in rows],
+        ("left", "wide", "wide", "left", "wide", "wide", "wide"),
+        notes,
+        csv,
+        pdf,
+        png,
+        tex,
+        note_width="100em",
+        data=[HEADER, *rows],
     )
     with atomic_path(verdicts) as temporary, open(temporary, "w", newline="") as file:
         writer = csv_module.writer(file, lineterminator="\n")
