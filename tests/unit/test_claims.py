@@ -686,6 +686,9 @@ def test_fixed_workloads_are_no_benchmarks(tmp_path):
     evidence.benchmark_workloads = ["a", "b"]
     assert OPERATORS["efficiency_slope"](evidence, "latency").value > 0.9
     assert OPERATORS["efficiency_slope"](evidence, "latency", "all").value < 0.7
+    evidence.benchmark_workloads = ["c"]
+    with pytest.raises(NotTestable, match="latency of no benchmark's requests was measured"):
+        OPERATORS["efficiency_slope"](evidence, "latency")
 
 
 def test_spread_and_linearity_by_hand(tmp_path):

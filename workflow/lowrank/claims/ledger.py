@@ -80,11 +80,11 @@ def _judge(
     tests = []
     for test in claim["tests"]:
         scope = scopes.get(test["kind"], {})
+        found = evidence.get(test["kind"])
         reason = _unfit(test, scope)
         if reason:
-            result = outline(test) | {"verdict": NOT_TESTABLE, "reason": reason}
+            result = outline(test, found) | {"verdict": NOT_TESTABLE, "reason": reason}
         else:
-            found = evidence.get(test["kind"])
             result = run_test(test, found, len(claim["tests"]), claim["untested"])
         device = result.pop("device", "") or scope.get("device", "")
         where = ", ".join(filter(None, (scope.get("label"), device)))

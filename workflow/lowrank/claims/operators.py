@@ -362,6 +362,8 @@ def _measured(evidence: Evidence, metric: str, workloads: str, least: int = 3) -
     table = table[table["metric"] == metric]
     if workloads == BENCHMARKS:
         table = table[table["workload"].isin(evidence.benchmark_workloads)]
+        if table.empty:
+            raise NotTestable(f"{metric} of no benchmark's requests was measured in this run")
     found = table[table["ratio"].notna()]
     if found.loc[found["decomposition"] != DENSE, "decomposition"].nunique() < least:
         reasons = sorted(set(table.get("reason", pd.Series(dtype=str)).dropna()))

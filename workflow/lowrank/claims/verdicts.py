@@ -28,7 +28,7 @@ AT_CHANCE = "at chance"
 
 METHOD = (
     "A test is supported if its 95% interval lies in the expected range, contradicted if the "
-    "interval at level 1 - 0.05/m, for the m tests of its claim, lies outside, else undecided. "
+    "interval at level 1 − 0.05/m, for the m tests of its claim, lies outside, else undecided. "
     "Intervals are not corrected across claims: of many claims at their bound, about one in "
     "twenty is decided wrongly. Benchmarks are fixed effects: an interval says what other "
     "questions of these benchmarks would give, not what other benchmarks would."
@@ -94,9 +94,7 @@ def run_test(
         inspect.signature(OPERATORS[operator]).bind(evidence, **arguments)
     except TypeError as error:
         raise LowrankError(f"{operator}: {error}") from None
-    made = outline(test)
-    if not made["studies"] and "metric" in arguments and evidence and evidence.profiles:
-        made["studies"] = [evidence.profiles.name.partition(".")[0]]
+    made = outline(test, evidence)
     try:
         if evidence is None:
             raise NotTestable("no model of the run is of this test's kind")
@@ -120,9 +118,14 @@ def run_test(
     }
 
 
-def outline(test: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a test says of itself, before any result."""
+def outline(test: Mapping[str, Any], evidence: Evidence | None) -> dict[str, Any]:
+    """Return what a test says of itself, before any result.
+
+    Its study is the one that it names, or the one that was profiled.
+    """
     study = test["arguments"].get("study")
+    if not study and "metric" in test["arguments"] and evidence and evidence.profiles:
+        study = evidence.profiles.name.partition(".")[0]
     return {
         **{key: test[key] for key in ("says", "operator", "unit")},
         "range": list(test["range"]),

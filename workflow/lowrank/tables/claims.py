@@ -12,7 +12,7 @@ from lowrank.tables.typesetting import render_table
 
 PRINTED = (
     "",
-    "Claim: verdict",
+    "Claim and verdict",
     "Test",
     "Expected (allowed)",
     "Measured",
@@ -28,7 +28,7 @@ def _printed(row: Sequence[str]) -> list[str]:
     where = "; ".join(filter(None, (cells["Holds for"], doubts)))
     return [
         cells[""],
-        ": ".join(filter(None, (cells["Claim"], cells["Verdict"]))),
+        f"{cells['Claim']} Verdict {cells['Verdict']}" if cells["Claim"] else "",
         *(cells[name] for name in ("Test", "Expected (allowed)", "Measured")),
         cells["Test says"] + (f" ({where})" if where else ""),
         "; ".join(filter(None, (cells["Shown by"], cells["Computed from"]))),
