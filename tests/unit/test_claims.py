@@ -4,6 +4,7 @@ The made results are those of a world in which the thesis is right in everything
 changes one of its quantities.
 """
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from lowrank.claims.verdicts import (
 from lowrank.errors import LowrankError
 from lowrank.files import read_json, read_yaml, write_json
 from lowrank.project import Project
+from lowrank.tables.claims import render
 from scipy.stats import norm
 
 ROOT = Path(__file__).parents[2]
@@ -382,6 +384,9 @@ def test_an_effect_of_exactly_nothing_supports_no_order():
     assert judge(nothing, 0, None) == UNDECIDED
     assert judge(nothing, None, 0) == UNDECIDED
     assert judge(nothing, 0, 0) == SUPPORTED
+    assert judge(Estimate.exact(1e-14), 0, None) == UNDECIDED  # what rounding left
+    assert judge(Estimate.exact(-1e-14), None, 0) == UNDECIDED
+    assert judge(Estimate.exact(-1e-14), 0, 0) == SUPPORTED
     assert judge(Estimate.exact(0.1), 0, None) == SUPPORTED
     assert judge(Estimate.exact(0.1), None, 0) == CONTRADICTED
 
@@ -809,6 +814,9 @@ def test_a_changed_score_of_the_table_is_caught(tmp_path):
             load_evidence(models, tmp_path / "none.csv")
     table.to_csv(path, index=False)
     load_evidence(models, tmp_path / "none.csv")
+    path.write_text("not,a,table\n")
+    with pytest.raises(LowrankError, match=r"table_4_2\.csv cannot be read"):
+        load_evidence(models, tmp_path / "none.csv")
 
 
 def test_costs_hold_for_the_device_they_were_measured_on(tmp_path):
@@ -913,10 +921,25 @@ def test_every_rendering_shows_what_was_expected_and_measured(ledger):
     assert summary[2]["Measured"] == "–"
 
 
+def test_the_tables_hold_what_the_ledger_says(ledger, tmp_path):
+    names = ("csv", "verdicts", "pdf", "png", "tex")
+    paths = {name: tmp_path / f"table.{name}" for name in names}
+    paths["verdicts"] = tmp_path / "verdicts.csv"
+    render(tmp_path / "claims.json", **paths)
+    with open(paths["csv"], newline="") as file:
+        assert list(csv.reader(file)) == [list(HEADER), *as_rows(ledger)]
+    with open(paths["verdicts"], newline="") as file:
+        assert list(csv.reader(file)) == [list(SUMMARY_HEADER), *as_summary(ledger)]
+    assert paths["pdf"].read_bytes().startswith(b"%PDF")
+    tex = paths["tex"].read_text()
+    for shown in ("5.4 points [", "4 to 10 points", "Small-1M, A CPU", "table\\_4\\_2.csv"):
+        assert shown in tex
+
+
 def test_many_files_are_named_by_their_pattern():
     folder = "results/models/m"
     files = [f"{folder}/studies/s.csv"]
     files += [f"{folder}/evaluations/{c}/{b}.csv" for c in "xyz" for b in ("p", "q")]
     assert sources(files[:3]) == ", ".join(files[:3])
-    pattern = "6 of results/models/m/evaluations/*/{p.csv,q.csv}"
+    pattern = "6 of results/models/m/evaluations/*/{p,q}.csv"
     assert sources(files) == f"{folder}/studies/s.csv, {pattern}"

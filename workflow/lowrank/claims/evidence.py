@@ -98,7 +98,7 @@ class Study:
     Raises
     ------
     LowrankError
-        If the table's scores are not those of the answers in `folder`.
+        If the table cannot be read, or its scores are not those of the answers in `folder`.
     """
 
     path: Path
@@ -107,10 +107,13 @@ class Study:
 
     def __post_init__(self) -> None:
         text = {"series": str, "label": str}
-        self.table = pd.read_csv(self.path, dtype=text, keep_default_na=False, na_values=[""])
-        self.table["series"] = self.table["series"].fillna("")
         columns = ["series", "label", "position", "decomposition", "parameter_reduction_percent"]
-        rows = self.table[columns].drop_duplicates(["series", "label"])
+        try:
+            self.table = pd.read_csv(self.path, dtype=text, keep_default_na=False, na_values=[""])
+            self.table["series"] = self.table["series"].fillna("")
+            rows = self.table[columns].drop_duplicates(["series", "label"])
+        except (OSError, ValueError, KeyError) as error:
+            raise LowrankError(f"{self.path} cannot be read ({error})") from None
         self.configurations = rows.reset_index(drop=True)
         """One row a configuration, the dense model first."""
         self.benchmarks = [b for b in self.table["benchmark"].unique() if b != AGGREGATE]

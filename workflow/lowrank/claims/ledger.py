@@ -140,9 +140,9 @@ def measured(test: Mapping[str, Any]) -> str:
     if "value" not in test:
         return test["reason"]
     low, high = test["interval_95"]
-    text = _signed(f"{test['value']:.3g}{_unit(test)}")
+    text = f"{_number(test['value'])}{_unit(test)}"
     if low < high:
-        text += _signed(f" [{low:.3g}, {high:.3g}]")
+        text += f" [{_number(low)}, {_number(high)}]"
     return f"{text}, {test['questions']} questions" if test["questions"] else text
 
 
@@ -161,6 +161,10 @@ def _unit(test: Mapping[str, Any]) -> str:
     return unit if unit.startswith("%") or not unit else f" {unit}"
 
 
+def _number(value: float) -> str:
+    return _signed(f"{round(value, 9) + 0.0:.3g}")  # what rounding left of nothing is nothing
+
+
 def _signed(numbers: str) -> str:
     return numbers.replace("-", "−")
 
@@ -175,9 +179,10 @@ def sources(files: Sequence[str], shown: int = 3) -> str:
         by_folder.setdefault(str(path.parents[1] / "*" if is_answers else path), []).append(path)
     parts = []
     for folder, paths in by_folder.items():
-        names = list(dict.fromkeys(path.name for path in paths))
+        names = list(dict.fromkeys(path.stem for path in paths))
         pattern = names[0] if len(names) == 1 else "{" + ",".join(names) + "}"
-        parts.append(folder if len(paths) == 1 else f"{len(paths)} of {folder}/{pattern}")
+        is_one = folder == str(paths[0])
+        parts.append(folder if is_one else f"{len(paths)} of {folder}/{pattern}{paths[0].suffix}")
     return ", ".join(parts)
 
 
@@ -191,14 +196,14 @@ def as_text(ledger: Mapping[str, Any]) -> str:
             lines += _wrapped(row["reason"].partition(";")[0], "      ")
         for test in _merged(row["tests"]):
             lines += _wrapped(_sentence(test, row["scope"]), "      - ")
-            if test["evidence"]:
-                lines += _wrapped(f"from {sources(test['evidence'])}", "        ")
+        files = list(dict.fromkeys(file for test in row["tests"] for file in test["evidence"]))
+        lines += _wrapped(f"Computed from: {sources(files)}", "      ") if files else []
         lines += _wrapped(f"Allowed: {row['allowed']}", "      ")
-        files = ", ".join(file for figure in row["figures"] for file in figure["files"])
+        figures = ", ".join(file for figure in row["figures"] for file in figure["files"])
         scales = " and ".join(row["scales"]) or "no"
         lines += _wrapped(
             f"Studies: {', '.join(row['studies']) or 'none'}; figures: "
-            f"{files or 'none in this run'}; testable at {scales} scale",
+            f"{figures or 'none in this run'}; testable at {scales} scale",
             "      ",
         )
     counts = ", ".join(f"{number} {verdict}" for verdict, number in ledger["counts"].items())

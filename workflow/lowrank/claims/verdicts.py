@@ -24,6 +24,9 @@ VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTABLE)
 
 LEVEL = 0.05
 
+ROUNDING = 1e-9
+"""How far sums of equal scores may differ: less is no effect."""
+
 AT_CHANCE = "at chance"
 
 METHOD = (
@@ -51,12 +54,12 @@ def judge(estimate: Estimate, low: float | None, high: float | None, tests: int 
     inner_low, inner_high = estimate.interval(1 - LEVEL)
     outer_low, outer_high = estimate.interval(1 - LEVEL / tests)
     if high is None:
-        inside, outside = low < inner_low, outer_high < low
+        inside, outside = low + ROUNDING < inner_low, outer_high < low - ROUNDING
     elif low is None:
-        inside, outside = inner_high < high, high < outer_low
+        inside, outside = inner_high < high - ROUNDING, high + ROUNDING < outer_low
     else:
-        inside = low <= inner_low and inner_high <= high
-        outside = outer_high < low or high < outer_low
+        inside = low - ROUNDING <= inner_low and inner_high <= high + ROUNDING
+        outside = outer_high < low - ROUNDING or high + ROUNDING < outer_low
     return SUPPORTED if inside else CONTRADICTED if outside else UNDECIDED
 
 
@@ -105,7 +108,7 @@ def run_test(
     verdict, reason = judge(estimate, *test["range"], tests), estimate.undecidable
     if estimate.at_chance and test["needs_signal"]:
         verdict = UNDECIDED
-        reason = "what it compares scores no better than a guess, so there is nothing to tell apart"
+        reason = "what it compares is no better than a guess"
     return made | {
         "verdict": verdict,
         "reason": reason,
