@@ -4,7 +4,7 @@ import pytest
 import scipy.stats
 from lowrank.errors import LowrankError
 from lowrank.files import write_json
-from lowrank.results import AGGREGATE, collect_accuracy
+from lowrank.results import AGGREGATE, collect_accuracy, resample
 from lowrank.statistics import (
     average_precision,
     bootstrap_average_precision,
@@ -19,7 +19,7 @@ OTHER = {"a": np.where(RNG.uniform(size=60) < 0.3, 0.0, DENSE["a"]), "b": DENSE[
 ROW = {"series": "s", "label": "x", "position": 2, "method": "tucker", "rank": 1}
 
 
-def write(folder, name, benchmark, values, companion=None, questions=None):
+def write(folder, name, benchmark, values, companion=None, questions=None, score=None):
     questions = np.arange(len(values)) if questions is None else questions
     frame = {"task": "t", "question": questions, "value": values, "log_probability": companion}
     (folder / name).mkdir(exist_ok=True)
@@ -29,7 +29,11 @@ def write(folder, name, benchmark, values, companion=None, questions=None):
         "decomposition": name,
         "parameter_reduction_percent": 0.0 if name == "dense" else 10.0,
         "benchmark": benchmark,
-        "score": {"metric": "acc", "interval_95": list(mean_interval(values))},
+        "score": {
+            "metric": "acc",
+            "value": float(np.mean(values) if score is None else score),
+            "interval_95": list(mean_interval(values)),
+        },
         "questions": {"asked": len(values), "available": 1000},
     }
     write_json(folder / name / f"{benchmark}.json", result)
@@ -92,6 +96,48 @@ def test_other_questions_are_no_pair(folder):
         collect(folder)
 
 
+def test_a_changed_result_or_answer_is_caught_and_both_files_are_named(folder):
+    score = float(np.mean(OTHER["b"]))
+    write(folder, "other", "b", OTHER["b"], score=score + 2e-6)
+    with pytest.raises(
+        LowrankError, match=r"other/b\.json has the score .* answers in b\.csv give"
+    ):
+        collect(folder)
+    write(folder, "other", "b", OTHER["b"], score=score + 5e-7)
+    collect(folder)
+    path = folder / "dense" / "a.csv"
+    table = pd.read_csv(path)
+    table.loc[3, "value"] = 1 - table.loc[3, "value"]
+    table.to_csv(path, index=False)
+    with pytest.raises(LowrankError, match=r"dense/a\.json has the score .* delete both"):
+        collect(folder)
+
+
+def test_benchmarks_of_one_size_are_resampled_apart_and_configurations_together(folder):
+    for name in ("dense", "other"):
+        for benchmark in ("first", "second"):
+            write(folder, name, benchmark, DENSE["b"])
+    names = ["dense", "other"]
+    _, first_RC = resample(folder, names, "first")
+    _, second_RC = resample(folder, names, "second")
+    assert abs(np.corrcoef(first_RC[:, 0], second_RC[:, 0])[0, 1]) < 0.1
+    assert np.array_equal(first_RC[:, 0], first_RC[:, 1])
+    assert np.array_equal(first_RC, resample(folder, names, "first")[1])
+    # Averaged over two independent benchmarks the error falls by √2, which it would not if
+    # both drew the same questions.
+    spread = ((first_RC + second_RC) / 2)[:, 0].std()
+    assert spread == pytest.approx(first_RC[:, 0].std() / np.sqrt(2), rel=0.1)
+
+
+def test_rankings_of_one_size_are_resampled_apart(folder):
+    labels = RNG.integers(0, 2, 40)
+    frame = {"task": "t", "question": np.arange(40), "value": RNG.normal(size=40), "label": labels}
+    for benchmark in ("first", "second"):
+        pd.DataFrame(frame).to_csv(folder / "dense" / f"{benchmark}.csv", index=False)
+    first_RC, second_RC = (resample(folder, ["dense"], b)[1] for b in ("first", "second"))
+    assert abs(np.corrcoef(first_RC[:, 0], second_RC[:, 0])[0, 1]) < 0.1
+
+
 def test_control_is_compared_with_its_twin(folder):
     better = np.where(RNG.uniform(size=60) < 0.5, DENSE["a"], OTHER["a"])
     write(folder, "without", "a", better, np.zeros(60))
@@ -137,7 +183,8 @@ def test_a_ranking_is_collected_by_its_average_precision(tmp_path):
     labels = RNG.integers(0, 2, 40)
     for name, noise in (("dense", 0.5), ("other", 3.0)):
         similarity = labels + noise * RNG.normal(size=40)
-        write(tmp_path, name, "a", np.clip(similarity, 0, 1))
+        score = average_precision_score(labels, similarity)
+        write(tmp_path, name, "a", np.clip(similarity, 0, 1), score=score)
         frame = {"task": "t", "question": np.arange(40), "value": similarity, "label": labels}
         frame["log_probability"] = None
         pd.DataFrame(frame).to_csv(tmp_path / name / "a.csv", index=False)

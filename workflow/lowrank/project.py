@@ -269,8 +269,8 @@ class Project:
         parts = schema["$defs"]["test"]["properties"]
         defaults = {key: part["default"] for key, part in parts.items() if "default" in part}
         return {
-            name: {"untested": "", "tests": [], **claim}
-            | {"tests": [defaults | test for test in claim.get("tests", [])]}
+            name: {"untested": "", **claim}
+            | {"tests": [defaults | test for test in claim["tests"]]}
             for name, claim in claims.items()
         }
 

@@ -7,6 +7,7 @@ benchmarks, as in the thesis, resampled within each benchmark.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ AGGREGATE = "aggregate"
 """Name of the row that holds the plain mean over benchmarks."""
 
 CONTROL_METHOD = "drop"
+
+TOLERANCE = 1e-6
+"""How far a recorded score may lie from that of its answers."""
 
 METRICS = {"value": "score", "log_probability": "log_probability"}
 
@@ -62,7 +66,8 @@ def collect_accuracy(
     Raises
     ------
     LowrankError
-        If a result is missing, or two configurations did not answer the same questions.
+        If a result is missing or its score is not that of its answers, or two configurations did
+        not answer the same questions.
     """
     dense = {"series": "", "label": DENSE, "position": None, "method": DENSE, "rank": 0}
     dense["decomposition"] = DENSE
@@ -81,6 +86,8 @@ def collect_accuracy(
             resampled = resample(folder, names, benchmark, column)
             if resampled is None:
                 continue  # generated text has no companion metric
+            if column == "value":
+                _require_agreement(folder, names, benchmark, results, resampled[0])
             replicates.append(resampled)
             _measure(measured, names, twins, benchmark, prefix, *replicates[-1])
         if replicates:
@@ -109,6 +116,8 @@ def resample(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Return mean_C of a benchmark and means_RC over resampled questions, paired.
 
+    Configurations share the resamples; each benchmark has its own, by the seed of its name.
+
     Parameters
     ----------
     folder
@@ -128,11 +137,12 @@ def resample(
     values_QC, labels_Q = _paired_values(folder, names, benchmark, column)
     if np.isnan(values_QC).any():
         return None
+    seed = zlib.crc32(benchmark.encode())
     if labels_Q is None:
-        return values_QC.mean(axis=0), bootstrap_means(values_QC)
+        return values_QC.mean(axis=0), bootstrap_means(values_QC, seed=seed)
     once_1Q = np.ones((1, len(labels_Q)))
     precisions = [average_precision(v, labels_Q, once_1Q)[0] for v in values_QC.T]
-    return np.array(precisions), bootstrap_average_precision(values_QC, labels_Q)
+    return np.array(precisions), bootstrap_average_precision(values_QC, labels_Q, seed=seed)
 
 
 def _paired_values(
@@ -157,6 +167,24 @@ def _paired_values(
         questions = scores.index
         columns.append(scores.to_numpy(dtype=float))
     return np.stack(columns, axis=1), labels
+
+
+def _require_agreement(
+    folder: str | Path,
+    names: Sequence[str],
+    benchmark: str,
+    results: Mapping[tuple[str, str], Mapping[str, Any]],
+    mean_C: np.ndarray,
+) -> None:
+    """Check that every result's headline score is that of its answers."""
+    for name, mean in zip(names, mean_C, strict=True):
+        score = results[name, benchmark]["score"]["value"]
+        if not abs(score - mean) <= TOLERANCE:
+            path = Path(folder, name, benchmark)
+            raise LowrankError(
+                f"{path}.json has the score {score:g}, the answers in {path.name}.csv give "
+                f"{mean:g}: one of them was changed; delete both and run again"
+            )
 
 
 def _measure(

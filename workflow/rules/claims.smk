@@ -18,10 +18,11 @@ rule judge_claims:
     params:
         claims=lambda wildcards: as_json(list(project.claims().items())),  # pairs keep their order
         models=lambda wildcards: as_json(claim_models()),
+        figures=lambda wildcards: as_json(claim_figures()),
         design_space=rules.table_3_1.output.csv,
     shell:
         "PYTHONPATH=workflow python {input.script} --claims {params.claims:q} "
-        "--models {params.models:q} --design-space {params.design_space} "
+        "--models {params.models:q} --figures {params.figures:q} --design-space {params.design_space} "
         "--ledger {output.ledger} --text {output.text} 2> {log}"
 
 

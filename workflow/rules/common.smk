@@ -200,6 +200,11 @@ def claim_models():
         family: {
             "model": model.name,
             "label": model.label,
+            "device_type": project.settings["device"],
+            "benchmarks": {
+                name: {key: entry[key] for key in ("label", "chance")}
+                for name, entry in project.benchmarks.items()
+            },
             "studies": dict(
                 zip(
                     project.studies_of(model),
@@ -223,6 +228,16 @@ def claim_models():
         }
         for family, model in project.judged_models().items()
     }
+
+
+def claim_figures():
+    """The document of each figure and table, by the name that claims use."""
+    made = {}
+    for path in figures():
+        name, extension = os.path.splitext(os.path.basename(path))
+        if extension == ".pdf":
+            made.setdefault(name, []).append(path)
+    return made
 
 
 def fact_models():

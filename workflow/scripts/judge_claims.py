@@ -8,10 +8,11 @@ from lowrank.files import read_json, write_text
 
 def main() -> None:
     names = ("design-space", "ledger", "text")
-    parser = cli.parser(__doc__, *names, claims="JSON pairs", models="JSON")
+    parser = cli.parser(__doc__, *names, claims="JSON pairs", models="JSON", figures="JSON")
     arguments = parser.parse_args()
     evidence, scopes = load_evidence(arguments.models, arguments.design_space)
-    judge_claims(dict(arguments.claims), evidence, scopes, arguments.ledger)
+    claims = dict(arguments.claims)
+    judge_claims(claims, evidence, scopes, arguments.figures, arguments.ledger)
     write_text(arguments.text, as_text(read_json(arguments.ledger)))
 
 

@@ -5,7 +5,7 @@ Shape suffixes: ``C`` configurations, ``R`` bootstrap resamples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,13 @@ import numpy as np
 import pandas as pd
 
 from lowrank.design_space import DENSE
+from lowrank.errors import LowrankError, suggestion
 from lowrank.files import read_json
-from lowrank.results import AGGREGATE, resample
+from lowrank.results import AGGREGATE, TOLERANCE, resample
 from lowrank.statistics import percentile_interval
+
+SELECTOR = ("dense", "series", "labels", "last", "except")
+"""The keys of what selects configurations of a study."""
 
 
 class NotTestable(Exception):  # noqa: N818 (no error: an answer)
@@ -36,9 +40,15 @@ class Estimate:
     questions
         How many questions it rests on; None where it rests on none.
     evidence
-        Files that hold the numbers.
+        Files that it was computed from.
     flags
         What casts doubt on it.
+    device
+        What it was measured on, where that is not the device of the evaluations.
+    undecidable
+        Why its interval says nothing; empty where it does.
+    at_chance
+        Whether all the configurations that it compares score no better than a guess.
     """
 
     value: float
@@ -46,6 +56,9 @@ class Estimate:
     questions: int | None = None
     evidence: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    device: str = ""
+    undecidable: str = ""
+    at_chance: bool = False
 
     @classmethod
     def exact(cls, value: float, *evidence: str) -> Estimate:
@@ -53,16 +66,20 @@ class Estimate:
         return cls(value, lambda confidence: (value, value), None, evidence)
 
     @classmethod
-    def resampled(
-        cls, value: float, values_R: np.ndarray, questions: int | None, *evidence: str
-    ) -> Estimate:
-        """Return a statistic with percentiles of its bootstrap replicates."""
+    def resampled(cls, value: float, values_R: np.ndarray, **facts: Any) -> Estimate:
+        """Return a statistic with percentiles of its bootstrap replicates.
+
+        Replicates that are all equal (no two answers differ) are no certainty: the estimate says
+        that nothing can be decided by it.
+        """
 
         def interval(confidence: float) -> tuple[float, float]:
             low, high = percentile_interval(values_R, confidence)
             return float(low), float(high)
 
-        return cls(float(value), interval, questions, evidence)
+        equal = np.ptp(values_R) < 1e-9
+        reason = "all resamples are equal: these questions cannot say how sure it is"
+        return cls(float(value), interval, undecidable=reason if equal else "", **facts)
 
 
 @dataclass
@@ -75,21 +92,37 @@ class Study:
         Its table, as `lowrank.results.collect_accuracy` wrote it.
     folder
         Where the evaluations are.
+    chance
+        From a benchmark to the score of a guess, a fraction; None or absent where there is none.
+
+    Raises
+    ------
+    LowrankError
+        If the table cannot be read, or its scores are not those of the answers in `folder`.
     """
 
     path: Path
     folder: Path
-    _resampled: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    chance: Mapping[str, float | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         text = {"series": str, "label": str}
-        self.table = pd.read_csv(self.path, dtype=text, keep_default_na=False, na_values=[""])
-        self.table["series"] = self.table["series"].fillna("")
         columns = ["series", "label", "position", "decomposition", "parameter_reduction_percent"]
-        rows = self.table[columns].drop_duplicates(["series", "label"])
+        try:
+            self.table = pd.read_csv(self.path, dtype=text, keep_default_na=False, na_values=[""])
+            self.table["series"] = self.table["series"].fillna("")
+            rows = self.table[columns].drop_duplicates(["series", "label"])
+        except (OSError, ValueError, KeyError) as error:
+            raise LowrankError(f"{self.path} cannot be read ({error})") from None
         self.configurations = rows.reset_index(drop=True)
         """One row a configuration, the dense model first."""
         self.benchmarks = [b for b in self.table["benchmark"].unique() if b != AGGREGATE]
+        self._resampled = {name: self._resample(name) for name in self.benchmarks}
+        for name in self.benchmarks:
+            self._require_agreement(name, self._resampled[name][0])
+        if AGGREGATE in set(self.table["benchmark"]):
+            means = [mean_C for mean_C, _ in self._resampled.values()]
+            self._require_agreement(AGGREGATE, np.mean(means, axis=0))
 
     def select(self, selector: Mapping[str, Any]) -> np.ndarray:
         """Return the indices of configurations.
@@ -97,19 +130,24 @@ class Study:
         Parameters
         ----------
         selector
-            `series` (default: any that is decomposed), `labels` (default: all), `last` (only the
-            last so many), `except` (a selector of what to leave out). `{dense: true}` is the dense
-            model.
+            `series` (default: the one without a name), `labels` (default: all), `last` (only the
+            last so many), `except` (selectors of what to leave out). `dense: true` is the dense
+            model, on its own or before the labels.
 
         Raises
         ------
         NotTestable
             If it names a configuration that this run's study lacks, or nothing is left.
+        LowrankError
+            If it has a key that no selector has.
         """
-        if selector.get("dense"):
-            return np.flatnonzero(self.configurations["decomposition"] == DENSE)
-        kept = self.configurations["decomposition"] != DENSE
-        kept &= self.configurations["series"] == selector.get("series", "")
+        for key in selector:
+            if key not in SELECTOR:
+                raise LowrankError(f"selector: {key}: unknown key{suggestion(key, SELECTOR)}")
+        is_dense = self.configurations["decomposition"] == DENSE
+        if set(selector) == {"dense"}:
+            return np.flatnonzero(is_dense)
+        kept = ~is_dense & (self.configurations["series"] == selector.get("series", ""))
         if "labels" in selector:
             known = set(self.configurations.loc[kept, "label"])
             unknown = [label for label in selector["labels"] if label not in known]
@@ -122,9 +160,25 @@ class Study:
             chosen = np.setdiff1d(chosen, self.select(left_out))
         if not len(chosen):
             raise NotTestable(f"{self.path.name} has no configuration that fits {dict(selector)}")
-        return chosen
+        return np.concatenate([np.flatnonzero(is_dense), chosen]) if "dense" in selector else chosen
 
-    def scores(self, benchmarks: Sequence[str] | None) -> tuple[np.ndarray, np.ndarray]:
+    def pairs(
+        self, first: Mapping[str, Any], second: Mapping[str, Any]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the indices of two selections, those of equal labels side by side.
+
+        Raises
+        ------
+        LowrankError
+            If their labels differ.
+        """
+        one, other = self.select(first), self.select(second)
+        labels = self.configurations["label"]
+        if list(labels[one]) != list(labels[other]):
+            raise LowrankError(f"{self.path.name}: {dict(first)} and {dict(second)} do not pair")
+        return one, other
+
+    def scores(self, benchmarks: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return mean_C and means_RC of the plain mean over benchmarks, in percent.
 
         Raises
@@ -132,24 +186,70 @@ class Study:
         NotTestable
             If one of them was not asked.
         """
-        made = [self._scores(name) for name in benchmarks or self.benchmarks]
+        for name in benchmarks:
+            if name not in self._resampled:
+                raise NotTestable(f"{name} was not asked in this run")
+        made = [self._resampled[name] for name in benchmarks]
         mean_C = np.mean([mean for mean, _ in made], axis=0)
         return 100 * mean_C, 100 * np.mean([means for _, means in made], axis=0)
 
-    def questions(self, benchmarks: Sequence[str] | None) -> int:
-        """Return how many questions were asked of each configuration."""
-        dense = self.table[self.table["decomposition"] == DENSE].set_index("benchmark")
-        return int(dense.loc[list(benchmarks or self.benchmarks), "questions"].sum())
+    def log_probabilities(self, benchmark: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean_C and means_RC of a benchmark's log-probability (natural logarithm).
 
-    def _scores(self, benchmark: str) -> tuple[np.ndarray, np.ndarray]:
-        if benchmark not in self.benchmarks:
-            raise NotTestable(f"{benchmark} was not asked in this run")
-        if benchmark not in self._resampled:
-            names = list(self.configurations["decomposition"])
-            made = resample(self.folder, names, benchmark)
-            assert made is not None  # every benchmark has a score
-            self._resampled[benchmark] = made
-        return self._resampled[benchmark]
+        Raises
+        ------
+        NotTestable
+            If it was not asked or has none.
+        """
+        self.scores([benchmark])
+        made = resample(self.folder, self._names, benchmark, "log_probability")
+        if made is None:
+            raise NotTestable(f"{benchmark} has no log-probability")
+        return made
+
+    def facts(self, chosen: Iterable[int], benchmarks: Sequence[str]) -> dict[str, Any]:
+        """Return `questions` asked of each configuration and the `evidence` for those chosen."""
+        dense = self.table[self.table["decomposition"] == DENSE].set_index("benchmark")
+        names = dict.fromkeys(self._names[index] for index in chosen)
+        files = [self.folder / name / f"{b}.csv" for name in names for b in benchmarks]
+        return {
+            "questions": int(dense.loc[list(benchmarks), "questions"].sum()),
+            "evidence": (str(self.path), *map(str, files)),
+        }
+
+    def at_chance(self, chosen: Sequence[int], benchmarks: Sequence[str]) -> bool:
+        """Return whether none of some configurations is better than a guess, beyond its interval.
+
+        Taken over those of the benchmarks where a guess has a score.
+        """
+        known = [name for name in benchmarks if self.chance.get(name) is not None]
+        if not known:
+            return False
+        _, means_RC = self.scores(known)
+        low_C, _ = percentile_interval(means_RC[:, list(chosen)])
+        return bool((low_C <= 100 * np.mean([self.chance[name] for name in known])).all())
+
+    @property
+    def _names(self) -> list[str]:
+        return list(self.configurations["decomposition"])
+
+    def _resample(self, benchmark: str) -> tuple[np.ndarray, np.ndarray]:
+        made = resample(self.folder, self._names, benchmark)
+        if made is None:
+            raise LowrankError(f"{self.folder}: an answer to {benchmark} has no score")
+        return made
+
+    def _require_agreement(self, benchmark: str, mean_C: np.ndarray) -> None:
+        rows = self.table[self.table["benchmark"] == benchmark].set_index(["series", "label"])
+        keys = self.configurations[["series", "label"]].itertuples(index=False, name=None)
+        for key, mean in zip(keys, mean_C, strict=True):
+            printed = float(rows["score"].get(key, np.nan))
+            if not abs(printed - mean) <= TOLERANCE:
+                raise LowrankError(
+                    f"{self.path}: {' '.join(filter(None, key))} scores {printed:g} on "
+                    f"{benchmark}, the answers in {self.folder} give {mean:.6g}; delete the table "
+                    "and run again"
+                )
 
 
 @dataclass
@@ -162,12 +262,15 @@ class Evidence:
         From a study's name to its table and evaluations.
     profiles
         The table of `lowrank.profiling.fits.collect_profiles`, or None.
+    benchmark_workloads
+        What that table calls the workloads that are a benchmark's requests.
     design_space
         The table of the design-space sizes (Table 3.1), or None.
     """
 
     studies: Mapping[str, Study] = field(default_factory=dict)
     profiles: Path | None = None
+    benchmark_workloads: Sequence[str] = ()
     design_space: Path | None = None
 
     def study(self, name: str) -> Study:
@@ -191,24 +294,31 @@ def load_evidence(
     Parameters
     ----------
     models
-        From a model's family to `model`, `label`, `studies` (from a study to its table, beside
+        From a model's family to `model`, `label`, `device_type` (`cpu`, `cuda`), `benchmarks`
+        (from a name to its `label` and `chance`), `studies` (from a study to its table, beside
         whose folder the evaluations are) and `profiles` (at most one table).
     design_space
         The table of the design-space sizes.
+
+    Raises
+    ------
+    LowrankError
+        If a study's table does not have the scores of its evaluations.
     """
     evidence = {"none": Evidence(design_space=Path(design_space))}
-    scopes = {"none": {"model": "", "label": "", "device": ""}}
+    scopes = {"none": {"model": "", "label": "", "device": "", "device_type": ""}}
     for family, entry in models.items():
+        chance = {name: benchmark["chance"] for name, benchmark in entry["benchmarks"].items()}
         studies, devices = {}, []
         for name, path in entry["studies"].items():
             folder = Path(path).parents[1] / "evaluations"
-            studies[name] = Study(Path(path), folder)
+            studies[name] = Study(Path(path), folder, chance)
             devices += sorted((folder / DENSE).glob("*.json"))[:1]
         profiles = [Path(path) for path in entry["profiles"]]
-        evidence[family] = Evidence(studies, profiles[0] if profiles else None)
+        labels = [benchmark["label"] for benchmark in entry["benchmarks"].values()]
+        evidence[family] = Evidence(studies, profiles[0] if profiles else None, labels)
         scopes[family] = {
-            "model": entry["model"],
-            "label": entry["label"],
+            **{key: entry[key] for key in ("model", "label", "device_type")},
             "device": read_json(devices[0])["provenance"]["device_name"] if devices else "",
         }
     return evidence, scopes

@@ -1,58 +1,46 @@
 """The statistics that claims are made of: few, named, each with an interval.
 
-A score is in percent, a difference of scores in percentage points. All but the last three are
-linear in the scores of a study, so that their bootstrap replicates pair every answer to the same
-question.
+A score is in percent, a difference of scores in percentage points. What compares scores keeps the
+answers of all configurations to one question together in every bootstrap replicate. What compares
+costs is computed for each workload, and its interval (Student's t) is that of the mean over
+workloads: their configurations are the same ones, so pooling them would count them several times.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 
 from lowrank.claims.evidence import Estimate, Evidence, NotTestable, Study
+from lowrank.design_space import DENSE
 from lowrank.profiling.fits import fit_line
 from lowrank.statistics import RESAMPLES
 
 Selector = Mapping[str, Any]
 
+BENCHMARKS, ALL = "benchmarks", "all"
+"""Which workloads count: the requests of the benchmarks, as in the thesis, or any."""
+
 
 def loss(
-    evidence: Evidence,
-    study: str,
-    configurations: Selector,
-    benchmarks: Sequence[str] | None = None,
+    evidence: Evidence, study: str, configurations: Selector, benchmarks: Sequence[str]
 ) -> Estimate:
     """Percentage points that configurations lose to the dense model, on average."""
     return contrast(evidence, study, {"dense": True}, configurations, benchmarks)
 
 
 def contrast(
-    evidence: Evidence,
-    study: str,
-    first: Selector,
-    second: Selector,
-    benchmarks: Sequence[str] | None = None,
+    evidence: Evidence, study: str, first: Selector, second: Selector, benchmarks: Sequence[str]
 ) -> Estimate:
     """Mean score of some configurations less that of others, in percentage points."""
     found = evidence.study(study)
     weights_C = _mean_of(found, first) - _mean_of(found, second)
     return _linear(found, weights_C, benchmarks)
-
-
-def trend(
-    evidence: Evidence,
-    study: str,
-    configurations: Selector,
-    against: str,
-    benchmarks: Sequence[str] | None = None,
-) -> Estimate:
-    """Least-squares slope of the score over `position` or `parameter_reduction_percent`."""
-    found = evidence.study(study)
-    return _linear(found, _slope_of(found, configurations, against), benchmarks)
 
 
 def change_of_trend(
@@ -61,66 +49,210 @@ def change_of_trend(
     before: Selector,
     after: Selector,
     against: str,
-    benchmarks: Sequence[str] | None = None,
+    benchmarks: Sequence[str],
 ) -> Estimate:
-    """Slope over the later configurations less that over the earlier ones."""
+    """Slope of the score over the later configurations less that over the earlier ones.
+
+    Both are least-squares slopes over `position` or `parameter_reduction_percent`. It is at chance
+    if the later configurations are: what can fall no further flattens by itself.
+    """
     found = evidence.study(study)
     weights_C = _slope_of(found, after, against) - _slope_of(found, before, against)
-    return _linear(found, weights_C, benchmarks)
+    return _linear(found, weights_C, benchmarks, found.select(after))
 
 
-def benchmark_contrast(
-    evidence: Evidence,
-    study: str,
-    configurations: Selector,
-    first: Sequence[str],
-    second: Sequence[str],
+def root_mean_square_contrast(
+    evidence: Evidence, study: str, first: Selector, second: Selector, benchmarks: Sequence[str]
 ) -> Estimate:
-    """Mean loss on some benchmarks less that on others, in percentage points."""
-    found = evidence.study(study)
-    weights_C = _mean_of(found, {"dense": True}) - _mean_of(found, configurations)
-    made = []
-    for benchmarks in (first, second):
-        mean_C, means_RC = found.scores(benchmarks)
-        made.append((mean_C @ weights_C, means_RC @ weights_C))
-    questions = found.questions([*first, *second])
-    (one, one_R), (other, other_R) = made
-    return Estimate.resampled(one - other, one_R - other_R, questions, str(found.path))
+    """Root mean square difference of two series over labels and benchmarks, in percentage points.
 
-
-def efficiency_slope(evidence: Evidence, metric: str) -> Estimate:
-    """Percent that a metric falls by for each percent of parameters removed.
-
-    The line goes through every workload's configurations and the dense model at 0; its interval is
-    Student's t.
+    The differences carry the noise of the questions, which adds its variance to their mean square;
+    that variance, from the bootstrap, is taken off the value once and off each replicate twice
+    (a replicate has the noise of the questions and of its resampling). A mean of absolute values
+    has the same bias but no such remedy; it is at most the root mean square.
     """
-    table = _measured(evidence, metric)
-    change = 100 * (1 - table["ratio"])
-    reduction = table["parameter_reduction_percent"]
-    return Estimate(
-        fit_line(reduction, change)["slope"],
-        lambda confidence: tuple(fit_line(reduction, change, confidence)["interval"]),
-        None,
-        (str(evidence.profiles),),
-        _flags(table),
+    found = evidence.study(study)
+    one, other = found.pairs(first, second)
+    square, squares_R = _mean_square(found, one, other, benchmarks)
+    made = _estimate(found, square, squares_R, [*one, *other], benchmarks)
+    return replace(
+        made,
+        value=float(_root(square)),
+        interval=lambda confidence: tuple(map(float, _root(made.interval(confidence)))),
     )
 
 
-def spread_over_benchmarks(evidence: Evidence, metric: str) -> Estimate:
+def loss_beyond_contrast(
+    evidence: Evidence,
+    study: str,
+    configurations: Selector,
+    first: Selector,
+    second: Selector,
+    benchmarks: Sequence[str],
+) -> Estimate:
+    """Mean loss of configurations less the `root_mean_square_contrast` of two series."""
+    found = evidence.study(study)
+    one, other = found.pairs(first, second)
+    weights_C = _mean_of(found, {"dense": True}) - _mean_of(found, configurations)
+    mean_C, means_RC = found.scores(benchmarks)
+    square, squares_R = _mean_square(found, one, other, benchmarks)
+    chosen = [*np.flatnonzero(weights_C), *one, *other]
+    values_R = means_RC @ weights_C - _root(squares_R)
+    return _estimate(found, mean_C @ weights_C - _root(square), values_R, chosen, benchmarks)
+
+
+def above_lowest(
+    evidence: Evidence,
+    study: str,
+    first: Selector,
+    others: Sequence[Selector],
+    benchmarks: Sequence[str],
+) -> Estimate:
+    """Mean score of some configurations less that of the lowest of others, in percentage points.
+
+    Below 0 the first is lower than each of the others.
+    """
+    found = evidence.study(study)
+    weights_CS = np.stack([_mean_of(found, selector) for selector in (first, *others)], axis=1)
+    mean_C, means_RC = found.scores(benchmarks)
+    mean_S, means_RS = mean_C @ weights_CS, means_RC @ weights_CS
+    return _estimate(
+        found,
+        mean_S[0] - mean_S[1:].min(),
+        means_RS[:, 0] - means_RS[:, 1:].min(axis=1),
+        np.flatnonzero(weights_CS.any(axis=1)),
+        benchmarks,
+    )
+
+
+def loss_above_smallest(
+    evidence: Evidence, study: str, configurations: Selector, benchmark: str, others: Sequence[str]
+) -> Estimate:
+    """Mean loss on a benchmark less the smallest mean loss on any of others, in points.
+
+    Below 0 the benchmark loses less than each of the others. It is at chance if the dense model is
+    on that benchmark, which then has nothing to lose, or if all the configurations are on all.
+    """
+    found = evidence.study(study)
+    weights_C = _mean_of(found, {"dense": True}) - _mean_of(found, configurations)
+    losses, losses_R = [], []
+    for name in (benchmark, *others):
+        mean_C, means_RC = found.scores([name])
+        losses.append(mean_C @ weights_C)
+        losses_R.append(means_RC @ weights_C)
+    every = [benchmark, *others]
+    return Estimate.resampled(
+        losses[0] - min(losses[1:]),
+        losses_R[0] - np.min(losses_R[1:], axis=0),
+        at_chance=found.at_chance(found.select({"dense": True}), [benchmark])
+        or found.at_chance(found.select(configurations), every),
+        **found.facts(np.flatnonzero(weights_C), every),
+    )
+
+
+def perplexity_increase(
+    evidence: Evidence, study: str, configurations: Selector, benchmark: str
+) -> Estimate:
+    """Percent by which the mean perplexity of configurations is above the dense model's.
+
+    The perplexity is exp(−mean log-probability of a token) of the benchmark's texts.
+    """
+    found = evidence.study(study)
+    weights_C = _mean_of(found, {"dense": True}) - _mean_of(found, configurations)
+    mean_C, means_RC = found.log_probabilities(benchmark)
+    return Estimate.resampled(
+        100 * np.expm1(mean_C @ weights_C),
+        100 * np.expm1(means_RC @ weights_C),
+        **found.facts(np.flatnonzero(weights_C), [benchmark]),
+    )
+
+
+def efficiency_slope(evidence: Evidence, metric: str, workloads: str = BENCHMARKS) -> Estimate:
+    """Percent that a metric falls by for each percent of parameters removed, mean over workloads.
+
+    The dense model, measured against itself, is the point at 0 of every workload's line. Of a
+    single workload the interval is that of its own line.
+    """
+    table = _measured(evidence, metric, workloads)
+    lines = [
+        (part["parameter_reduction_percent"], 100 * (1 - part["ratio"]))
+        for _, part in table.groupby("workload")
+    ]
+    if len(lines) > 1:
+        return _over_workloads([fit_line(x, y)["slope"] for x, y in lines], evidence, table)
+    ((x, y),) = lines
+    return Estimate(
+        fit_line(x, y)["slope"],
+        lambda confidence: tuple(fit_line(x, y, confidence)["interval"]),
+        **_facts(evidence, table),
+    )
+
+
+def efficiency_change(
+    evidence: Evidence,
+    metric: str,
+    study: str,
+    configurations: Selector,
+    workloads: str = BENCHMARKS,
+) -> Estimate:
+    """Percent that a metric falls by at configurations of a study, mean over workloads."""
+    table = _of_configurations(evidence, metric, study, configurations, workloads)
+    changes = 100 * (1 - table.groupby("workload")["ratio"].mean())
+    return _over_workloads(changes, evidence, table, evidence.study(study))
+
+
+def measurement(
+    evidence: Evidence,
+    metric: str,
+    study: str,
+    configurations: Selector,
+    workloads: str = BENCHMARKS,
+) -> Estimate:
+    """Value of a metric at configurations of a study, mean over workloads, in its own unit."""
+    table = _of_configurations(evidence, metric, study, configurations, workloads)
+    values = table.groupby("workload")["value"].mean()
+    return _over_workloads(values, evidence, table, evidence.study(study))
+
+
+def linearity(evidence: Evidence, metric: str, workloads: str = BENCHMARKS) -> Estimate:
+    """Least R² over workloads of the metric's line over the parameters removed.
+
+    Its bootstrap resamples configurations, the same for every workload.
+    """
+    table = _measured(evidence, metric, workloads)
+    wide = table.pivot_table("ratio", ["parameter_reduction_percent"], "workload").dropna()
+    x_C, y_CW = wide.index.to_numpy(float), wide.to_numpy()
+
+    def least(counts_RC: np.ndarray) -> np.ndarray:
+        weights_RC = counts_RC / counts_RC.sum(axis=1, keepdims=True)
+        x_R, y_RW = weights_RC @ x_C, weights_RC @ y_CW
+        with_x_RW = weights_RC @ (x_C[:, None] * y_CW) - x_R[:, None] * y_RW
+        of_x_R = weights_RC @ x_C**2 - x_R**2
+        of_y_RW = weights_RC @ y_CW**2 - y_RW**2
+        r2_RW = with_x_RW**2 / (of_x_R[:, None] * of_y_RW)
+        return np.minimum(r2_RW.min(axis=1), 1.0)  # rounding may pass 1
+
+    rng = np.random.default_rng(0)
+    counts_RC = rng.multinomial(len(x_C), np.full(len(x_C), 1 / len(x_C)), size=RESAMPLES)
+    counts_RC = counts_RC[(counts_RC > 0).sum(axis=1) > 2]  # a line through two points is straight
+    (value,) = least(np.ones((1, len(x_C))))
+    return Estimate.resampled(value, least(counts_RC), **_facts(evidence, table))
+
+
+def spread_over_workloads(evidence: Evidence, metric: str, workloads: str = BENCHMARKS) -> Estimate:
     """Standard deviation over workloads of a metric relative to dense, in percent of its mean.
 
     The mean over configurations; its bootstrap resamples configurations.
     """
-    table = _measured(evidence, metric)
-    by_name = table[table["decomposition"] != "dense"].groupby("decomposition")["ratio"]
+    table = _measured(evidence, metric, workloads)
+    by_name = table[table["decomposition"] != DENSE].groupby("decomposition")["ratio"]
     spreads = (100 * by_name.std(ddof=1) / by_name.mean()).dropna().to_numpy()
     if len(spreads) < 3:
         raise NotTestable("fewer than two workloads or three configurations were measured")
     drawn = np.random.default_rng(0).integers(len(spreads), size=(RESAMPLES, len(spreads)))
-    made = Estimate.resampled(
-        spreads.mean(), spreads[drawn].mean(axis=1), None, str(evidence.profiles)
+    return Estimate.resampled(
+        spreads.mean(), spreads[drawn].mean(axis=1), **_facts(evidence, table)
     )
-    return Estimate(made.value, made.interval, None, made.evidence, _flags(table))
 
 
 def design_space_exponent(evidence: Evidence, model: str) -> Estimate:
@@ -138,23 +270,71 @@ OPERATORS: Mapping[str, Callable[..., Estimate]] = {
     for operator in (
         loss,
         contrast,
-        trend,
         change_of_trend,
-        benchmark_contrast,
+        root_mean_square_contrast,
+        loss_beyond_contrast,
+        above_lowest,
+        loss_above_smallest,
+        perplexity_increase,
         efficiency_slope,
-        spread_over_benchmarks,
+        efficiency_change,
+        measurement,
+        linearity,
+        spread_over_workloads,
         design_space_exponent,
     )
 }
 """Every operator by its name in `config/claims.yaml`."""
 
 
-def _linear(study: Study, weights_C: np.ndarray, benchmarks: Sequence[str] | None) -> Estimate:
-    mean_C, means_RC = study.scores(benchmarks)
-    questions = study.questions(benchmarks)
+def _estimate(
+    study: Study,
+    value: float,
+    values_R: np.ndarray,
+    chosen: Sequence[int],
+    benchmarks: Sequence[str],
+    signal: Sequence[int] | None = None,
+) -> Estimate:
+    """Return a statistic of scores; `signal` are the configurations that tell it from noise.
+
+    All that are decomposed, unless said otherwise.
+    """
+    if signal is None:
+        is_dense = study.configurations["decomposition"] == DENSE
+        signal = [index for index in chosen if not is_dense[index]]
     return Estimate.resampled(
-        float(mean_C @ weights_C), means_RC @ weights_C, questions, str(study.path)
+        value,
+        values_R,
+        at_chance=study.at_chance(signal, benchmarks),
+        **study.facts(chosen, benchmarks),
     )
+
+
+def _linear(
+    study: Study,
+    weights_C: np.ndarray,
+    benchmarks: Sequence[str],
+    signal: Sequence[int] | None = None,
+) -> Estimate:
+    mean_C, means_RC = study.scores(benchmarks)
+    chosen = np.flatnonzero(weights_C)
+    return _estimate(study, mean_C @ weights_C, means_RC @ weights_C, chosen, benchmarks, signal)
+
+
+def _mean_square(
+    study: Study, one: np.ndarray, other: np.ndarray, benchmarks: Sequence[str]
+) -> tuple[float, np.ndarray]:
+    """Return the mean square difference less that of the noise, and its replicates, (R,)."""
+    scores = [study.scores([name]) for name in benchmarks]
+    differences = np.concatenate([mean_C[one] - mean_C[other] for mean_C, _ in scores])
+    drawn = np.concatenate([means[:, one] - means[:, other] for _, means in scores], axis=1)
+    noise = drawn.var(axis=0).mean()
+    return (differences**2).mean() - noise, (drawn**2).mean(axis=1) - 2 * noise
+
+
+def _root(square: float | Sequence[float]) -> np.ndarray:
+    """Return the root of what is no less than nothing, noise apart."""
+    return np.sqrt(np.maximum(square, 0.0))
 
 
 def _mean_of(study: Study, selector: Selector) -> np.ndarray:
@@ -174,17 +354,58 @@ def _slope_of(study: Study, selector: Selector, against: str) -> np.ndarray:
     return weights_C
 
 
-def _measured(evidence: Evidence, metric: str) -> pd.DataFrame:
+def _measured(evidence: Evidence, metric: str, workloads: str, least: int = 3) -> pd.DataFrame:
+    """Return the rows of a metric, if so many configurations beside the dense model have one."""
     if evidence.profiles is None:
         raise NotTestable("nothing was profiled in this run")
     table = pd.read_csv(evidence.profiles, keep_default_na=False, na_values=[""])
     table = table[table["metric"] == metric]
+    if workloads == BENCHMARKS:
+        table = table[table["workload"].isin(evidence.benchmark_workloads)]
+        if table.empty:
+            raise NotTestable(f"{metric} of no benchmark's requests was measured in this run")
     found = table[table["ratio"].notna()]
-    if found["decomposition"].nunique() < 4:
+    if found.loc[found["decomposition"] != DENSE, "decomposition"].nunique() < least:
         reasons = sorted(set(table.get("reason", pd.Series(dtype=str)).dropna()))
         raise NotTestable(reasons[0] if reasons else f"too few configurations for {metric}")
     return found
 
 
-def _flags(table: pd.DataFrame) -> tuple[str, ...]:
-    return tuple(sorted({text for text in table["doubts"].dropna() if text}))
+def _of_configurations(
+    evidence: Evidence, metric: str, study: str, configurations: Selector, workloads: str
+) -> pd.DataFrame:
+    found = evidence.study(study)
+    names = set(found.configurations["decomposition"].iloc[found.select(configurations)])
+    table = _measured(evidence, metric, workloads, least=1)
+    table = table[table["decomposition"].isin(names)]
+    if set(table["decomposition"]) != names:
+        raise NotTestable(f"{metric} was not measured on these configurations of {study}")
+    return table
+
+
+def _over_workloads(
+    values: Sequence[float], evidence: Evidence, table: pd.DataFrame, study: Study | None = None
+) -> Estimate:
+    """Return the mean over workloads with Student's interval; `study` named the configurations."""
+    values = np.asarray(values, dtype=float)
+    if len(values) < 2:
+        raise NotTestable("fewer than two workloads were measured")
+    mean, error = float(values.mean()), values.std(ddof=1) / np.sqrt(len(values))
+
+    def interval(confidence: float) -> tuple[float, float]:
+        reach = float(scipy.stats.t.ppf((1 + confidence) / 2, len(values) - 1) * error)
+        return mean - reach, mean + reach
+
+    equal = np.ptp(values) < 1e-9
+    reason = "all workloads are equal: they cannot say how sure it is" if equal else ""
+    return Estimate(mean, interval, undecidable=reason, **_facts(evidence, table, study))
+
+
+def _facts(evidence: Evidence, table: pd.DataFrame, study: Study | None = None) -> dict[str, Any]:
+    """Return `evidence`, `flags` and `device` of rows of the profiles."""
+    doubts = {part for text in table["doubts"].dropna() for part in text.split("; ") if part}
+    return {
+        "evidence": (str(evidence.profiles), *([str(study.path)] if study else [])),
+        "flags": tuple(sorted(doubts)),
+        "device": " and ".join(dict.fromkeys(table["device"].dropna())),
+    }

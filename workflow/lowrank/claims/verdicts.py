@@ -2,25 +2,40 @@
 
 A test is *supported* if its 95% interval lies in the range, *contradicted* if an interval outside
 of it still does not touch the range, and *undecided* otherwise: at this number of questions both
-readings fit. A claim of several tests is supported only if all of them are, and contradicted if one
-is; since one of many is outside by chance more often than one alone, the interval that
-contradicts has level 1 - 0.05/m for a claim of m tests (Bonferroni).
+readings fit. The bound of a range that is open to the other side is not allowed itself, so an
+effect of exactly nothing supports no order. A claim of several tests is supported only if all of
+them are, and contradicted if one is; since one of many is outside by chance more often than one
+alone, the interval that contradicts has level 1 - 0.05/m for a claim of m tests (Bonferroni).
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lowrank.claims.evidence import Estimate, Evidence, NotTestable
 from lowrank.claims.operators import OPERATORS
-from lowrank.errors import LowrankError
+from lowrank.errors import LowrankError, suggestion
 
 SUPPORTED, CONTRADICTED = "supported", "contradicted"
 UNDECIDED, NOT_TESTABLE = "undecided", "not testable here"
 VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTABLE)
 
 LEVEL = 0.05
+
+ROUNDING = 1e-9
+"""How far sums of equal scores may differ: less is no effect."""
+
+AT_CHANCE = "at chance"
+
+METHOD = (
+    "A test is supported if its 95% interval lies in the expected range, contradicted if the "
+    "interval at level 1 − 0.05/m, for the m tests of its claim, lies outside, else undecided. "
+    "Intervals are not corrected across claims: of many claims at their bound, about one in "
+    "twenty is decided wrongly. Benchmarks are fixed effects: an interval says what other "
+    "questions of these benchmarks would give, not what other benchmarks would."
+)
 
 
 def judge(estimate: Estimate, low: float | None, high: float | None, tests: int = 1) -> str:
@@ -29,37 +44,46 @@ def judge(estimate: Estimate, low: float | None, high: float | None, tests: int 
     Parameters
     ----------
     low, high
-        Ends of the allowed range, both allowed; None for an open end.
+        Ends of the range that supports, both in it; None for an open end, and then the other one
+        is not in it.
     tests
         How many tests the claim has.
     """
-    least = float("-inf") if low is None else low
-    most = float("inf") if high is None else high
+    if estimate.undecidable:
+        return UNDECIDED
     inner_low, inner_high = estimate.interval(1 - LEVEL)
-    if least <= inner_low and inner_high <= most:
-        return SUPPORTED
     outer_low, outer_high = estimate.interval(1 - LEVEL / tests)
-    if outer_high < least or outer_low > most:
-        return CONTRADICTED
-    return UNDECIDED
+    if high is None:
+        inside, outside = low + ROUNDING < inner_low, outer_high < low - ROUNDING
+    elif low is None:
+        inside, outside = inner_high < high - ROUNDING, high + ROUNDING < outer_low
+    else:
+        inside = low - ROUNDING <= inner_low and inner_high <= high + ROUNDING
+        outside = outer_high < low - ROUNDING or high + ROUNDING < outer_low
+    return SUPPORTED if inside else CONTRADICTED if outside else UNDECIDED
 
 
-def run_test(test: Mapping[str, Any], evidence: Evidence | None, tests: int) -> dict[str, Any]:
+def run_test(
+    test: Mapping[str, Any], evidence: Evidence | None, tests: int, untested: str = ""
+) -> dict[str, Any]:
     """Evaluate one test of a claim.
 
     Parameters
     ----------
     test
-        Its entry in `config/claims.yaml`: `says`, `operator`, `arguments`, `unit`, `range`.
+        Its entry in `config/claims.yaml`: `says`, `operator`, `arguments`, `unit`, `range`,
+        `needs_signal`.
     evidence
         The results of the model that it is tested on; None if the run has no such model.
     tests
         How many tests the claim has.
+    untested
+        Why no run of the workflow has the claim's studies yet, for the reason.
 
     Returns
     -------
-    `says`, `verdict`, `reason`, and where it could be tested `value`, `interval_95`, `questions`,
-    `flags`, `evidence`.
+    `says`, `operator`, `unit`, `range`, `studies`, `verdict`, `reason`, `flags`, `evidence`, and
+    where it could be tested `value`, `interval_95`, `questions`, `device`.
 
     Raises
     ------
@@ -68,30 +92,49 @@ def run_test(test: Mapping[str, Any], evidence: Evidence | None, tests: int) -> 
     """
     operator, arguments = test["operator"], dict(test["arguments"])
     if operator not in OPERATORS:
-        raise LowrankError(f"unknown operator {operator!r}; known: {', '.join(OPERATORS)}")
-    low, high = test["range"]
-    made: dict[str, Any] = {
-        "says": test["says"],
-        "operator": operator,
-        "unit": test["unit"],
-        "range": [low, high],
-    }
+        raise LowrankError(f"unknown operator {operator!r}{suggestion(operator, OPERATORS)}")
+    try:
+        inspect.signature(OPERATORS[operator]).bind(evidence, **arguments)
+    except TypeError as error:
+        raise LowrankError(f"{operator}: {error}") from None
+    made = outline(test, evidence)
     try:
         if evidence is None:
             raise NotTestable("no model of the run is of this test's kind")
         estimate = OPERATORS[operator](evidence, **arguments)
-    except NotTestable as reason:
-        return made | {"verdict": NOT_TESTABLE, "reason": str(reason)}
-    except TypeError as error:
-        raise LowrankError(f"{operator}: {error}") from None
+    except NotTestable as answer:
+        reason = f"{answer}: {untested}" if untested else str(answer)
+        return made | {"verdict": NOT_TESTABLE, "reason": reason}
+    verdict, reason = judge(estimate, *test["range"], tests), estimate.undecidable
+    if estimate.at_chance and test["needs_signal"]:
+        verdict = UNDECIDED
+        reason = "what it compares is no better than a guess"
     return made | {
-        "verdict": judge(estimate, low, high, tests),
-        "reason": "",
+        "verdict": verdict,
+        "reason": reason,
         "value": estimate.value,
         "interval_95": list(estimate.interval(1 - LEVEL)),
         "questions": estimate.questions,
-        "flags": list(estimate.flags),
+        "flags": [*estimate.flags, *([AT_CHANCE] if estimate.at_chance else [])],
         "evidence": list(estimate.evidence),
+        "device": estimate.device,
+    }
+
+
+def outline(test: Mapping[str, Any], evidence: Evidence | None) -> dict[str, Any]:
+    """Return what a test says of itself, before any result.
+
+    Its study is the one that it names, or the one that was profiled.
+    """
+    study = test["arguments"].get("study")
+    if not study and "metric" in test["arguments"] and evidence and evidence.profiles:
+        study = evidence.profiles.name.partition(".")[0]
+    return {
+        **{key: test[key] for key in ("says", "operator", "unit")},
+        "range": list(test["range"]),
+        "studies": [study] if study else [],
+        "flags": [],
+        "evidence": [],
     }
 
 
