@@ -445,7 +445,7 @@ def test_out_of_memory_loses_nothing(model, limit, monkeypatch, caplog):
 
     def small(ids, *args):
         if ids.size > limit:
-            raise torch.OutOfMemoryError("too large")
+            raise torch.OutOfMemoryError("CUDA out of memory")
         passes.append(ids.size)
         return hidden(ids, *args)
 
@@ -462,7 +462,7 @@ def test_out_of_memory_at_the_least_is_raised(model, monkeypatch):
     lm = PackedLM(model, TOKENIZER)
 
     def none(*args):
-        raise torch.OutOfMemoryError("too large")
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(lm, "_hidden", none)
     with pytest.raises(torch.OutOfMemoryError):
@@ -579,7 +579,7 @@ def test_generation_out_of_memory_loses_nothing(packed, monkeypatch):
 
     def small(suffixes, *args):
         if len(suffixes) > 1:
-            raise torch.OutOfMemoryError("too large")
+            raise torch.OutOfMemoryError("CUDA out of memory")
         return whole_batch(suffixes, *args)
 
     monkeypatch.setattr(generator, "_generate_batch", small)

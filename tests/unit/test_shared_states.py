@@ -152,7 +152,7 @@ def test_out_of_memory_starts_over_without_mixing_plans(dense, tmp_path, monkeyp
     def exhausted(self, *arguments):
         calls.append(1)
         if len(calls) == 2:
-            raise torch.OutOfMemoryError("no memory")
+            raise torch.OutOfMemoryError("CUDA out of memory")
         return original(self, *arguments)
 
     monkeypatch.setattr(PackedLM, "_run_batch", exhausted)
