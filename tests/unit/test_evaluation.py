@@ -157,7 +157,7 @@ def test_equals_stock_lm_eval(name, scorer, model, monkeypatch):
             for (ours, _), (reference, _) in zip(
                 sample["filtered_resps"], other["filtered_resps"], strict=True
             ):
-                assert float(ours) == pytest.approx(float(reference), abs=3e-4)
+                assert float(ours) == pytest.approx(float(reference), abs=3e-5)
         else:
             assert sample["resps"] == other["resps"]
     for task in theirs["samples"]:
