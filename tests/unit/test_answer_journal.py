@@ -4,8 +4,8 @@ import json
 
 import pytest
 from lm_eval.api.instance import Instance
-from lowrank import generation
-from lowrank.answer_journal import AnswerJournal
+from lowrank import answer_journal, generation
+from lowrank.answer_journal import AnswerJournal, journal_of
 from lowrank.scoring import PackedLM
 from lowrank.shared_states import SharedStates
 from test_scoring import TOKENIZER, make_model, many_pairs
@@ -220,3 +220,31 @@ def test_generated_texts_are_not_generated_again(model, tmp_path, monkeypatch):
     assert recorded() == expected
     assert sorted(done) == [0, 1, 2, 3, 4]  # each once
     assert recorded() == expected and len(done) == 5
+
+
+def test_a_job_has_a_journal_of_its_questions_code_and_versions(tmp_path, monkeypatch):
+    manifest = {"base": {"model.safetensors": "a"}, "factors_sha256": "b"}
+    job = {
+        "output": tmp_path / "arc_easy.json",
+        "manifest": manifest,
+        "benchmark": {"name": "arc_easy", "tasks": ["arc_easy"]},
+        "settings": {"dtype": "float32", "device": "cpu", "limit": 3},
+        "threads": 1,
+        "questions_sha256": "c",
+    }
+    first = journal_of(**job)
+    assert first.path == tmp_path / "arc_easy.journal"
+    assert journal_of(**job).key("plan") == first.key("plan")
+    changes = [
+        {"manifest": manifest | {"factors_sha256": "d"}},
+        {"benchmark": {"name": "arc_challenge", "tasks": ["arc_challenge"]}},
+        {"settings": job["settings"] | {"dtype": "bfloat16"}},
+        {"threads": 2},
+        {"questions_sha256": "d"},
+    ]
+    keys = {first.key("plan"), *(journal_of(**(job | change)).key("plan") for change in changes)}
+    for name in ("code_digest", "versions"):
+        with monkeypatch.context() as patch:
+            patch.setattr(answer_journal, name, lambda: "another")
+            keys.add(journal_of(**job).key("plan"))
+    assert len(keys) == 1 + len(changes) + 2
