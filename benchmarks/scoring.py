@@ -1,15 +1,19 @@
 """Compare packed scoring with lm-eval's own `HFLM`, on the same questions and in one run.
 
 For each benchmark and number type both score the same questions with the same weights and number
-of threads, taking turns. On a CPU the time is CPU time, on a GPU wall time up to synchronisation.
-`HFLM` gets the fastest of a few batch sizes, found on a part of the questions.
+of threads, taking turns. On one thread of a CPU the time is CPU time, else wall time (on a GPU up
+to synchronisation). `HFLM` gets its fastest batch size, found on all the questions: sizes are
+tried from the smallest on, until two in a row are slower than the fastest.
 
-Example::
+Without arguments it takes what `make reproduce` leaves: the first model's weights and the
+questions below `results/`::
 
-    PYTHONPATH=workflow python benchmarks/scoring.py --model MODEL --data DATA --limit 40
+    PYTHONPATH=workflow python benchmarks/scoring.py
 
-The data folder holds one folder for each data set (``arc``, ``hellaswag``, ``winogrande``,
-``mmlu``, ``truthfulqa``, ``gsm8k``) that ``datasets.load_dataset(folder, name)`` can read.
+On a GPU, `--random-model` takes a model's shapes with random weights instead (the tokenizer, and
+so the vocabulary, stays that of `--weights`)::
+
+    PYTHONPATH=workflow python benchmarks/scoring.py --device cuda --random-model llama-2-7b
 """
 
 from __future__ import annotations
@@ -28,65 +32,75 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 
-import lm_eval
+import pyarrow.compute
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
-from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.huggingface import HFLM
-from lm_eval.tasks import TaskManager
+from lowrank.architecture import Architecture
+from lowrank.design_space import DENSE, Decomposition
+from lowrank.evaluation_tasks import load_tasks, run_tasks
+from lowrank.files import read_yaml
+from lowrank.low_rank_model import load_base, load_tokenizer
+from lowrank.prepared_requests import asked_questions
+from lowrank.questions import SUBSET, read_questions
 from lowrank.scoring import PackedLM
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from lowrank.studies import Model
+from transformers import PreTrainedModel
+
+CONFIG = Path(__file__).parent.parent / "config"
+SUBJECTS = ("astronomy", "econometrics", "philosophy", "virology")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Questions and the tasks that ask them.
+
+    Attributes
+    ----------
+    entry
+        The file of `config/benchmarks` and of the questions.
+    tasks
+        lm-eval's tasks; all of the entry's if there are none here.
+    subsets
+        The subsets that are asked; all if there are none here.
+    one_a_subset
+        Whether one question of each subset is asked, whatever the limit.
+    """
+
+    entry: str
+    tasks: tuple[str, ...] = ()
+    subsets: tuple[str, ...] = ()
+    one_a_subset: bool = False
+
+    def load(self, folder: Path, settings: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Return lm-eval's tasks over the questions, and the benchmark's entry."""
+        entry = {"generation": False} | read_yaml(CONFIG / "benchmarks" / f"{self.entry}.yaml")
+        entry["tasks"] = list(self.tasks) or entry["tasks"]
+        table = read_questions(folder / f"{self.entry}.parquet")
+        if self.subsets:
+            wanted = pyarrow.compute.is_in(table[SUBSET], pyarrow.array(self.subsets))
+            table = table.filter(wanted)
+        limit = len(set(table[SUBSET].to_pylist())) if self.one_a_subset else settings["limit"]
+        asked = asked_questions(table, settings | {"limit": limit})
+        return load_tasks(asked, entry)[0], entry
+
 
 BENCHMARKS = {
-    "arc_easy": ["arc_easy"],
-    "arc_challenge": ["arc_challenge"],
-    "hellaswag": ["hellaswag"],
-    "winogrande": ["winogrande"],
-    "mmlu": [
-        "mmlu_astronomy",
-        "mmlu_econometrics",
-        "mmlu_philosophy",
-        "mmlu_virology",
-    ],
-    "truthfulqa_mc1": ["truthfulqa_mc1"],
-    "truthfulqa": ["truthfulqa_mc1", "truthfulqa_mc2"],
-    "gsm8k": ["gsm8k_cot"],
+    "arc_easy": Benchmark("arc_easy"),
+    "arc_challenge": Benchmark("arc_challenge"),
+    "hellaswag": Benchmark("hellaswag"),
+    "winogrande": Benchmark("winogrande"),
+    "mmlu": Benchmark("mmlu", one_a_subset=True),
+    "mmlu_4_subjects": Benchmark("mmlu", subsets=SUBJECTS),
+    "truthfulqa_mc1": Benchmark("truthfulqa", tasks=("truthfulqa_mc1",)),
+    "truthfulqa": Benchmark("truthfulqa"),
+    "gsm8k": Benchmark("gsm8k"),
 }
-"""lm-eval's tasks by benchmark; four of MMLU's subjects stand for all of them."""
-
-WITHOUT_TRAINING_SPLIT = {"arc_easy", "arc_challenge", "hellaswag", "winogrande"}
-TASK_FOLDERS = ("arc", "hellaswag", "winogrande", "mmlu/default", "truthfulqa", "gsm8k")
 
 
-def load_tasks(data: Path, names: Sequence[str]) -> dict[str, list[Any]]:
-    """Load lm-eval's tasks with local data.
-
-    Parameters
-    ----------
-    data : pathlib.Path
-        Folder of the data sets.
-    names : sequence of str
-        Keys of `BENCHMARKS`.
-
-    Returns
-    -------
-    dict of str to list of lm_eval.api.task.Task
-        The tasks of each benchmark.
-    """
-    folder = Path(lm_eval.__file__).parent / "tasks"
-    manager = TaskManager(
-        include_defaults=False, include_path=[str(folder / name) for name in TASK_FOLDERS]
-    )
-    # Stock tasks are inherited by name within a group only.
-    specs = []
-    for task in dict.fromkeys(task for name in names for task in BENCHMARKS[name]):
-        spec = {"task": task, "dataset_path": str((data / task.split("_")[0]).resolve())}
-        if task in WITHOUT_TRAINING_SPLIT:
-            spec["training_split"] = None
-        specs.append(spec)
-    tasks = manager.load([{"group": "local", "task": specs}])["tasks"]
-    return {name: [tasks[task] for task in BENCHMARKS[name]] for name in names}
+Task = tuple[Any, dict[str, Any], dict[str, Any]]
+"""What `run_tasks` takes: lm-eval's tasks, the benchmark's entry and the settings."""
 
 
 class Recorder(LM):
@@ -103,7 +117,6 @@ class Recorder(LM):
     def __init__(self, inner: LM, clock: Callable[[], float]) -> None:
         super().__init__()
         self.inner, self._clock = inner, clock
-        self.requests: list[Instance] = []
         self.answers: list[Any] = []
         self.seconds = 0.0
 
@@ -111,7 +124,6 @@ class Recorder(LM):
         start = self._clock()
         answers = getattr(self.inner, kind)(requests, disable_tqdm=True)
         self.seconds += self._clock() - start
-        self.requests += requests
         self.answers += answers
         return answers
 
@@ -149,12 +161,10 @@ class Run:
     picks: list[Any] = field(default_factory=list)
     answers: list[Any] = field(default_factory=list)
 
-    def add(self, lm: LM, tasks: list[Any], limit: int, clock: Callable[[], float]) -> Recorder:
+    def add(self, lm: LM, task: Task, clock: Callable[[], float]) -> None:
         """Score the questions once more."""
         recorder = Recorder(lm, clock)
-        output = simple_evaluate(
-            recorder, tasks=tasks, limit=limit, bootstrap_iters=0, log_samples=True
-        )
+        output = run_tasks(recorder, *task)
         self.seconds.append(recorder.seconds)
         self.metrics = {
             task: {k: v for k, v in values.items() if isinstance(v, float) and "stderr" not in k}
@@ -170,7 +180,6 @@ class Run:
                 else:
                     values = [float(response[0]) for response in responses]
                     self.picks.append(values.index(max(values)))
-        return recorder
 
 
 def difference(left: list[Any], right: list[Any]) -> tuple[float, float]:
@@ -188,141 +197,172 @@ def metric_gap(left: dict[str, dict[str, float]], right: dict[str, dict[str, flo
 
 
 def best_batch_size(
-    stock: HFLM,
-    requests: list[Instance],
-    sizes: Sequence[int],
-    clock: Callable[[], float],
-    part: float,
-) -> tuple[int, float]:
-    """Find the fastest batch size of `HFLM` on a part of the requests.
+    stock: HFLM, task: Task, sizes: Sequence[int], clock: Callable[[], float]
+) -> tuple[int, float, Run]:
+    """Find the fastest batch size of `HFLM`.
 
     Returns
     -------
-    int, float
-        The batch size, and the largest difference of a log-likelihood between batch sizes.
+    int, float, Run
+        The batch size, the largest difference of a log-likelihood between batch sizes, and the
+        run with the fastest one.
     """
-    sample = requests[:: max(1, round(1 / part))]
-    kind = sample[0].request_type
-    seconds: dict[int, float] = {}
-    answers: list[list[Any]] = []
+    runs: dict[int, Run] = {}
+    best = sizes[0]
     for size in sizes:
         stock.batch_size_per_gpu = size
-        start = clock()
-        answers.append(getattr(stock, kind)(sample, disable_tqdm=True))
-        seconds[size] = clock() - start
-    spread = max((difference(answers[0], other)[0] for other in answers[1:]), default=0.0)
-    return min(seconds, key=seconds.__getitem__), spread
+        runs[size] = Run()
+        runs[size].add(stock, task, clock)
+        if runs[size].seconds[0] < runs[best].seconds[0]:
+            best = size
+        if len(runs) - list(runs).index(best) > 2:
+            break
+    answers = [run.answers for run in runs.values()]
+    pairs = [(a, b) for k, a in enumerate(answers) for b in answers[:k]]
+    spread = max((difference(a, b)[0] for a, b in pairs), default=float("nan"))
+    stock.batch_size_per_gpu = best
+    return best, spread, runs[best]
+
+
+def load_model(arguments: argparse.Namespace, dtype: str, vocabulary: int) -> PreTrainedModel:
+    """Return the model of the weights, or one of random weights."""
+    if not arguments.random_model:
+        return load_base(arguments.weights, dtype, arguments.device)
+    from lowrank.profiling.reference import random_model
+
+    name = arguments.random_model
+    entry = read_yaml(CONFIG / "models" / f"{name}.yaml")
+    fields = entry["architecture"] | {"vocab_size": vocabulary}
+    architecture = Architecture.from_config(fields)
+    model = Model(name, entry["label"], entry["sources"], architecture)
+    settings = {"device": arguments.device, "dtype": dtype, "seed": 0}
+    return random_model(model, Decomposition.from_name(architecture, DENSE), settings)
+
+
+def compare(
+    packed: PackedLM,
+    stock: HFLM,
+    task: Task,
+    arguments: argparse.Namespace,
+    clock: Callable[[], float],
+) -> tuple[dict[str, Any], Run, Run]:
+    """Score one benchmark with both, taking turns; return the figures and both runs."""
+    warm_up = [Instance("loglikelihood", {}, ("a b c", " d"), k) for k in range(2)]
+    for lm in (stock, packed):
+        lm.loglikelihood(warm_up, disable_tqdm=True)
+    ours = Run()
+    ours.add(packed, task, clock)
+    size, spread, theirs = best_batch_size(stock, task, arguments.batch_sizes, clock)
+    for _ in range(arguments.repeats - 1):
+        ours.add(packed, task, clock)
+        theirs.add(stock, task, clock)
+    figures = {
+        "questions": len(ours.picks),
+        "stock_batch_size": size,
+        "stock_seconds": theirs.seconds,
+        "packed_seconds": ours.seconds,
+        "ratio": statistics.median(theirs.seconds) / statistics.median(ours.seconds),
+        "largest_difference": difference(ours.answers, theirs.answers)[0],
+        "stock_spread": spread,
+        "choices_changed": sum(a != b for a, b in zip(ours.picks, theirs.picks, strict=True)),
+        "largest_metric_difference": metric_gap(ours.metrics, theirs.metrics),
+        "stock_metrics": theirs.metrics,
+        "packed_metrics": ours.metrics,
+        "fallback": packed.fallback,
+    }
+    return figures, ours, theirs
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Parse the command line; the defaults are what the workflow leaves."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    first = read_yaml(CONFIG / "laptop.yaml")["models"][0]
+    weights = Path("results/models") / first / "weights"
+    parser.add_argument("--weights", type=Path, default=weights, help="folder of the model")
+    parser.add_argument("--random-model", metavar="NAME", help="an entry of config/models")
+    parser.add_argument(
+        "--questions", type=Path, default="results/benchmarks", help="folder of the questions"
+    )
+    parser.add_argument("--limit", type=int, default=40, help="questions in a benchmark")
+    parser.add_argument("--generation-limit", type=int, default=4, help="questions in gsm8k")
+    parser.add_argument("--new-tokens", type=int, default=64, help="most tokens generated in gsm8k")
+    parser.add_argument("--benchmarks", nargs="+", choices=BENCHMARKS, metavar="NAME")
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32])
+    parser.add_argument("--batch-tokens", type=int, help="tokens in a pass of the packed model")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    arguments = parser.parse_args()
+    if not arguments.benchmarks:
+        arguments.benchmarks = [
+            name
+            for name, benchmark in BENCHMARKS.items()
+            if (arguments.questions / f"{benchmark.entry}.parquet").is_file()
+        ]
+    if not arguments.benchmarks:
+        parser.error(f"no questions in {arguments.questions}: run `make reproduce` first")
+    return arguments
 
 
 def main() -> None:
     """Run the comparison and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", type=Path, required=True, help="folder of the model")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
-    parser.add_argument("--limit", type=int, default=40, help="questions in a benchmark")
-    parser.add_argument(
-        "--generation-limit", type=int, default=4, help="questions in gsm8k, at most LIMIT"
-    )
-    parser.add_argument(
-        "--benchmarks", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS), metavar="NAME"
-    )
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 4, 16])
-    parser.add_argument("--batch-tokens", type=int, help="tokens in a pass of the packed model")
-    parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument(
-        "--part", type=float, default=0.25, help="part of the requests to choose a batch size on"
-    )
-    parser.add_argument("--json", type=Path, help="file to write the figures to")
-    arguments = parser.parse_args()
-
+    arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    on_gpu = arguments.device.startswith("cuda")
 
     def clock() -> float:
-        if on_gpu:
+        if arguments.device.startswith("cuda"):
             torch.cuda.synchronize()
             return time.perf_counter()
-        return time.process_time()
+        return time.process_time() if arguments.threads == 1 else time.perf_counter()
 
-    tasks = load_tasks(arguments.data, arguments.benchmarks)
-    tokenizer = AutoTokenizer.from_pretrained(arguments.model)
-    header = (
-        f"{'benchmark':<15} {'dtype':<9} {'size':>4} {'stock s':>8} {'packed s':>8} {'ratio':>6} "
-        f"{'max |d|':>8} {'spread':>8} {'changed':>7} {'metric':>7} "
-        f"{'stock-fp32':>10} {'packed-fp32':>11}"
+    tokenizer = load_tokenizer(arguments.weights)
+    print(
+        f"{'benchmark':<15} {'dtype':<9} {'quest.':>6} {'size':>4} {'stock s':>8} {'packed s':>8} "
+        f"{'ratio':>6} {'max |d|':>8} {'spread':>8} {'changed':>7} {'metric':>7} "
+        f"{'stock-fp32':>10} {'packed-fp32':>11}",
+        flush=True,
     )
-    lines = [header]
-    print(header, flush=True)
     reference: dict[str, list[Any]] = {}
-    figures: list[dict[str, Any]] = []
+    table: list[dict[str, Any]] = []
     for dtype in arguments.dtypes:
-        model = AutoModelForCausalLM.from_pretrained(
-            arguments.model, dtype=getattr(torch, dtype)
-        ).to(arguments.device)
+        model = load_model(arguments, dtype, len(tokenizer))
         stock = HFLM(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=1)
         packed = PackedLM(model, tokenizer, arguments.batch_tokens)
         for name in arguments.benchmarks:
-            limit = max(1, arguments.limit // len(BENCHMARKS[name]))
-            if name == "truthfulqa":
-                limit = arguments.limit
-            elif name == "gsm8k":
-                limit = min(arguments.limit, arguments.generation_limit)
-            warm_up = [Instance("loglikelihood", {}, ("a b c", " d"), k) for k in range(2)]
-            stock.loglikelihood(warm_up, disable_tqdm=True)
-            packed.loglikelihood(warm_up, disable_tqdm=True)
-
-            ours, theirs = Run(), Run()
-            size, spread = 0, float("nan")
-            for _ in range(arguments.repeats):
-                recorder = ours.add(packed, tasks[name], limit, clock)
-                if not size:
-                    size, spread = best_batch_size(
-                        stock, recorder.requests, arguments.batch_sizes, clock, arguments.part
-                    )
-                    stock.batch_size_per_gpu = size
-                theirs.add(stock, tasks[name], limit, clock)
+            settings = {
+                "seed": 0,
+                "sampling": "first",
+                "limit": arguments.generation_limit if name == "gsm8k" else arguments.limit,
+                "max_new_tokens": arguments.new_tokens,
+            }
+            tasks, entry = BENCHMARKS[name].load(arguments.questions, settings)
+            row, ours, theirs = compare(packed, stock, (tasks, entry, settings), arguments, clock)
+            row |= {"benchmark": name, "dtype": dtype}
+            row["stock_to_float32"] = row["packed_to_float32"] = float("nan")
             if dtype == "float32":
                 reference[name] = theirs.answers
-            worst, _ = difference(ours.answers, theirs.answers)
-            changed = sum(a != b for a, b in zip(ours.picks, theirs.picks, strict=True))
-            of_stock = of_packed = float("nan")
-            if name in reference and dtype != "float32":
-                of_stock = difference(theirs.answers, reference[name])[1]
-                of_packed = difference(ours.answers, reference[name])[1]
-            seconds = statistics.median(theirs.seconds), statistics.median(ours.seconds)
-            gap = metric_gap(ours.metrics, theirs.metrics)
-            line = (
-                f"{name:<15} {dtype:<9} {size:>4} {seconds[0]:>8.2f} {seconds[1]:>8.2f} "
-                f"{seconds[0] / seconds[1]:>6.2f} {worst:>8.1e} {spread:>8.1e} {changed:>7} "
-                f"{'equal' if gap == 0 else f'{gap:.0e}':>7} {of_stock:>10.4f} {of_packed:>11.4f}"
-            )
-            lines.append(line)
-            print(line, flush=True)
-            figures.append(
-                {
-                    "benchmark": name,
-                    "dtype": dtype,
-                    "questions": len(ours.picks),
-                    "stock_batch_size": size,
-                    "stock_seconds": theirs.seconds,
-                    "packed_seconds": ours.seconds,
-                    "largest_difference": worst,
-                    "stock_spread": spread,
-                    "choices_changed": changed,
-                    "largest_metric_difference": gap,
-                    "stock_metrics": theirs.metrics,
-                    "packed_metrics": ours.metrics,
-                }
+            elif name in reference:
+                row["stock_to_float32"] = difference(theirs.answers, reference[name])[1]
+                row["packed_to_float32"] = difference(ours.answers, reference[name])[1]
+            table.append(row)
+            gap = row["largest_metric_difference"]
+            print(
+                f"{name:<15} {dtype:<9} {row['questions']:>6} {row['stock_batch_size']:>4} "
+                f"{statistics.median(theirs.seconds):>8.2f} "
+                f"{statistics.median(ours.seconds):>8.2f} {row['ratio']:>6.2f} "
+                f"{row['largest_difference']:>8.1e} {row['stock_spread']:>8.1e} "
+                f"{row['choices_changed']:>7} {'equal' if gap == 0 else f'{gap:.0e}':>7} "
+                f"{row['stock_to_float32']:>10.4f} {row['packed_to_float32']:>11.4f}",
+                flush=True,
             )
         del model, stock, packed
     if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+        arguments.json.write_text(json.dumps(table, indent=2) + "\n")
     print(
         "\nsize: batch size of HFLM. max |d|: largest difference of a log-likelihood. spread: the\n"
         "same between batch sizes of HFLM. changed: questions with another choice or text.\n"

@@ -1,5 +1,6 @@
 """Encoders scored end to end on tiny models, and MRPC's score against values by hand."""
 
+import dataclasses
 import json
 import shutil
 
@@ -9,6 +10,7 @@ import pytest
 import tiny
 import tiny_bert
 import torch
+from lowrank import encoder_evaluation
 from lowrank.architecture import Architecture
 from lowrank.compression import compress
 from lowrank.design_space import Decomposition
@@ -195,3 +197,44 @@ def test_scores_are_what_a_paired_bootstrap_needs(evaluated):
             value = scores["value"].mean()
         assert value == pytest.approx(result["score"]["value"])
         assert len(scores) == result["questions"]["asked"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_killed_job_goes_on_where_it_was(name, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        """Nothing in the library may catch it."""
+
+    tiny_bert.save_model(tmp_path / "weights", MODELS[name])
+    write_json(tmp_path / "manifest.json", {"files": {}, "source": "test"})
+    architecture = Architecture.from_config(MODELS[name])
+    dense = Decomposition.make(architecture, [])
+    compress(architecture, "tiny", tmp_path / "manifest.json", dense, {}, tmp_path / "dense")
+    table = TABLES[name].append_column(SUBSET, tiny.pa.array([""] * len(TABLES[name])))
+    tiny.write_parquet(table, tmp_path / "questions.parquet")
+    entry = read_yaml(f"config/benchmarks/{name}.yaml") | {"name": name, "options": OPTIONS[name]}
+    scorer, asked = encoder_evaluation.SCORERS[name], []
+
+    def score(target, alive):
+        def samples(model, tokenizer, rows, options, size):
+            if len(asked) == alive:
+                raise Killed
+            asked.append(len(rows))
+            return scorer.samples(model, tokenizer, rows, options, size)
+
+        changed = dataclasses.replace(scorer, samples=samples)
+        monkeypatch.setitem(encoder_evaluation.SCORERS, name, changed)
+        names = ("result.json", "samples.jsonl", "scores.csv")
+        inputs = (tmp_path / "weights", tmp_path / "dense", tmp_path / "questions.parquet")
+        settings = SETTINGS | {"batch_size": 2}
+        evaluate(*inputs, entry, settings, *(tmp_path / target / file for file in names))
+        return [(tmp_path / target / file).read_bytes() for file in names[1:]]
+
+    monkeypatch.setattr(encoder_evaluation, "BATCHES_IN_PART", 2)
+    whole = score("whole", 9)
+    assert asked == [4, 4, 1]
+    with pytest.raises(Killed):
+        score("killed", 5)
+    assert (tmp_path / "killed" / "result.journal").exists()
+    assert score("killed", 9) == whole
+    assert asked == [4, 4, 1, 4, 4, 1]  # the last part alone was missing
+    assert not (tmp_path / "killed" / "result.journal").exists()

@@ -1,14 +1,18 @@
 """Hidden states shared between configurations: the same scores to the last bit, for less work."""
 
 import copy
+import os
+import shutil
 
 import pytest
+import tiny
 import torch
 from lm_eval.api.instance import Instance
-from lowrank import shared_states
+from lowrank import evaluation, shared_states
 from lowrank.low_rank_model import LowRankLinear
 from lowrank.scoring import PackedLM
 from lowrank.shared_states import SharedStates, tail
+from lowrank.surroundings import surroundings
 from test_scoring import TOKENIZER, make_model, many_pairs
 
 LAYERS = 5
@@ -152,7 +156,7 @@ def test_out_of_memory_starts_over_without_mixing_plans(dense, tmp_path, monkeyp
     def exhausted(self, *arguments):
         calls.append(1)
         if len(calls) == 2:
-            raise torch.OutOfMemoryError("no memory")
+            raise torch.OutOfMemoryError("CUDA out of memory")
         return original(self, *arguments)
 
     monkeypatch.setattr(PackedLM, "_run_batch", exhausted)
@@ -187,3 +191,46 @@ def test_the_tail_is_the_rest_of_the_decoder(dense):
         rest = tail(dense.model, 3)(inputs_embeds=states.hidden_states[3], use_cache=False)
     assert torch.equal(rest.last_hidden_state, states.last_hidden_state)
     assert len(dense.model.layers) == dense.config.num_hidden_layers == LAYERS
+
+
+def test_states_that_vanish_cost_their_saving_and_nothing_else(dense, tmp_path, caplog):
+    expected = score(dense)
+    score(dense, SharedStates(tmp_path, KEY, LAYERS, LAYERS))
+    lm = PackedLM(
+        dense, TOKENIZER, batch_tokens=96, shared=SharedStates(tmp_path, KEY, LAYERS, LAYERS)
+    )
+    original, calls = lm._run_batch, []
+
+    def remove_then_run(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            shutil.rmtree(tmp_path)
+        return original(*arguments)
+
+    lm._run_batch = remove_then_run
+    requests = [Instance("loglikelihood", {}, pair, k) for k, pair in enumerate(many_pairs())]
+    assert lm.loglikelihood(requests, disable_tqdm=True) == expected
+    assert len(calls) > 2 and "All layers are computed" in caplog.text
+
+
+def test_a_run_finds_nothing_of_a_dead_run_with_its_number(tmp_path, monkeypatch):
+    monkeypatch.delenv("LOWRANK_WARM_START", raising=False)
+    left = tmp_path / ".shared_states" / str(os.getpid()) / "model" / "plan"
+    left.mkdir(parents=True)
+    made = surroundings({"pathvars": {"results": str(tmp_path)}})
+    assert made[shared_states.VARIABLE] == str(tmp_path / ".shared_states" / str(os.getpid()))
+    assert not left.exists()
+
+
+def test_states_are_of_one_code_and_its_versions(tmp_path, monkeypatch):
+    monkeypatch.setenv(shared_states.VARIABLE, str(tmp_path / "states"))
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    tiny.save_model(tmp_path / "weights")
+    folders = set()
+    for code, version in (("a", "1"), ("b", "1"), ("a", "2")):
+        monkeypatch.setattr(evaluation, "code_digest", lambda code=code: code)
+        monkeypatch.setattr(evaluation, "versions", lambda version=version: {"torch": version})
+        manifest = {"decomposition": {"layers": [3]}}
+        states = evaluation._shared(tmp_path / "weights", manifest, {"dtype": "float32"})
+        folders.add(states._folder)
+    assert len(folders) == 3

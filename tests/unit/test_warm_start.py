@@ -3,12 +3,14 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from lowrank import warm_start
 
 TARGET = '''
 """What the tests ask a server to do."""
@@ -21,11 +23,18 @@ from lowrank.errors import LowrankError
 
 
 shared = []
+torch = __import__("torch") if os.environ.get("WITH_TORCH") else None
+
+
+def multiply():
+    return torch.ones(512, 512) @ torch.ones(512, 512) + torch.exp(torch.ones(512, 512))
 
 
 def prepare(kind, path):
     if not shared:
         shared.append(os.getpid())
+    if torch is not None:
+        multiply()
 
 
 def work(kind, path):
@@ -39,6 +48,10 @@ def work(kind, path):
         raise ValueError("a bug")
     elif kind == "die":
         os.kill(os.getpid(), 9)
+    elif kind == "multiply":
+        multiply()
+        with open(path, "w") as file:
+            file.write(str(torch.get_num_threads()))
     else:
         with open(path, "w") as file:
             file.write(str(os.getpid()))
@@ -143,3 +156,75 @@ def test_without_a_run_there_is_no_server(ask):
     job = ask("write")
     job.communicate(timeout=60)
     assert job.returncode == 99
+
+
+def test_work_on_two_threads_does_not_wait_for_its_parents_threads(ask):
+    ask.environment |= {"WITH_TORCH": "1", "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
+    job = ask("multiply")
+    _, errors = job.communicate(timeout=60)
+    assert job.returncode == 0, errors
+    assert (ask.folder / "out").read_text() == "2"
+
+
+def open_files(pid):
+    links = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            links.append(str(path.readlink()))
+        except FileNotFoundError:
+            continue
+    return links
+
+
+def test_a_caller_that_dies_while_it_speaks_costs_the_server_nothing(ask):
+    job = ask("write", "one")
+    job.communicate(timeout=60)
+    server = int((ask.folder / "one").read_text().split()[2])
+    before = len(open_files(server))
+    for payload in (b"", b'{"target": '):
+        caller = warm_start._connect(warm_start._address(ask.place))
+        streams = (
+            socket.SOL_SOCKET,
+            socket.SCM_RIGHTS,
+            b"".join(n.to_bytes(4, "little") for n in (1, 2)),
+        )
+        caller.sendmsg([(100).to_bytes(8, "big")], [streams])
+        caller.sendall(payload)
+        caller.close()
+    job = ask("write", "two")
+    job.communicate(timeout=60)
+    assert job.returncode == 0
+    assert (ask.folder / "two").read_text().split()[2] == str(server)
+    wait_until(lambda: len(open_files(server)) == before)
+
+
+def test_a_job_holds_no_other_callers_connection(ask):
+    jobs = [ask("sleep", "one")]
+    wait_until(lambda: (ask.folder / "one").exists() and (ask.folder / "one").read_text())
+    jobs.append(ask("sleep", "two"))
+    wait_until(lambda: (ask.folder / "two").exists() and (ask.folder / "two").read_text())
+    worker = int((ask.folder / "two").read_text())
+    assert not [link for link in open_files(worker) if link.startswith("socket:")]
+    for job in jobs:
+        job.kill()
+        job.communicate()
+
+
+def test_a_server_that_ends_before_it_begins_leaves_the_work_to_the_caller(ask):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(warm_start._address(ask.place)))
+        listener.listen()
+        job = ask("write")
+        listener.accept()[0].close()
+        job.communicate(timeout=60)
+    assert job.returncode == 99
+
+
+def test_a_path_too_long_for_a_socket_means_no_server(ask):
+    place = ask.place / ("x" * 100)
+    place.mkdir()
+    ask.environment["LOWRANK_WARM_START"] = f"{ask.owner.pid}:{place}"
+    job = ask("write")
+    _, errors = job.communicate(timeout=60)
+    assert job.returncode == 99 and "too long for a socket" in errors
+    assert not list(place.iterdir())

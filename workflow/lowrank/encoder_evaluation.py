@@ -13,6 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from lowrank import mrpc, squad
+from lowrank.answer_journal import AnswerJournal, journal_of
 from lowrank.architecture import Architecture
 from lowrank.errors import LowrankError
 from lowrank.evaluation_job import prepare as prepare  # what the warm server calls
@@ -24,6 +25,9 @@ from lowrank.questions import SUBSET, choose_questions, read_questions
 
 AUTO_BATCH_SIZE = 32
 """What `auto` means here: one size that fits wherever an encoder does."""
+
+BATCHES_IN_PART = 16
+"""Batches after which the samples so far are kept for a rerun."""
 
 
 @dataclass(frozen=True)
@@ -124,13 +128,17 @@ def evaluate(
     chosen = choose_questions(
         table[SUBSET].to_pylist(), settings["limit"], settings["seed"], settings["sampling"]
     )[""]
-    automatic = str(settings["batch_size"]).startswith("auto")
-    samples = scorer.samples(
+    questions_sha256 = sha256_file(questions)
+    threads = torch.get_num_threads()
+    journal = journal_of(output, manifest, benchmark, settings, threads, questions_sha256)
+    samples = _samples(
+        scorer,
         model,
         load_tokenizer(base),
         table.take(chosen).to_pylist(),
-        benchmark["options"],
-        AUTO_BATCH_SIZE if automatic else settings["batch_size"],
+        benchmark,
+        settings,
+        journal,
     )
     with atomic_path(samples_output) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for position, sample in zip(chosen, samples, strict=True):
@@ -158,13 +166,39 @@ def evaluate(
                 settings["device"],
                 base_files=manifest["base"],
                 factors_sha256=manifest["factors_sha256"],
-                questions_sha256=sha256_file(questions),
+                questions_sha256=questions_sha256,
                 seed=settings["seed"],
-                torch_threads=torch.get_num_threads(),
+                torch_threads=threads,
                 scorer_versions=versions(["scikit-learn"]),
             ),
         },
     )
+    journal.remove()
+
+
+def _samples(
+    scorer: Scorer,
+    model: PreTrainedModel,
+    tokenizer: Any,
+    rows: Sequence[Mapping[str, Any]],
+    benchmark: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    journal: AnswerJournal,
+) -> list[dict[str, Any]]:
+    """Return one sample a question, in parts that a killed job does not do again."""
+    automatic = str(settings["batch_size"]).startswith("auto")
+    size = AUTO_BATCH_SIZE if automatic else settings["batch_size"]
+    key = journal.key([benchmark["name"], len(rows)])
+    known = journal.read(key)
+    samples = []
+    for start in range(0, len(rows), size * BATCHES_IN_PART):
+        part = known.get(start)
+        if part is None:
+            asked = rows[start : start + size * BATCHES_IN_PART]
+            part = scorer.samples(model, tokenizer, asked, benchmark["options"], size)
+            journal.add(key, {start: part})
+        samples += part
+    return samples
 
 
 def _require_declared_size(model: PreTrainedModel, manifest: Mapping[str, Any]) -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from lm_eval.api.model import LM
+import torch
+from lm_eval.api.model import LM, CachingLM
 from lm_eval.api.task import Task
 from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lowrank.answer_journal import AnswerJournal
+from lowrank.answer_journal import AnswerJournal, journal_of
 from lowrank.errors import LowrankError
 from lowrank.evaluation_job import prepare as prepare  # what the warm server calls
 from lowrank.evaluation_tasks import load_tasks, run_tasks
@@ -27,7 +28,7 @@ from lowrank.prepared_requests import (
     original_positions,
     read_requests,
 )
-from lowrank.provenance import code_digest, provenance
+from lowrank.provenance import code_digest, provenance, versions
 from lowrank.questions import read_questions
 from lowrank.scoring import PackedLM
 from lowrank.shared_states import SharedStates, shared_states
@@ -75,16 +76,20 @@ def evaluate(
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     model, manifest = load_compressed(base, compressed, settings["dtype"], settings["device"])
+    table = read_questions(questions)
+    facts = asked_facts(table, questions)
+    asked_sha256 = sha256_file(questions)
+    journal = journal_of(
+        output, manifest, benchmark, settings, torch.get_num_threads(), asked_sha256
+    )
     language_model = make_language_model(
         model,
         load_tokenizer(base),
         settings,
         prepared=read_requests(requests),
         shared=_shared(base, manifest, settings),
-        journal=(journal := _journal(output, manifest, settings)),
+        journal=journal,
     )
-    table = read_questions(questions)
-    facts = asked_facts(table, questions)
     positions = original_positions(table)
     tasks, names = load_tasks(table, benchmark)
     results = run_tasks(language_model, tasks, benchmark, settings)
@@ -111,6 +116,10 @@ def evaluate(
                 "score": score,
                 "questions": {"asked": score["questions"], "available": facts["available"]},
                 "settings": dict(settings),
+                "scorer": {
+                    "name": settings["scorer"],
+                    "fallback": getattr(language_model, "fallback", None),
+                },
                 **{key: results[key] for key in ("results", "versions", "n-shot", "n-samples")},
                 "samples_sha256": sha256_file(samples_output),
                 "scores_sha256": sha256_file(scores_output),
@@ -120,22 +129,12 @@ def evaluate(
                     factors_sha256=manifest["factors_sha256"],
                     questions_sha256=facts["questions_sha256"],
                     seed=settings["seed"],
-                    torch_threads=_threads(),
+                    torch_threads=torch.get_num_threads(),
                 ),
             }
         ),
     )
     journal.remove()
-
-
-def _journal(
-    output: str | Path, manifest: Mapping[str, Any], settings: Mapping[str, Any]
-) -> AnswerJournal:
-    """Return the journal of this job's answers, beside its output."""
-    kept = ("dtype", "device")
-    identity = [manifest["base"], manifest["factors_sha256"], code_digest(), _threads()]
-    identity += [settings[key] for key in kept]
-    return AnswerJournal(Path(output).with_suffix(".journal"), identity)
 
 
 def _shared(
@@ -144,7 +143,8 @@ def _shared(
     """Return the hidden states that this configuration shares with others of its run."""
     layers = read_json(Path(base) / "config.json")["num_hidden_layers"]
     unchanged = min(manifest["decomposition"]["layers"], default=layers + 1) - 1
-    key = (*state_of_files(base), settings["dtype"], _threads())
+    key = (*state_of_files(base), settings["dtype"], torch.get_num_threads())
+    key += (code_digest(), *sorted(versions().items()))
     return shared_states(key, layers, unchanged)
 
 
@@ -159,10 +159,11 @@ def make_language_model(
     """Return what answers lm-eval's requests.
 
     `packed` computes what choices and questions share once; `hf` is lm-eval's own `HFLM`, which
-    packed scoring equals up to rounding. Both take log-probabilities in float32.
+    packed scoring equals up to rounding. Both take log-probabilities in float32. What `HFLM`
+    answers is kept by lm-eval's own cache, beside the journal.
     """
     if settings["scorer"] == "packed":
-        return PackedLM(
+        language_model = PackedLM(
             model,
             tokenizer,
             batch_size=settings["batch_size"],
@@ -170,12 +171,16 @@ def make_language_model(
             shared=shared,
             journal=journal,
         )
-    return HFLM(
-        pretrained=model,
-        tokenizer=tokenizer,
-        batch_size=settings["batch_size"],
-        softmax_dtype="float32",
-    )
+        if language_model.reason is None:
+            return language_model
+    else:
+        language_model = HFLM(
+            pretrained=model,
+            tokenizer=tokenizer,
+            batch_size=settings["batch_size"],
+            softmax_dtype="float32",
+        )
+    return language_model if journal is None else CachingLM(language_model, str(journal.database))
 
 
 def headline(
@@ -261,12 +266,6 @@ def _log_probability(sample: Mapping[str, Any], metric: str, task: Task) -> floa
     scores = [float(response[0]) for response in sample["filtered_resps"]]
     highest = max(scores)
     return scores[right] - highest - math.log(sum(math.exp(score - highest) for score in scores))
-
-
-def _threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from lm_eval.models.utils import (
 )
 from tqdm import tqdm
 
+from lowrank.answer_journal import AnswerJournal
+from lowrank.errors import is_out_of_memory
 from lowrank.prefix_tree import PrefixTree
 from lowrank.tree_attention import (
     PrefixStates,
@@ -101,10 +103,15 @@ class GreedyGenerator:
     most_rows : int, optional
         Most contexts in a batch; by default what the memory for keys and values allows. Halved
         for good whenever memory runs out.
+    journal : AnswerJournal, optional
+        Texts of a job that was killed, which are not generated again; those of this one are added.
     """
 
-    def __init__(self, lm: HFLM, most_rows: int | None = None) -> None:
+    def __init__(
+        self, lm: HFLM, most_rows: int | None = None, journal: AnswerJournal | None = None
+    ) -> None:
         self._lm = lm
+        self._journal = journal
         self._most_rows = most_rows or MOST_ROWS.get(lm.device.type, 32)
         ends = lm.model.generation_config.eos_token_id
         self._ends = frozenset([ends] if isinstance(ends, int) else ends or ())
@@ -171,20 +178,45 @@ class GreedyGenerator:
         places: list[list[int]] = [[] for _ in tree.sequences]
         for place, member in enumerate(tree.index):
             places[member].append(place)
+        for member, tokens in self._finish(tree, until, new_tokens):
+            text = postprocess_generated_text(lm.tok_decode(tokens), until, None)
+            for place in places[member]:
+                yield place, text
+
+    def _finish(
+        self, tree: PrefixTree, until: list[str], new_tokens: int
+    ) -> Iterator[tuple[int, list[int]]]:
+        """Yield members with their tokens: first what the journal knows, then what is generated."""
+        key, known = "", {}
+        if self._journal is not None:
+            key = self._journal.key(["generate", tree.sequences, until, new_tokens])
+            known = self._journal.read(key)
+            yield from known.items()
         for prefix, members in tree.shared_prefixes(SHARED_PREFIX):
-            for member, tokens in self._generate_sharing(tree, prefix, members, until, new_tokens):
-                text = postprocess_generated_text(lm.tok_decode(tokens), until, None)
-                for place in places[member]:
-                    yield place, text
+            for member, tokens in self._generate_sharing(
+                tree, prefix, members, known, until, new_tokens
+            ):
+                if self._journal is not None:
+                    self._journal.add(key, {member: tokens})
+                yield member, tokens
 
     def _generate_sharing(
-        self, tree: PrefixTree, prefix: int, members: list[int], until: list[str], new_tokens: int
+        self,
+        tree: PrefixTree,
+        prefix: int,
+        members: list[int],
+        known: Container[int],
+        until: list[str],
+        new_tokens: int,
     ) -> Iterator[tuple[int, list[int]]]:
-        """Generate for members that share a prefix; yield members and tokens as they finish."""
+        """Generate for members that share a prefix and are not known; yield them with tokens."""
+        waiting = [k for k in members if k not in known]
+        if not waiting:
+            return
         # Every context keeps a token of its own: its last one predicts the first new token.
         prefix = min(prefix, min(len(tree.sequences[k]) for k in members) - 1)
         states = self._states(tree.sequences[members[0]][:prefix]) if prefix else None
-        waiting = sorted(members, key=lambda k: -len(tree.sequences[k]))
+        waiting.sort(key=lambda k: -len(tree.sequences[k]))
         while waiting:
             keys = len(tree.sequences[waiting[0]]) + new_tokens
             batch = waiting[: self._rows(keys)]
@@ -196,8 +228,8 @@ class GreedyGenerator:
                 ):
                     done.add(batch[row])
                     yield batch[row], tokens
-            except torch.OutOfMemoryError:
-                if len(batch) == 1:
+            except (MemoryError, RuntimeError) as error:
+                if len(batch) == 1 or not is_out_of_memory(error):
                     raise
                 self._most_rows = max(1, len(batch) // 2)
                 logger.warning("Out of memory: %d rows in a batch now.", self._most_rows)
@@ -220,14 +252,32 @@ class GreedyGenerator:
         return max(1, min(self._most_rows, free // (each * keys)))
 
     def _states(self, tokens: tuple[int, ...]) -> PrefixStates:
-        """Keys and values of a prefix."""
+        """Keys and values of a prefix, computed in as few passes as memory allows."""
+        at_once = len(tokens)
+        while True:
+            try:
+                return self._states_in_passes(tokens, at_once)
+            except (MemoryError, RuntimeError) as error:
+                if at_once == 1 or not is_out_of_memory(error):
+                    raise
+            at_once = -(-at_once // 2)
+            logger.warning("Out of memory: %d tokens of a prefix at once now.", at_once)
+            if self._lm.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _states_in_passes(self, tokens: tuple[int, ...], at_once: int) -> PrefixStates:
         model = self._lm.model
-        length = len(tokens)
         cache = extendable_cache(None)
-        mask_11TT = additive_mask(causal_visibility(length, 0), model.dtype, self._lm.device)
-        final_hidden_states(
-            model.base_model, np.array([tokens]), np.arange(length)[None], mask_11TT, cache
-        )
+        for start in range(0, len(tokens), at_once):
+            part = tokens[start : start + at_once]
+            visible_1TK = causal_visibility(len(part), start)
+            final_hidden_states(
+                model.base_model,
+                np.array([part]),
+                start + np.arange(len(part))[None],
+                additive_mask(visible_1TK, model.dtype, self._lm.device),
+                cache,
+            )
         return prefix_states(cache)
 
     def _generate_batch(

@@ -90,7 +90,7 @@ def prepare_requests(
         If the questions cannot be read, or lm-eval does not have a task.
     """
     table = read_questions(questions)
-    asked = _asked(table, settings).replace_schema_metadata(
+    asked = asked_questions(table, settings).replace_schema_metadata(
         {_FACTS: _facts(len(table), sha256_file(questions))}
     )
     recorder = _Recorder(
@@ -161,7 +161,16 @@ def original_positions(table: pa.Table) -> dict[str, list[int]]:
     return positions
 
 
-def _asked(table: pa.Table, settings: Mapping[str, Any]) -> pa.Table:
+def asked_questions(table: pa.Table, settings: Mapping[str, Any]) -> pa.Table:
+    """Return the questions of a benchmark to ask, with their positions.
+
+    Parameters
+    ----------
+    table
+        All questions, from `lowrank.questions.read_questions`.
+    settings
+        `limit`, `seed` and `sampling`.
+    """
     subsets = table[SUBSET].to_pylist()
     chosen = choose_questions(subsets, settings["limit"], settings["seed"], settings["sampling"])
     wanted = {subset: set(positions) for subset, positions in chosen.items()}

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import platform
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lowrank.errors import LowrankError
 
+LIBRARY = Path(__file__).parent
 PACKAGES = (
     "torch",
     "transformers",
@@ -25,13 +26,17 @@ PACKAGES = (
 )
 
 
+@functools.cache
 def code_digest() -> str:
-    """Return a SHA-256 over the library modules loaded in this process, by name and content."""
+    """Return a SHA-256 over the library's modules, by name and content.
+
+    All of them, whatever this process has imported: which modules are loaded depends on what a
+    warm process did before, and a result must not.
+    """
     digest = hashlib.sha256()
-    for name in sorted(name for name in sys.modules if name.split(".")[0] == "lowrank"):
-        source = getattr(sys.modules[name], "__file__", None)
-        if source:
-            digest.update(name.encode() + b"\0" + Path(source).read_bytes() + b"\0")
+    for path in sorted(LIBRARY.rglob("*.py")):
+        name = path.relative_to(LIBRARY).as_posix()
+        digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 

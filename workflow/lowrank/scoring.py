@@ -17,14 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils import normalize_gen_kwargs
 from tqdm import tqdm
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
-from lowrank.answer_journal import AnswerJournal, Answers
+from lowrank.answer_journal import AnswerJournal
+from lowrank.errors import is_out_of_memory
 from lowrank.generation import GreedyGenerator, plain_greedy
 from lowrank.prefix_tree import CostModel, PrefixTree, Row, Segment
-from lowrank.shared_states import SharedStates, StatesOfRun
+from lowrank.shared_states import SharedStates, StatesGoneError, StatesOfRun
 from lowrank.tree_attention import (
     PrefixStates,
     additive_mask,
@@ -123,6 +126,7 @@ class _Scored:
     offset: int
 
 
+@register_model("packed")
 class PackedLM(HFLM):
     """An lm-eval model that computes every shared token of its requests once.
 
@@ -130,13 +134,17 @@ class PackedLM(HFLM):
     the float32 model, since log-probabilities are taken in float32. Models that cannot be scored
     in packed rows are handed to `HFLM`, with the reason in the log.
 
+    Once this module is imported, lm-eval knows it as ``packed``, with the arguments of ``hf``::
+
+        lm_eval.simple_evaluate(model="packed", model_args="pretrained=FOLDER", tasks=[...])
+
     Parameters
     ----------
-    model : transformers.PreTrainedModel
-        A loaded causal language model, on its device. Its linear layers may have been replaced,
-        and decoder layers removed.
-    tokenizer : transformers.PreTrainedTokenizerBase
-        The tokenizer of the model.
+    pretrained : transformers.PreTrainedModel or str
+        A loaded causal language model, on its device; its linear layers may have been replaced,
+        and decoder layers removed. Or what `HFLM` loads one from.
+    tokenizer : transformers.PreTrainedTokenizerBase, optional
+        The tokenizer of the model; by default the one that belongs to `pretrained`.
     batch_tokens : int, optional
         Tokens in one forward pass, padding included. By default measured on a GPU, and a fixed
         number on a CPU. Halved for good whenever memory runs out.
@@ -155,25 +163,27 @@ class PackedLM(HFLM):
     ----------
     reason : str or None
         Why the model is left to `HFLM`; None if it is scored in packed rows.
+    fallback : str or None
+        Why requests so far were left to `HFLM`, the model's reason or that of some of them.
+    journal : AnswerJournal or None
+        The journal.
     """
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
+        pretrained: PreTrainedModel | str,
+        tokenizer: PreTrainedTokenizerBase | str | None = None,
         batch_tokens: int | None = None,
-        batch_size: int = 16,
+        batch_size: int | str = 16,
         shared: SharedStates | None = None,
         prepared: PreparedRequests | None = None,
         journal: AnswerJournal | None = None,
         **kwargs: Any,
     ) -> None:
+        # In half precision a softmax over the vocabulary is off by whole tenths.
+        options = {"backend": "causal", "softmax_dtype": "float32"} | kwargs
         super().__init__(
-            pretrained=model,
-            tokenizer=tokenizer,
-            backend="causal",
-            batch_size=batch_size,
-            **kwargs,
+            pretrained=pretrained, tokenizer=tokenizer, batch_size=batch_size, **options
         )
         if batch_tokens is not None and batch_tokens < 1:
             raise ValueError(f"batch_tokens must be at least 1, not {batch_tokens}.")
@@ -181,13 +191,16 @@ class PackedLM(HFLM):
         self._batch_tokens = batch_tokens
         self._shared = shared if self.device.type == "cpu" else None
         self._prepared = prepared
-        self._journal = journal
+        self.journal = journal
         self._states: StatesOfRun | None = None
-        self.reason = unsupported_reason(model)
+        # GPU kernels want rows of the mask that are a multiple of 16 bytes long.
+        self._key_multiple = 8 if self.device.type == "cuda" else 1
+        self.reason = unsupported_reason(self.model)
         if self.reason is None and self.mixed_precision_dtype is not None:
             self.reason = "mixed precision is left to lm-eval"
         if self.reason is None and not self._self_check():
             self.reason = "the model does not follow the mask and the position ids it is given"
+        self.fallback = self.reason
         if self.reason is not None:
             logger.warning("Scoring with lm-eval's HFLM: %s.", self.reason)
 
@@ -269,7 +282,7 @@ class PackedLM(HFLM):
 
         results = _Results(tree, [[scored[r] for r in of] for of in by_member], offset)
         answers: list[tuple[float, bool] | None] = [None] * len(requests)
-        key, known = self._known_answers(tree, by_member)
+        key, known = self._known_answers(results)
         with tqdm(
             total=len(requests),
             disable=disable_tqdm or self.rank != 0,
@@ -282,8 +295,8 @@ class PackedLM(HFLM):
                     else [results.answer(scored[request]) for request in by_member[member]]
                     for member in members
                 }
-                if self._journal is not None and not known.keys() >= new.keys():
-                    self._journal.add(key, new)
+                if self.journal is not None and not known.keys() >= new.keys():
+                    self.journal.add(key, new)
                 for member, of_member in new.items():
                     for request, answer in zip(by_member[member], of_member, strict=True):
                         answers[request] = answer
@@ -294,15 +307,17 @@ class PackedLM(HFLM):
                         progress.update(1)
         return answers
 
-    def _known_answers(
-        self, tree: PrefixTree, by_member: list[list[int]]
-    ) -> tuple[str, dict[int, Answers]]:
+    def _known_answers(self, results: _Results) -> tuple[str, dict[int, list[tuple[float, bool]]]]:
         """Return the journal's name for these requests, and the answers that it holds."""
-        if self._journal is None:
+        if self.journal is None:
             return "", {}
-        plan = [str(self.cost), tree.sequences, [len(requests) for requests in by_member]]
-        key = self._journal.key(plan)
-        return key, self._journal.read(key)
+        plan = [str(self.cost), results.tree.sequences, results.scored_tokens]
+        key = self.journal.key(plan)
+        known = self.journal.read(key)
+        return key, {
+            member: [(value, greedy) for value, greedy in answers]
+            for member, answers in known.items()
+        }
 
     def _run(self, results: _Results, known: Container[int] = ()) -> Iterator[list[int]]:
         """Compute all members of the tree that are not known; yield each batch once it is done.
@@ -321,8 +336,12 @@ class PackedLM(HFLM):
                     for done in self._run_segment(plan, None, results, waiting):
                         waiting.difference_update(done)
                         yield done
-            except torch.OutOfMemoryError:
-                if self.cost.batch_tokens <= 1:
+            except StatesGoneError as error:
+                logger.warning("All layers are computed: %s", error)
+                self._shared = None
+                continue  # with the same passes
+            except (MemoryError, RuntimeError) as error:
+                if self.cost.batch_tokens <= 1 or not is_out_of_memory(error):
                     raise
                 self._cost = self.cost.halved()
                 logger.warning("Out of memory: %d tokens in a pass now.", self.cost.batch_tokens)
@@ -357,37 +376,58 @@ class PackedLM(HFLM):
         waiting: set[int],
     ) -> Iterator[list[int]]:
         """Compute a segment and those below it; yield each batch of members once it is done."""
-        tree = results.tree
         if waiting.isdisjoint(segment.members):
             return
         if segment.end > segment.start:
-            start, end = segment.start, segment.end
-            tokens = np.array([tree.sequences[segment.members[0]][start:end]])
-            cache = extendable_cache(states)
-            hidden = self._hidden(
-                tokens, np.arange(start, end)[None], causal_visibility(end - start, start), cache
-            )
-            states = prefix_states(cache)
-            depths = np.arange(end - start)
-            results.score(self, hidden, dict.fromkeys(segment.members, depths), start)
+            states = self._run_path(segment.members, segment.start, segment.end, states, results)
         for batch in segment.batches:
             yield self._run_batch(batch, states, results, waiting)
         for child in segment.children:
             yield from self._run_segment(child, states, results, waiting)
 
+    def _run_path(
+        self,
+        members: Sequence[int],
+        start: int,
+        end: int,
+        states: PrefixStates | None,
+        results: _Results,
+    ) -> PrefixStates:
+        """Compute the tokens between two depths that members share, no more at once than fit.
+
+        Returns
+        -------
+        Keys and values of all tokens up to `end`.
+        """
+        cache = extendable_cache(states)
+        sequence = results.tree.sequences[members[0]]
+        for begin in range(start, end, self.cost.batch_tokens):
+            depths = np.arange(begin, min(begin + self.cost.batch_tokens, end))
+            hidden = self._hidden(
+                np.array([sequence[begin : begin + len(depths)]]),
+                depths[None],
+                causal_visibility(len(depths), begin),
+                cache,
+            )
+            results.score(self, hidden, dict.fromkeys(members, depths - begin), begin)
+        return prefix_states(cache)
+
     def _run_batch(
         self, rows: list[Row], states: PrefixStates | None, results: _Results, waiting: set[int]
     ) -> list[int]:
         """Compute one batch of rows, unless nothing waits for it; return its members."""
-        # GPU kernels want rows of the mask that are a multiple of 16 bytes long.
-        multiple = 8 if self.device.type == "cuda" else 1
-        batch = build_tree_batch(results.tree, rows, multiple)
-        if waiting.isdisjoint(batch.paths):
+        members = [member for row in rows for member in row.members]
+        if waiting.isdisjoint(members):
             return []
+        if len(members) == 1 and rows[0].tokens > self.cost.batch_tokens:
+            start = rows[0].start
+            self._run_path(members, start, start + rows[0].tokens, states, results)
+            return members
+        batch = build_tree_batch(results.tree, rows, self._key_multiple)
         cache = None if states is None else shared_prefix_cache(states)
         hidden = self._hidden(batch.input_ids_BT, batch.position_ids_BT, batch.visible_BTK, cache)
         results.score(self, hidden, batch.paths, rows[0].start)
-        return list(batch.paths)
+        return members
 
     def _hidden(
         self,
@@ -438,8 +478,10 @@ class PackedLM(HFLM):
         log_probabilities = np.empty(len(places), dtype=np.float32)
         greedy = np.empty(len(places), dtype=bool)
         refine = self.model.dtype.itemsize < 4 and type(head) is torch.nn.Linear
+        many_logits_UV = None
         for n, (begin, end) in enumerate(itertools.pairwise(bounds)):
             if n % blocks == 0:
+                many_logits_UV = None  # freed before the next are made
                 many_logits_UV = head(hidden_UM[n * block : (n + blocks) * block])
             logits_UV = many_logits_UV[n % blocks * block :][:block]
             which = order[begin:end]
@@ -452,6 +494,7 @@ class PackedLM(HFLM):
                 hidden_SM = hidden_UM[n * block + rows]
                 values = _refined(values, logits_UV[rows, columns], hidden_SM, columns, head)
             log_probabilities[which] = values.cpu().numpy()
+            del logits_UV, scores_UV
         return log_probabilities, greedy
 
     # ---- generation --------------------------------------------------------------------------
@@ -476,11 +519,25 @@ class PackedLM(HFLM):
         """
         reason = self.reason
         if reason is None and not all(plain_greedy(self, r.args[1]) for r in requests):
-            reason = "generation settings other than plain greedy decoding"
+            self.fallback = reason = "generation settings other than plain greedy decoding"
             logger.warning("Generating with lm-eval's HFLM: %s.", reason)
-        if reason is not None or self._falls_back(self.max_length, "generating"):
+        if reason is not None or self._falls_back(self._longest_generation(requests), "generating"):
             return super().generate_until(requests, disable_tqdm=disable_tqdm)
-        return GreedyGenerator(self).generate([r.args for r in requests], disable_tqdm)
+        generator = GreedyGenerator(self, journal=self.journal)
+        return generator.generate([r.args for r in requests], disable_tqdm)
+
+    def _longest_generation(self, requests: list[Instance]) -> int:
+        """Most tokens of a context and what may be generated after it; matters with a window."""
+        if attention_window(self.model) is None:
+            return 0
+        return max(
+            (
+                self.tok_batch_encode([context], truncation=self.truncation)[0].shape[1]
+                + normalize_gen_kwargs(settings, self.max_gen_toks)["max_gen_toks"]
+                for context, settings in (request.args for request in requests)
+            ),
+            default=0,
+        )
 
     # ---- limits ------------------------------------------------------------------------------
 
@@ -490,11 +547,8 @@ class PackedLM(HFLM):
             return True
         window = attention_window(self.model)
         if window is not None and min(longest, self.max_length) > window:
-            logger.warning(
-                "%s with lm-eval's HFLM: a sliding window of %d tokens is shorter than a sequence.",
-                verb.capitalize(),
-                window,
-            )
+            self.fallback = f"a sliding window of {window} tokens is shorter than a sequence"
+            logger.warning("%s with lm-eval's HFLM: %s.", verb.capitalize(), self.fallback)
             return True
         return False
 
@@ -526,7 +580,9 @@ class PackedLM(HFLM):
         if self.device.type == "cuda":
             try:
                 batch_tokens = self._batch_tokens or self._measured_batch_tokens()
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 batch_tokens = 256
             return CostModel(batch_tokens, min(batch_tokens, 2048), 512.0, attention, 32)
         batch_tokens = self._batch_tokens or CPU_BATCH_BYTES // self.model.dtype.itemsize
@@ -556,7 +612,8 @@ class PackedLM(HFLM):
         free = torch.cuda.mem_get_info(self.device)[0]
         # Half of it: masks and prefixes are longer than in the trial, memory is fragmented.
         fits = int((free - peaks[0]) * 0.5 / each)
-        return max(256, min(GPU_BATCH_TOKENS, fits))
+        # A power of two: free memory is never quite the same, and passes decide how sums round.
+        return max(256, min(GPU_BATCH_TOKENS, 2 ** (max(1, fits).bit_length() - 1)))
 
     def _self_check(self) -> bool:
         """Whether a small packed row gives what the same sequences give one by one."""
@@ -579,19 +636,26 @@ class PackedLM(HFLM):
                 batch.visible_BTK,
                 shared_prefix_cache(prefix_states(cache)),
             )
-            worst = 0.0
+            # What stands behind a sequence changes nothing in it: attention is causal.
+            width = max(map(len, tree.sequences))
+            padded = [sequence + (0,) * (width - len(sequence)) for sequence in tree.sequences]
+            with torch.no_grad():
+                plain = self.model.base_model(
+                    input_ids=torch.tensor(padded, device=self.device), use_cache=False
+                ).last_hidden_state
+            deviations = []
             for k, sequence in enumerate(tree.sequences):
-                with torch.no_grad():
-                    plain = self.model.base_model(
-                        input_ids=torch.tensor([sequence], device=self.device), use_cache=False
-                    ).last_hidden_state[0, depth:]
-                difference = (packed[torch.from_numpy(batch.paths[k])] - plain).float()
-                worst = max(worst, float(difference.norm() / plain.float().norm()))
+                expected = plain[k, depth : len(sequence)].float()
+                difference = packed[torch.from_numpy(batch.paths[k])].float() - expected
+                deviations.append(float(difference.norm() / expected.norm()))
         except (TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
             logger.warning("The trial of a packed row failed: %s", error)
             return False
         # A wrong mask or position changes the hidden states by about their own size.
-        return worst < (1e-3 if self.model.dtype == torch.float32 else 0.1)
+        limit = 1e-3 if self.model.dtype == torch.float32 else 0.1
+        return all(deviation < limit for deviation in deviations)  # a NaN is less than nothing
 
 
 def _first_largest(scores_UV: torch.Tensor) -> torch.Tensor:
@@ -658,6 +722,11 @@ class _Results:
         self._scored = scored
         self._log_probabilities = np.full(size, np.nan, dtype=np.float32)
         self._greedy = np.zeros(size, dtype=bool)
+
+    @property
+    def scored_tokens(self) -> list[list[tuple[int, list[int]]]]:
+        """What is scored on each sequence: the place of the first target, and the targets."""
+        return [[(one.first, one.targets) for one in scored] for scored in self._scored]
 
     def score(
         self,

@@ -22,11 +22,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
-__all__ = ["VARIABLE", "SharedStates", "StatesOfRun", "shared_states", "tail"]
+__all__ = ["VARIABLE", "SharedStates", "StatesGoneError", "StatesOfRun", "shared_states", "tail"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,10 @@ MOST_BYTES = 2**30
 """Most bytes that the states of one model and benchmark may take."""
 
 _STATES = "states"
+
+
+class StatesGoneError(Exception):
+    """Shared states cannot be read any more: someone removed them."""
 
 
 def shared_states(model_key: Sequence[object], layers: int, unchanged: int) -> SharedStates | None:
@@ -158,11 +163,20 @@ class StatesOfRun:
         ]
 
     def next_pass(self) -> torch.Tensor | None:
-        """Return the states hidden_BTM that the next pass starts with; None for its tokens."""
+        """Return the states hidden_BTM that the next pass starts with; None for its tokens.
+
+        Raises
+        ------
+        StatesGoneError
+            If they were there when the run began, and are not any more.
+        """
         self._number += 1
         if not self.start:
             return None
-        return load_file(self._folder / str(self.start) / self._name)[_STATES]
+        try:
+            return load_file(self._folder / str(self.start) / self._name)[_STATES]
+        except (OSError, SafetensorError) as error:
+            raise StatesGoneError(f"shared hidden states cannot be read: {error}") from None
 
     @property
     def _name(self) -> str:

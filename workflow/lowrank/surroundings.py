@@ -50,5 +50,6 @@ def _folder_of_states(config: Mapping[str, Any]) -> str:
         if not Path("/proc", old.name).exists():
             shutil.rmtree(old, ignore_errors=True)
     folder = parent / str(os.getpid())
+    shutil.rmtree(folder, ignore_errors=True)  # a dead run's, whose number this process has now
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return str(folder)

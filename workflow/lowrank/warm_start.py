@@ -18,6 +18,7 @@ import contextlib
 import hashlib
 import importlib
 import json
+import logging
 import os
 import select
 import signal
@@ -31,12 +32,23 @@ from pathlib import Path
 from typing import Any
 
 from lowrank.files import exclusive_lock
+from lowrank.provenance import code_digest
+
+logger = logging.getLogger(__name__)
 
 VARIABLE = "LOWRANK_WARM_START"
 """`pid:folder` of the run that jobs may share servers with."""
 
 IDLE_SECONDS = 60.0
 START_SECONDS = 120.0
+SPEAK_SECONDS = 10.0
+"""How long a caller may take to say what it wants."""
+
+LONGEST_ADDRESS = 107
+"""Bytes in the path of a Unix socket."""
+
+_ACCEPTED = b"+"
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def run_warm(target: str, arguments: Sequence[Any]) -> bool:
@@ -52,7 +64,7 @@ def run_warm(target: str, arguments: Sequence[Any]) -> bool:
 
     Returns
     -------
-    Whether it was done; False if there is no server to ask.
+    Whether it was done; False if there is no server that takes it.
 
     Raises
     ------
@@ -65,7 +77,10 @@ def run_warm(target: str, arguments: Sequence[Any]) -> bool:
     if not place or "SLURM_JOB_ID" in os.environ:
         return False
     owner, _, folder = place.partition(":")
-    address = Path(folder) / f"{_library_digest()}.sock"
+    address = _address(folder)
+    if len(os.fsencode(address)) > LONGEST_ADDRESS:
+        logger.warning("No warm start: %s is too long for a socket; set a shorter TMPDIR.", address)
+        return False
     try:
         connection = _connect(address) or _start(address, target, int(owner))
     except OSError:
@@ -79,19 +94,63 @@ def run_warm(target: str, arguments: Sequence[Any]) -> bool:
             "folder": str(Path.cwd()),
             "environment": dict(os.environ),
         }
-        payload = json.dumps(request).encode()
-        streams = array.array("i", [1, 2])
-        connection.sendmsg(
-            [len(payload).to_bytes(8, "big")],
-            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)],
-        )
-        connection.sendall(payload)
+        try:
+            _send(connection, json.dumps(request).encode())
+            accepted = connection.recv(1)
+        except OSError:
+            accepted = b""
+        if accepted != _ACCEPTED:  # the server was about to end: nothing of the job has begun
+            return False
         answer = connection.recv(16)
     if not answer:
         raise RuntimeError("the process that ran the job was killed (out of memory?)")
     if int(answer.decode()):
         raise SystemExit(int(answer.decode()))
     return True
+
+
+def _address(folder: str | Path) -> Path:
+    """Return the socket of the server that has this library and this Python."""
+    name = hashlib.sha256((sys.executable + code_digest()).encode()).hexdigest()[:16]
+    return Path(folder) / f"{name}.sock"
+
+
+def _send(connection: socket.socket, payload: bytes) -> None:
+    """Send a request and this process's standard output and error."""
+    streams = array.array("i", [1, 2])
+    connection.sendmsg(
+        [len(payload).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)]
+    )
+    connection.sendall(payload)
+
+
+def _receive(caller: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Return what `_send` sent, its streams as file descriptors of this process.
+
+    Raises
+    ------
+    OSError, ValueError
+        If the caller is gone, is silent, or says something else.
+    """
+    caller.settimeout(SPEAK_SECONDS)
+    header, ancillary, _, _ = caller.recvmsg(8, socket.CMSG_SPACE(2 * array.array("i").itemsize))
+    streams = array.array("i")
+    for *_, data in ancillary:
+        streams.frombytes(data)
+    try:
+        size, payload = int.from_bytes(header, "big"), b""
+        while len(payload) < size:
+            chunk = caller.recv(size - len(payload))
+            if not chunk:
+                raise ConnectionError("the caller is gone")
+            payload += chunk
+        if len(streams) != 2:
+            raise ValueError("a caller hands over two streams")
+        return json.loads(payload), streams.tolist()
+    except (OSError, ValueError):
+        for stream in streams:
+            os.close(stream)
+        raise
 
 
 def _connect(address: Path) -> socket.socket | None:
@@ -111,12 +170,15 @@ def _start(address: Path, target: str, owner: int) -> socket.socket | None:
         if connection is not None:
             return connection
         address.unlink(missing_ok=True)
+        # The server's own number of threads is the machine's; each job brings its own.
+        environment = {k: v for k, v in os.environ.items() if k not in _THREADS}
         with open(address.with_suffix(".log"), "ab") as log:
             server = subprocess.Popen(
                 [sys.executable, "-m", "lowrank.warm_start", str(address), target, str(owner)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env=environment,
                 start_new_session=True,
             )
         deadline = time.monotonic() + START_SECONDS
@@ -128,18 +190,16 @@ def _start(address: Path, target: str, owner: int) -> socket.socket | None:
     return None
 
 
-def _library_digest() -> str:
-    digest = hashlib.sha256(sys.executable.encode())
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
 class _Server:
     """Forks on request; watches its children and its callers."""
 
     def __init__(self, address: Path, owner: int) -> None:
-        self.owner = owner
+        self.address, self.owner = address, owner
+        torch = sys.modules.get("torch")
+        self.threads = torch.get_num_threads() if torch else 1
+        if torch is not None:
+            # A fork has none of its parent's threads, and would wait for them for ever.
+            torch.set_num_threads(1)
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(address))
         self.listener.listen(64)
@@ -155,6 +215,8 @@ class _Server:
                 else:
                     self._kill_child_of(ready)  # a caller speaks once: now it is gone
             self._reap()
+        self.address.unlink(missing_ok=True)  # while it listens: no other server is there yet
+        self.listener.close()
         for child in self.children:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child, signal.SIGKILL)
@@ -167,14 +229,8 @@ class _Server:
     def _fork(self, caller: socket.socket) -> None:
         self.last_request = time.monotonic()
         try:
-            header, ancillary, _, _ = caller.recvmsg(8, socket.CMSG_SPACE(2 * 4))
-            streams = array.array("i")
-            streams.frombytes(ancillary[0][2])
-            size, payload = int.from_bytes(header, "big"), b""
-            while len(payload) < size:
-                payload += caller.recv(size - len(payload))
-            request = json.loads(payload)
-        except (OSError, IndexError, ValueError):
+            request, streams = _receive(caller)
+        except (OSError, ValueError):
             caller.close()
             return
         _prepare(request)
@@ -182,8 +238,11 @@ class _Server:
         if child == 0:
             os.setsid()
             self.listener.close()
-            caller.close()
-            _work(request, streams)
+            for other in self.children.values():
+                other.close()
+            with caller, contextlib.suppress(OSError):
+                caller.sendall(_ACCEPTED)
+            _work(request, streams, self.threads)
         for stream in streams:
             os.close(stream)
         self.children[child] = caller
@@ -211,13 +270,13 @@ def _prepare(request: dict[str, Any]) -> None:
 
     A failure is left to the job, which meets it again and reports it.
     """
-    module = importlib.import_module(request["target"].partition(":")[0])
     with contextlib.suppress(Exception), contextlib.chdir(request["folder"]):
+        module = importlib.import_module(request["target"].partition(":")[0])
         getattr(module, "prepare", lambda *_: None)(*request["arguments"])
 
 
-def _work(request: dict[str, Any], streams: Sequence[int]) -> None:
-    """Do one job in the fork, and end the process."""
+def _work(request: dict[str, Any], streams: Sequence[int], threads: int) -> None:
+    """Do one job in the fork, with `threads` unless it says how many, and end the process."""
     status = 1
     try:
         for source, target in zip(streams, (1, 2), strict=True):
@@ -226,8 +285,8 @@ def _work(request: dict[str, Any], streams: Sequence[int]) -> None:
         os.environ.update(request["environment"])
         os.chdir(request["folder"])
         torch = sys.modules.get("torch")
-        if torch is not None and "OMP_NUM_THREADS" in os.environ:
-            torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        if torch is not None:
+            torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", threads)))
         status = _call(_function(request["target"]), request["arguments"])
     except BaseException:
         traceback.print_exc()
@@ -255,5 +314,3 @@ def _function(target: str) -> Callable[..., Any]:
 if __name__ == "__main__":
     _function(sys.argv[2])
     _Server(Path(sys.argv[1]), int(sys.argv[3])).serve()
-    with contextlib.suppress(FileNotFoundError):
-        Path(sys.argv[1]).unlink()
