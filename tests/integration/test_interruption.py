@@ -109,7 +109,7 @@ def test_jobs_of_a_killed_run_end_with_it(finished, tmp_path):
     wait_for(lambda: jobs_of(run.pid, "evaluate.py"))
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
-    wait_for(lambda: not jobs_of(run.pid, "workflow/scripts/"), 10)
+    wait_for(lambda: not jobs_of(run.pid, "workflow/scripts/"), 30)
     made.run("--unlock")
     made.run(TARGET)
     assert made.jobs(TARGET) == {}
