@@ -39,32 +39,33 @@ def quickened(folder, without=(), **changes):
 
 
 def start(folder, environment, *arguments):
-    """Start the workflow; its jobs go through sbatch."""
+    """Start the workflow; its jobs go through sbatch. What it prints is in `run.log`."""
     command = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm"]
-    return subprocess.Popen(
-        [*command, *arguments],
-        cwd=folder,
-        env=environment | {"LOWRANK_MIRROR": str(folder / "mirror"), "HF_HUB_OFFLINE": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    with open(folder / "run.log", "w") as log:  # a pipe that nobody reads would hold it up
+        return subprocess.Popen(
+            [*command, *arguments],
+            cwd=folder,
+            env=environment | {"LOWRANK_MIRROR": str(folder / "mirror"), "HF_HUB_OFFLINE": "1"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
 
 
-def finish(run, check=True, seconds=600):
+def finish(folder, run, check=True, seconds=900):
     """Wait for a run, or end it in time with all that it started; return what it printed."""
     try:
-        output, _ = run.communicate(timeout=seconds)
+        run.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
         os.killpg(run.pid, signal.SIGKILL)
         raise
+    output = (folder / "run.log").read_text()
     assert not check or run.returncode == 0, output
     return output
 
 
 def snakemake(folder, environment, *arguments, check=True):
-    return finish(start(folder, environment, *arguments), check)
+    return finish(folder, start(folder, environment, *arguments), check)
 
 
 def in_the_queue(environment):
@@ -87,7 +88,7 @@ def test_the_whole_workflow_goes_through_sbatch(slurm, tmp_path):
     made = _integration().make_workflow(tmp_path / "cluster")
     quickened(made.folder)
     run, cancelled = start(made.folder, slurm), []
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     while not cancelled and run.poll() is None and time.monotonic() < deadline:
         for job, comment in in_the_queue(slurm):
             if "evaluate" in comment:  # one in its midst: it is tried again and resumes
@@ -95,7 +96,7 @@ def test_the_whole_workflow_goes_through_sbatch(slurm, tmp_path):
                 cancelled.append(job)
                 break
         time.sleep(0.1)
-    output = finish(run)
+    output = finish(made.folder, run)
     assert cancelled
     assert output.count("Trying to restart job") == 1
     submitted = re.findall(r"has been submitted with SLURM jobid (\d+)", output)
@@ -193,7 +194,7 @@ rule long:
         time.sleep(0.5)
     for job, _ in in_the_queue(slurm):
         subprocess.run(["scancel", job], env=slurm, check=True)
-    finish(run, check=False, seconds=200)
+    finish(folder, run, check=False, seconds=200)
     assert run.returncode != 0
     assert not (folder / "long").exists()
     (folder / "quick").touch()
