@@ -218,6 +218,8 @@ def inputs(gather, tmp_path):
         "says": "a loss",
         "unit": "points",
         "range": [4, 10],
+        "expected": "4 to 10 points",
+        "studies": ["table_4_2"],
         "verdict": "undecided",
         "reason": "",
         "value": 9.8765,
@@ -232,7 +234,9 @@ def inputs(gather, tmp_path):
         "claim": "It costs accuracy.",
         "source": "Section 4",
         "named": {"model": "Llama"},
-        "figures": ["figure_4_1"],
+        "figures": [{"name": "figure_4_1", "files": [str(tmp_path / "figure.pdf")]}],
+        "studies": ["table_4_2", "figure_9_9"],
+        "scales": ["laptop", "paper"],
         "allowed": "any",
         "verdict": "undecided",
         "reason": "",
@@ -240,6 +244,7 @@ def inputs(gather, tmp_path):
         "tests": [test],
     }
     ledger = {"claims": [claim], "counts": {"supported": 0, "undecided": 1}}
+    ledger["method"] = "How a verdict is reached."
     write_json(tmp_path / "claims.json", ledger)
     (tmp_path / "figure.typ").write_text("#set page(width: 5cm, height: 3cm)\nA figure.")
     typst.compile(tmp_path / "figure.typ", output=tmp_path / "figure.pdf")
@@ -274,7 +279,7 @@ def test_the_report_is_the_same_bytes_twice(inputs, tmp_path):
 
 def test_a_claim_leads_to_its_study_its_file_and_its_figure(inputs, tmp_path):
     document, text = built(inputs, tmp_path / "one.pdf")
-    assert "Results: results/models/m/studies/table_4_2.csv. Figure: Figure 4.1 of Model M." in text
+    assert "Results: results/models/m/studies/table_4_2.csv. Figure: " in text
     assert "flagged: throttled device" in text and "(1,234 questions)" in text
     assert "9.88 [2, 17.6]" in text or "9.88 [2.00, 17.6]" in text
     # The figure's caption: what made it, with the file of its data, or none.
@@ -293,17 +298,11 @@ def test_a_claim_leads_to_its_study_its_file_and_its_figure(inputs, tmp_path):
     assert any("Figure 4.1 of the thesis on Model M" in pages[target] for target in targets)
 
 
-def test_a_ledger_that_names_studies_scales_and_files(inputs, tmp_path):
+def test_a_claim_names_its_studies_scales_and_single_answers(inputs, tmp_path):
     ledger = read_json(inputs["claims.json"]["path"])
-    ledger["claims"][0] |= {
-        "studies": ["table_4_2", "figure_9_9"],
-        "scales": ["laptop", "paper"],
-        "figures": [{"name": "figure_4_1", "files": [inputs["m/figure_4_1.pdf"]["path"]]}],
-    }
     answers = "results/models/m/evaluations"
     evidence = [*ledger["claims"][0]["tests"][0]["evidence"], f"{answers}/dense/arc_easy.csv"]
     ledger["claims"][0]["tests"][0]["evidence"] = [*evidence, f"{answers}/tucker-9%/arc_easy.csv"]
-    ledger["method"] = "How a verdict is reached."
     write_json(inputs["claims.json"]["path"], ledger)
     _, text = built(inputs, tmp_path / "one.pdf")
     assert "Study: table_4_2, figure_9_9." in text
