@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+from lowrank.claims import CONTRADICTED, NOT_TESTABLE, SUPPORTED, UNDECIDED
 from lowrank.claims.evidence import Estimate, Evidence, NotTestable, Study, load_evidence
 from lowrank.claims.ledger import (
     HEADER,
@@ -23,15 +24,7 @@ from lowrank.claims.ledger import (
     sources,
 )
 from lowrank.claims.operators import OPERATORS
-from lowrank.claims.verdicts import (
-    CONTRADICTED,
-    NOT_TESTABLE,
-    SUPPORTED,
-    UNDECIDED,
-    combine,
-    judge,
-    run_test,
-)
+from lowrank.claims.verdicts import combine, judge, run_test
 from lowrank.errors import LowrankError
 from lowrank.files import read_json, read_yaml, write_json
 from lowrank.project import Project

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from lowrank.claims.verdicts import CONTRADICTED, NOT_TESTABLE, SUPPORTED
+from lowrank.claims import CONTRADICTED, NOT_TESTABLE, SUPPORTED
 from lowrank.errors import LowrankError
 from lowrank.files import atomic_path, read_json, write_json
 from lowrank.results import AGGREGATE

@@ -11,16 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+from lowrank.claims import NOT_TESTABLE, UNDECIDED, VERDICTS
 from lowrank.claims.evidence import Evidence
-from lowrank.claims.verdicts import (
-    METHOD,
-    NOT_TESTABLE,
-    UNDECIDED,
-    VERDICTS,
-    combine,
-    outline,
-    run_test,
-)
+from lowrank.claims.verdicts import METHOD, combine, outline, run_test
 from lowrank.errors import LowrankError
 from lowrank.files import write_json
 from lowrank.provenance import code_digest, versions

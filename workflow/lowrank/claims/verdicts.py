@@ -14,13 +14,10 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lowrank.claims import CONTRADICTED, NOT_TESTABLE, SUPPORTED, UNDECIDED
 from lowrank.claims.evidence import Estimate, Evidence, NotTestable
 from lowrank.claims.operators import OPERATORS
 from lowrank.errors import LowrankError, suggestion
-
-SUPPORTED, CONTRADICTED = "supported", "contradicted"
-UNDECIDED, NOT_TESTABLE = "undecided", "not testable here"
-VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTABLE)
 
 LEVEL = 0.05
 
