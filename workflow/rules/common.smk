@@ -27,11 +27,6 @@ try:
 except LowrankError as error:
     sys.exit(f"error: {error}")
 
-# With a limit on the rate of jobs the scheduler looks again once a timespan for every job that it
-# ever started: after some hundred of them it takes a whole core. How many run is bounded anyway.
-if workflow.scheduling_settings:  # a dry run has none
-    workflow.scheduling_settings.max_jobs_per_timespan = None
-
 LOCK = "requirements.lock"
 EFFICIENCY_FIGURES = {"figure_4_2": "latency", "figure_4_3": "energy", "figure_4_4": "memory"}
 PROFILE_RECORDS = "paper/reference"  # <device>/<model>/*.json, measured by `make gpu-reference`
@@ -475,6 +470,9 @@ def measuring_gpus(wildcards):
 
 
 onstart:
+    # With a limit on the rate of jobs the scheduler looks again once a timespan for every job that it
+    # ever started: after some hundred it takes a core. How many run at once is bounded anyway.
+    workflow.scheduler.job_rate_limiter = None
     # Snakemake takes `--resources gpu=9` on any machine, and clips what a job asks for.
     if project.settings["device"] == "cuda" and workflow.local_exec:
         try:
