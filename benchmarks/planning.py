@@ -64,7 +64,8 @@ def copy_workflow(folder: Path) -> Path:
     by_method = {"title": "Every method", **kept, "series": methods}
     (studies / "methods.yaml").write_text(yaml.safe_dump(by_method))
     chosen = yaml.safe_load((folder / "config" / "config.yaml").read_text())["studies"]
-    change_config(folder, {"models": MODELS, "studies": [*chosen, "methods"]})
+    # Jobs that do nothing need no GPU.
+    change_config(folder, {"models": MODELS, "studies": [*chosen, "methods"], "device": "cpu"})
     return folder
 
 

@@ -311,6 +311,17 @@ def test_a_claim_names_its_studies_scales_and_single_answers(inputs, tmp_path):
     assert "laptop, paper" in text
 
 
+@pytest.mark.parametrize(
+    ("low", "shown"), [(-1.4e-17, "[0, 17.6]"), (0.1 + 0.2, "[0.300, 17.6]"), (-1e-7, "[−0.0")]
+)
+def test_numbers_that_floats_hold_badly_are_printed(inputs, tmp_path, low, shown):
+    ledger = read_json(inputs["claims.json"]["path"])
+    ledger["claims"][0]["tests"][0]["interval_95"][0] = low
+    write_json(inputs["claims.json"]["path"], ledger)
+    _, text = built(inputs, tmp_path / "one.pdf")
+    assert shown in text
+
+
 def test_a_study_without_a_figure_has_its_text(entry, gather, inputs, tmp_path):
     entry = copy.deepcopy(entry)
     entry["studies"][0] |= {"study": "own", "figure": None}
