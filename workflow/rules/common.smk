@@ -336,7 +336,8 @@ def report_inputs():
                 made["data"] = path
         for path in job["files"]:
             if path.endswith(".pdf"):
-                inputs["/".join(path.split("/")[-2:])] = {"path": path, **made}
+                name = Path(Path(path).parent.name, Path(path).name).as_posix()
+                inputs[name] = {"path": path, **made}
     return inputs
 
 
