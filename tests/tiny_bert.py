@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tiny
 import torch
-from lowrank.model_classes import model_from_config
+from lowrank.assets.model_classes import model_from_config
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertTokenizerFast
 

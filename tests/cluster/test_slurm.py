@@ -1,6 +1,5 @@
 """The workflow through a real sbatch: the whole tiny DAG, GPUs, failures, cancelled jobs."""
 
-import importlib.util
 import json
 import os
 import re
@@ -13,18 +12,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from copied_workflow import make_workflow
 
 ROOT = Path(__file__).parents[2]
 GROUPING = ("groups", "group-components")  # they name rules of the whole workflow
-
-
-def _integration():
-    """The tiny workflow of the integration tests."""
-    path = ROOT / "tests" / "integration" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("integration_conftest", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def quickened(folder, without=(), **changes):
@@ -85,7 +76,7 @@ def small_workflow(folder, rules):
 
 
 def test_the_whole_workflow_goes_through_sbatch(slurm, tmp_path):
-    made = _integration().make_workflow(tmp_path / "cluster")
+    made = make_workflow(tmp_path / "cluster")
     quickened(made.folder)
     run, cancelled = start(made.folder, slurm), []
     deadline = time.monotonic() + 900
@@ -105,7 +96,7 @@ def test_the_whole_workflow_goes_through_sbatch(slurm, tmp_path):
     compressing = re.findall(r"group_compressed\S*/(\d+)\.log", output)
     assert 0 < len(set(compressing)) <= 2
     assert made.jobs() == {}
-    local = _integration().make_workflow(tmp_path / "local")
+    local = make_workflow(tmp_path / "local")
     local.run()
     ours = sorted((made.folder / "results/models/tiny/evaluations").glob("*/*.jsonl"))
     assert len(ours) == 8
@@ -134,7 +125,7 @@ def test_jobs_that_run_together_have_gpus_of_their_own(slurm, tmp_path):
     script = tmp_path / "use.py"
     script.write_text("""
 import json, os, sys, time
-from lowrank.devices import lease
+from lowrank.running.devices import lease
 start = time.time()
 with lease("cuda") as held:
     device = os.environ["CUDA_VISIBLE_DEVICES"]

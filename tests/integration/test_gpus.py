@@ -4,7 +4,7 @@ import json
 import subprocess
 
 import pytest
-from conftest import make_workflow
+from copied_workflow import make_workflow
 
 RULES = """
 configfile: "config/config.yaml"
@@ -30,7 +30,7 @@ rule evaluate:
 USE = """
 import json, sys, time
 from pathlib import Path
-from lowrank.devices import lease
+from lowrank.running.devices import lease
 
 with lease("cuda", int(sys.argv[2]), poll_seconds=0.05) as held:
     begin = time.time()

@@ -4,7 +4,7 @@ import re
 
 import pypdf
 import pytest
-from conftest import ROOT
+from copied_workflow import ROOT
 
 
 def test_every_path_that_the_report_prints_exists(finished):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import make_workflow
+from copied_workflow import make_workflow
 
 COMPARED = ("results/models/tiny/evaluations", "results/models/tiny/compressed")
 TARGET = "results/models/tiny/studies/table_4_2.csv"

@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 import tiny
-from conftest import make_workflow
-from lowrank.architecture import Architecture
-from lowrank.profiling.reference import measure_reference
-from lowrank.studies import Model
+from copied_workflow import make_workflow
+from lowrank.profile.gpu_reference import measure_reference
+from lowrank.project.studies import Model
+from lowrank.space.architecture import Architecture
 
 STUDY = {
     "series": {"": {}},

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from conftest import ROOT, Workflow, make_workflow
+from copied_workflow import ROOT, Workflow, make_workflow
 
 HOSTILE = "a b'c\"$(touch exploded);d"
 SECRET = "hf_secretsecret"

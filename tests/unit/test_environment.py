@@ -2,7 +2,7 @@ import re
 from pathlib import Path
 
 import yaml
-from lowrank.imports import library_files
+from lowrank.running.imports import library_files
 
 
 def pins(path):
@@ -25,10 +25,11 @@ def test_every_requirement_is_pinned_and_locked():
 def test_a_script_is_made_of_what_it_imports_and_nothing_else():
     figure = library_files("workflow", "workflow/scripts/figure_4_1.py")
     assert "workflow/lowrank/figures/style.py" in figure
-    assert "workflow/lowrank/factorization.py" not in figure
+    assert "workflow/lowrank/decompose/svd.py" not in figure
     factorize = library_files("workflow", "workflow/scripts/factorize_layer.py")
-    assert {"workflow/lowrank/factorization.py", "workflow/lowrank/weights.py"} <= set(factorize)
-    assert "workflow/lowrank/evaluation.py" not in factorize
+    assert "workflow/lowrank/decompose/svd.py" in factorize
+    assert "workflow/lowrank/assets/weights.py" in factorize
+    assert "workflow/lowrank/evaluate/causal.py" not in factorize
     evaluate = library_files("workflow", "workflow/scripts/evaluate.py")
-    assert "workflow/lowrank/evaluation.py" in evaluate
-    assert "workflow/lowrank/factorization.py" not in evaluate
+    assert "workflow/lowrank/evaluate/causal.py" in evaluate
+    assert "workflow/lowrank/decompose/svd.py" not in evaluate

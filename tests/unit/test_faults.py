@@ -17,17 +17,17 @@ import pyarrow as pa
 import pytest
 import tiny
 import torch
-from lowrank import cli
-from lowrank.architecture import Architecture
-from lowrank.compression import compress
-from lowrank.design_space import Decomposition
-from lowrank.errors import LowrankError
-from lowrank.factors import LayerFactors, factorize_layer
-from lowrank.files import atomic_path, read_yaml, write_json
-from lowrank.low_rank_model import load_base, load_compressed, load_tokenizer
-from lowrank.models import fetch_model
-from lowrank.prepared_requests import prepare_requests
-from lowrank.questions import SUBSET
+from lowrank.assets.choice import SUBSET
+from lowrank.assets.models import fetch_model
+from lowrank.base import cli
+from lowrank.base.errors import LowrankError
+from lowrank.base.files import atomic_path, read_yaml, write_json
+from lowrank.decompose.compressed import compress
+from lowrank.decompose.layer_factors import LayerFactors, factorize_layer
+from lowrank.decompose.linear import load_base, load_compressed, load_tokenizer
+from lowrank.evaluate.requests import prepare_requests
+from lowrank.space.architecture import Architecture
+from lowrank.space.design_space import Decomposition
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
@@ -54,8 +54,8 @@ import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 from pathlib import Path
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from lowrank import cli
-from lowrank.files import atomic_path, write_text
+from lowrank.base import cli
+from lowrank.base.files import atomic_path, write_text
 path = Path({str(path)!r})
 def main():
     with contextlib.ExitStack() as stack:
@@ -110,8 +110,8 @@ def test_a_results_folder_of_another_user_is_one_line():
         script = f"""
 import os, sys
 sys.dont_write_bytecode = True
-from lowrank import cli
-from lowrank.files import write_json
+from lowrank.base import cli
+from lowrank.base.files import write_json
 os.setuid(65534)
 cli.run(lambda: write_json({str(folder / "results" / "a.json")!r}, {{}}))
 """
@@ -130,7 +130,7 @@ def test_a_folder_that_may_not_be_made(tmp_path, monkeypatch):
     def refuse(*arguments, **options):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr("lowrank.files.tempfile.mkdtemp", refuse)
+    monkeypatch.setattr("lowrank.base.files.tempfile.mkdtemp", refuse)
     with pytest.raises(LowrankError, match="Read-only file system; choose another folder"):
         write_json(tmp_path / "a.json", {})
 
@@ -163,7 +163,7 @@ def test_a_real_lack_of_memory(tmp_path):
     """The kernel refuses the memory itself."""
     script = """
 import torch
-from lowrank import cli
+from lowrank.base import cli
 cli.run(lambda: torch.zeros(10**13))
 """
     done = subprocess.run(

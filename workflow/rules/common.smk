@@ -8,15 +8,15 @@ from types import SimpleNamespace
 
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
-from lowrank import assets
-from lowrank.design_space import DENSE, Decomposition
-from lowrank.devices import require_devices
-from lowrank.errors import LowrankError
-from lowrank.imports import library_files
-from lowrank.methods import METHODS
-from lowrank.scheduler import keeps_accounts
-from lowrank.surroundings import surroundings
-from lowrank.project import Project
+from lowrank.assets import sources
+from lowrank.space.design_space import DENSE, Decomposition
+from lowrank.running.devices import require_devices
+from lowrank.base.errors import LowrankError
+from lowrank.running.imports import library_files
+from lowrank.space.methods import METHODS
+from lowrank.running.slurm import keeps_accounts
+from lowrank.running.variables import surroundings
+from lowrank.project.configuration import Project
 
 # What a job needs from its surroundings travels in the environment: it shapes where bytes come
 # from, never what they are, so a change of it reruns nothing.
@@ -262,7 +262,7 @@ def fact_models():
                 "layers": model.architecture.layers,
                 "width": model.architecture.config["hidden_size"],
                 "quantized": {
-                    assets.describe(source): os.path.basename(source["gguf"])
+                    sources.describe(source): os.path.basename(source["gguf"])
                     for source in model.sources
                     if "gguf" in source
                 },
@@ -489,5 +489,5 @@ onstart:
 if project.unavailable_benchmarks and workflow.is_main_process:
     logger.warning(
         f"Left out for want of a source here: {', '.join(project.unavailable_benchmarks)} "
-        f"(set {assets.MIRROR_VARIABLE} to a mirror directory, or `hub: true`)."
+        f"(set {sources.MIRROR_VARIABLE} to a mirror directory, or `hub: true`)."
     )

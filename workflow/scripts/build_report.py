@@ -1,6 +1,6 @@
 """Compile the report from the files that it reads."""
 
-from lowrank import cli
+from lowrank.base import cli
 from lowrank.paper.document import build_document
 
 

@@ -1,6 +1,6 @@
 """Typeset the ledger of claims."""
 
-from lowrank import cli
+from lowrank.base import cli
 from lowrank.tables.claims import render
 
 

@@ -1,7 +1,7 @@
 """Gather a study's scores into one table."""
 
-from lowrank import cli
-from lowrank.results import collect_accuracy
+from lowrank.analyse.accuracy import collect_accuracy
+from lowrank.base import cli
 
 
 def main() -> None:

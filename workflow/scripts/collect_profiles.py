@@ -1,8 +1,8 @@
 """Gather a study's measurements into one table, and fit their slopes."""
 
-from lowrank import cli
-from lowrank.profiling.fits import collect_profiles
-from lowrank.thesis import read_thesis
+from lowrank.analyse.efficiency import collect_profiles
+from lowrank.base import cli
+from lowrank.base.thesis import read_thesis
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Set a run beside a reference, and name what lies outside the allowed variation."""
 
-from lowrank import cli
-from lowrank.reference import compare
+from lowrank.base import cli
+from lowrank.claims.comparison import compare
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 """Cut one configuration from stored factors."""
 
-from lowrank import cli
-from lowrank.architecture import Architecture
-from lowrank.compression import compress
-from lowrank.design_space import Decomposition
+from lowrank.base import cli
+from lowrank.decompose.compressed import compress
+from lowrank.space.architecture import Architecture
+from lowrank.space.design_space import Decomposition
 
 
 def main() -> None:

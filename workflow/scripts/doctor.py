@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from lowrank import cli
-from lowrank.doctor import BROKEN, Scale, examine
-from lowrank.files import merge, read_yaml
+from lowrank.base import cli
+from lowrank.base.files import merge, read_yaml
+from lowrank.running.doctor import BROKEN, Scale, examine
 
 SCALES = {
     "smoke": ("make smoke", ("config", "laptop", "smoke")),

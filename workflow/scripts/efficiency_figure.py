@@ -1,6 +1,6 @@
 """Render Figure 4.2, 4.3 or 4.4 for one model."""
 
-from lowrank import cli
+from lowrank.base import cli
 from lowrank.figures.efficiency import render
 
 

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 
-from lowrank import cli, evaluation_job
+from lowrank.base import cli
+from lowrank.evaluate import job
 
 
 def load() -> Callable[..., None]:
-    from lowrank.encoder_evaluation import evaluate
+    from lowrank.evaluate.encoder import evaluate
 
     return evaluate
 
 
 if __name__ == "__main__":
-    cli.run(lambda: evaluation_job.run(__doc__, "lowrank.encoder_evaluation:evaluate", load))
+    cli.run(lambda: job.run(__doc__, "lowrank.evaluate.encoder:evaluate", load))

@@ -1,9 +1,9 @@
 """Factorize the decomposable tensors of one layer."""
 
-from lowrank import cli
-from lowrank.architecture import Architecture
-from lowrank.devices import lease
-from lowrank.factors import factorize_layer
+from lowrank.base import cli
+from lowrank.decompose.layer_factors import factorize_layer
+from lowrank.running.devices import lease
+from lowrank.space.architecture import Architecture
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from lowrank import cli
-from lowrank.benchmarks import fetch_benchmark
+from lowrank.assets.questions import fetch_benchmark
+from lowrank.base import cli
 
 
 def main() -> None:

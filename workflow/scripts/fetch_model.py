@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from lowrank import cli
-from lowrank.models import fetch_model
+from lowrank.assets.models import fetch_model
+from lowrank.base import cli
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Render Figure 1.1: Tucker decomposition."""
 
-from lowrank import cli
+from lowrank.base import cli
 from lowrank.figures.figure_1_1 import render
 
 

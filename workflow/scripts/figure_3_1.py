@@ -1,6 +1,6 @@
 """Render Figure 3.1: the axes of a decomposition configuration."""
 
-from lowrank import cli
+from lowrank.base import cli
 from lowrank.figures.figure_3_1 import render
 
 

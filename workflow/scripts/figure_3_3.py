@@ -1,6 +1,6 @@
 """Render Figure 3.3: the decomposable tensors of a layer."""
 
-from lowrank import cli
+from lowrank.base import cli
 from lowrank.figures.figure_3_3 import render
 
 

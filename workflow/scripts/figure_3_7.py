@@ -1,6 +1,6 @@
 """Render Figure 3.7 for one model."""
 
-from lowrank import cli
+from lowrank.base import cli
 from lowrank.figures.figure_3_7 import render
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Render Figure 4.1 for one model."""
 
-from lowrank import cli
+from lowrank.base import cli
 from lowrank.figures.figure_4_1 import render
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Gather the numbers that the report's text states."""
 
-from lowrank import cli
+from lowrank.base import cli
 from lowrank.paper.facts import gather_facts
 
 

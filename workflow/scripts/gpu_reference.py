@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from lowrank import cli
-from lowrank.architecture import Architecture
-from lowrank.devices import lease
-from lowrank.files import read_yaml
-from lowrank.provenance import require_packages
-from lowrank.studies import Model
+from lowrank.base import cli
+from lowrank.base.files import read_yaml
+from lowrank.base.provenance import require_packages
+from lowrank.project.studies import Model
+from lowrank.running.devices import lease
+from lowrank.space.architecture import Architecture
 
 NEEDED = {"torch": "2.8", "transformers": "4.56", "safetensors": "0.4", "nvidia-ml-py": "12"}
 """What has the functions that are called; the workflow itself pins newer ones."""
@@ -27,7 +27,7 @@ def main() -> None:
     study = {key: part["default"] for key, part in schema.items() if "default" in part}
     study |= read_yaml(root / "studies" / f"{settings.pop('study')}.yaml")
     with lease(settings["device"], settings["gpus"]):
-        from lowrank.profiling.reference import measure_reference, reference_folder
+        from lowrank.profile.gpu_reference import measure_reference, reference_folder
 
         folder = reference_folder(arguments.folder, settings["device"], name)
         paths = measure_reference(model, study, settings, folder)

@@ -1,9 +1,9 @@
 """Judge the claims of the thesis on the results of a run."""
 
-from lowrank import cli
+from lowrank.base import cli
+from lowrank.base.files import read_json, write_text
 from lowrank.claims.evidence import load_evidence
 from lowrank.claims.ledger import as_text, judge_claims
-from lowrank.files import read_json, write_text
 
 
 def main() -> None:

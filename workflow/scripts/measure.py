@@ -1,7 +1,7 @@
 """Measure one configuration beside the dense model."""
 
-from lowrank import cli
-from lowrank.devices import lease
+from lowrank.base import cli
+from lowrank.running.devices import lease
 
 
 def main() -> None:
@@ -11,7 +11,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = arguments.settings
     with lease(settings["device"], settings["gpus"]):
-        from lowrank.profiling.job import profile
+        from lowrank.profile.job import profile
 
         benchmarks = zip(arguments.labels, arguments.requests, arguments.questions, strict=True)
         profile(arguments.weights, arguments.compressed, benchmarks, settings, arguments.output)

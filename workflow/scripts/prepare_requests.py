@@ -1,10 +1,10 @@
 """Choose a benchmark's questions and tokenize lm-eval's requests for one model."""
 
-from lowrank import cli
+from lowrank.base import cli
 
 
 def main() -> None:
-    from lowrank.prepared_requests import prepare_requests
+    from lowrank.evaluate.requests import prepare_requests
 
     names = ("weights", "questions", "asked", "requests")
     arguments = cli.parser(__doc__, *names, benchmark="JSON", settings="JSON").parse_args()

@@ -4,9 +4,9 @@ import os
 import platform
 from pathlib import Path
 
-from lowrank import cli
-from lowrank.provenance import processor_name
-from lowrank.reference import RUN, record_reference, record_run
+from lowrank.base import cli
+from lowrank.base.provenance import processor_name
+from lowrank.claims.comparison import RUN, record_reference, record_run
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Render Table 1.1."""
 
-from lowrank import cli
+from lowrank.base import cli
 from lowrank.tables.table_1_1 import render
 
 

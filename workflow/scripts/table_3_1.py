@@ -1,6 +1,6 @@
 """Render Table 3.1."""
 
-from lowrank import cli
+from lowrank.base import cli
 from lowrank.tables.table_3_1 import render
 
 

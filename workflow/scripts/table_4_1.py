@@ -1,6 +1,6 @@
 """Render Table 4.1."""
 
-from lowrank import cli
+from lowrank.base import cli
 from lowrank.tables.table_4_1 import render
 
 

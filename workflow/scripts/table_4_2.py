@@ -2,7 +2,7 @@
 
 import json
 
-from lowrank import cli
+from lowrank.base import cli
 from lowrank.tables.table_4_2 import render
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lowrank.design_space import DENSE
-from lowrank.errors import LowrankError, suggestion
-from lowrank.files import read_json
-from lowrank.results import AGGREGATE, TOLERANCE, resample
-from lowrank.statistics import percentile_interval
+from lowrank.analyse.accuracy import AGGREGATE, TOLERANCE, resample
+from lowrank.base.errors import LowrankError, suggestion
+from lowrank.base.files import read_json
+from lowrank.base.statistics import percentile_interval
+from lowrank.space.design_space import DENSE
 
 SELECTOR = ("dense", "series", "labels", "last", "except")
 """The keys of what selects configurations of a study."""
@@ -89,7 +89,7 @@ class Study:
     Attributes
     ----------
     path
-        Its table, as `lowrank.results.collect_accuracy` wrote it.
+        Its table, as `lowrank.analyse.accuracy.collect_accuracy` wrote it.
     folder
         Where the evaluations are.
     chance
@@ -261,7 +261,7 @@ class Evidence:
     studies
         From a study's name to its table and evaluations.
     profiles
-        The table of `lowrank.profiling.fits.collect_profiles`, or None.
+        The table of `lowrank.analyse.efficiency.collect_profiles`, or None.
     benchmark_workloads
         What that table calls the workloads that are a benchmark's requests.
     design_space

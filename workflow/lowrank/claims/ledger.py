@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+from lowrank.base.errors import LowrankError
+from lowrank.base.files import write_json
+from lowrank.base.provenance import code_digest, versions
 from lowrank.claims import NOT_TESTABLE, UNDECIDED, VERDICTS
 from lowrank.claims.evidence import Evidence
 from lowrank.claims.verdicts import METHOD, combine, outline, run_test
-from lowrank.errors import LowrankError
-from lowrank.files import write_json
-from lowrank.provenance import code_digest, versions
 
 WIDTH = 100
 

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
+from lowrank.analyse.efficiency import fit_line
+from lowrank.base.statistics import RESAMPLES
 from lowrank.claims.evidence import Estimate, Evidence, NotTestable, Study
-from lowrank.design_space import DENSE
-from lowrank.profiling.fits import fit_line
-from lowrank.statistics import RESAMPLES
+from lowrank.space.design_space import DENSE
 
 Selector = Mapping[str, Any]
 

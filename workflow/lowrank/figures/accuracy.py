@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lowrank.base.files import atomic_path
 from lowrank.figures import style
-from lowrank.files import atomic_path
 
 AGGREGATE = "aggregate"
 CONTROL = "left out"
@@ -25,7 +25,7 @@ class Study:
     Parameters
     ----------
     path
-        The table of `lowrank.results.collect_accuracy`.
+        The table of `lowrank.analyse.accuracy.collect_accuracy`.
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from lowrank.base.files import atomic_path, read_json
 from lowrank.figures import accuracy, style
-from lowrank.files import atomic_path, read_json
 
 TITLES: Mapping[str, str] = {
     "latency": "Latency (% of dense)",
@@ -41,7 +41,7 @@ def render(
     Parameters
     ----------
     data, fits
-        The table and the slopes of `lowrank.profiling.fits.collect_profiles`.
+        The table and the slopes of `lowrank.analyse.efficiency.collect_profiles`.
     metric
         `latency`, `energy` or `memory`.
     label

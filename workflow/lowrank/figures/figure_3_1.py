@@ -8,7 +8,6 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from lowrank.architecture import FAMILIES
 from lowrank.figures import style
 from lowrank.figures.schematic import (
     CORE,
@@ -22,6 +21,7 @@ from lowrank.figures.schematic import (
     Sketch,
     weight,
 )
+from lowrank.space.architecture import FAMILIES
 
 WIDTH, HEIGHT = style.TEXT_WIDTH, 2.1
 """Inches."""

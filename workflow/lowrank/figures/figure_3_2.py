@@ -16,7 +16,7 @@ def render(
     Parameters
     ----------
     data
-        The table of `lowrank.results.collect_accuracy`.
+        The table of `lowrank.analyse.accuracy.collect_accuracy`.
     label, subtitle
         The model's name, and the line below it.
     csv, pdf, png

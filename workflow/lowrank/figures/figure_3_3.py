@@ -7,7 +7,6 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from lowrank.architecture import FAMILIES
 from lowrank.figures import style
 from lowrank.figures.schematic import (
     DECOMPOSED,
@@ -20,6 +19,7 @@ from lowrank.figures.schematic import (
     tint,
     weight,
 )
+from lowrank.space.architecture import FAMILIES
 
 WIDTH, HEIGHT = style.TEXT_WIDTH, 3.48
 """Inches."""

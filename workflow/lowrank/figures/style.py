@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import seaborn
 from matplotlib.figure import Figure
 
-from lowrank.files import atomic_path
+from lowrank.base.files import atomic_path
 
 COLUMN_WIDTH = 3.35
 """Width of a text column in inches; what a figure must be legible at."""

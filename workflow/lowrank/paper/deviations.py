@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lowrank.thesis import read_thesis
+from lowrank.base.thesis import read_thesis
 
 
 def deviations(

@@ -10,8 +10,8 @@ from typing import Any
 
 import typst
 
-from lowrank.errors import LowrankError
-from lowrank.files import atomic_path, write_json
+from lowrank.base.errors import LowrankError
+from lowrank.base.files import atomic_path, write_json
 
 
 def build_document(

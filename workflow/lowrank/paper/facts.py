@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lowrank.design_space import DENSE
-from lowrank.files import read_json, write_json
+from lowrank.analyse.accuracy import AGGREGATE, CONTROL_METHOD, resample
+from lowrank.base.files import read_json, write_json
+from lowrank.base.statistics import RESAMPLES, bootstrap_p_values, holm
+from lowrank.claims.comparison import QUESTIONS, SHARE, SLOPES
 from lowrank.paper.deviations import deviations
 from lowrank.paper.inconsistencies import inconsistencies
-from lowrank.reference import QUESTIONS, SHARE, SLOPES
-from lowrank.results import AGGREGATE, CONTROL_METHOD, resample
-from lowrank.statistics import RESAMPLES, bootstrap_p_values, holm
+from lowrank.space.design_space import DENSE
 
 CONFIDENCE = 0.95
 """Of every interval in the results, and one less the level that Holm's adjustment keeps."""

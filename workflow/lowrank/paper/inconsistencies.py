@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lowrank.thesis import read_thesis
+from lowrank.base.thesis import read_thesis
 
 FACTOR = 1.1
 """A printed count that is off by more than this factor is no matter of rounding."""

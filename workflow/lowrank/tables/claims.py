@@ -6,8 +6,8 @@ import csv as csv_module
 from collections.abc import Sequence
 from pathlib import Path
 
+from lowrank.base.files import atomic_path, read_json
 from lowrank.claims.ledger import HEADER, SUMMARY_HEADER, as_rows, as_summary
-from lowrank.files import atomic_path, read_json
 from lowrank.tables.typesetting import render_table
 
 PRINTED = (

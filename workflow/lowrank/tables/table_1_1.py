@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lowrank.macs import Cost, count
+from lowrank.base.thesis import quantity, read_thesis
+from lowrank.tables.macs import Cost, count
 from lowrank.tables.typesetting import difference_percent, mathematics, render_table
-from lowrank.thesis import quantity, read_thesis
 
 BATCH = 1
 SEQUENCE = 128

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lowrank.architecture import Architecture
-from lowrank.enumeration import largest_uniform_rank, scale_exponent, space_size
+from lowrank.base.thesis import read_thesis
+from lowrank.space.architecture import Architecture
+from lowrank.space.enumeration import largest_uniform_rank, scale_exponent, space_size
 from lowrank.tables.typesetting import mathematics, render_table, scientific
-from lowrank.thesis import read_thesis
 
 NOTES = (
     "$|S| = (2^N - 1) (2^T - 1) r + 1$ for $N$ layers, $T$ tensors and ranks up to $r$ "

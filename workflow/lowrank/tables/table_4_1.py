@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lowrank.errors import LowrankError
-from lowrank.files import read_json
+from lowrank.base.errors import LowrankError
+from lowrank.base.files import read_json
+from lowrank.base.thesis import quantity, read_thesis
 from lowrank.tables.typesetting import render_table
-from lowrank.thesis import quantity, read_thesis
 
 DATA_HEADER = (
     "benchmark",
@@ -64,7 +64,7 @@ def render(
         entry of each row; `splits` ((name, questions) of each) and `split` (the one that is
         evaluated); `used` (whether the run asks it) and `limit` (how many; None for all).
     manifests
-        Those that `lowrank.benchmarks.fetch_benchmark` wrote for the benchmarks that are used.
+        Those that `lowrank.assets.questions.fetch_benchmark` wrote for benchmarks that are used.
     thesis
         The file that holds what the thesis prints.
     csv, pdf, png, tex

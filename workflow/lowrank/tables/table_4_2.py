@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lowrank.architecture import Architecture
-from lowrank.design_space import Decomposition
-from lowrank.errors import LowrankError
-from lowrank.meta_device import parameter_counts
-from lowrank.methods import METHODS
+from lowrank.base.errors import LowrankError
+from lowrank.space.architecture import Architecture
+from lowrank.space.design_space import Decomposition
+from lowrank.space.methods import METHODS
+from lowrank.tables.meta_device import parameter_counts
 from lowrank.tables.typesetting import render_table
 
 HEADER = ("Label", "Thesis (%)", "Computed (%)", "Difference (%p)", "Layers", "Decomposed layers")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import typst
 
-from lowrank.files import atomic_path, write_text
+from lowrank.base.files import atomic_path, write_text
 
 _TEMPLATE = """
 #set page(width: auto, height: auto, margin: 6pt)

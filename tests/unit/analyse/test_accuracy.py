@@ -1,0 +1,193 @@
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+from lowrank.analyse.accuracy import AGGREGATE, collect_accuracy, resample
+from lowrank.base.errors import LowrankError
+from lowrank.base.files import write_json
+from lowrank.base.statistics import (
+    average_precision,
+    bootstrap_average_precision,
+    bootstrap_means,
+    mean_interval,
+)
+from sklearn.metrics import average_precision_score
+
+RNG = np.random.default_rng(0)
+DENSE = {"a": RNG.integers(0, 2, 60).astype(float), "b": RNG.uniform(0, 1, 40)}
+OTHER = {"a": np.where(RNG.uniform(size=60) < 0.3, 0.0, DENSE["a"]), "b": DENSE["b"] * 0.8}
+ROW = {"series": "s", "label": "x", "position": 2, "method": "tucker", "rank": 1}
+
+
+def write(folder, name, benchmark, values, companion=None, questions=None, score=None):
+    questions = np.arange(len(values)) if questions is None else questions
+    frame = {"task": "t", "question": questions, "value": values, "log_probability": companion}
+    (folder / name).mkdir(exist_ok=True)
+    pd.DataFrame(frame).to_csv(folder / name / f"{benchmark}.csv", index=False)
+    result = {
+        "model": "m",
+        "decomposition": name,
+        "parameter_reduction_percent": 0.0 if name == "dense" else 10.0,
+        "benchmark": benchmark,
+        "score": {
+            "metric": "acc",
+            "value": float(np.mean(values) if score is None else score),
+            "interval_95": list(mean_interval(values)),
+        },
+        "questions": {"asked": len(values), "available": 1000},
+    }
+    write_json(folder / name / f"{benchmark}.json", result)
+
+
+def collect(folder, benchmarks=("a", "b")):
+    rows = [ROW | {"decomposition": "other"}]
+    labels = {name: name.upper() for name in benchmarks}
+    collect_accuracy(rows, labels, folder, folder / "out.csv")
+    return pd.read_csv(folder / "out.csv", keep_default_na=False, na_values=[""])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, values in (("dense", DENSE), ("other", OTHER)):
+        write(tmp_path, name, "a", values["a"], np.log(0.1 + 0.8 * values["a"]))
+        write(tmp_path, name, "b", values["b"])
+    return tmp_path
+
+
+def test_one_row_a_configuration_and_benchmark(folder):
+    table = collect(folder).set_index(["label", "benchmark"])
+    assert len(table) == 6
+    assert table.loc[("x", "a"), "score"] == pytest.approx(OTHER["a"].mean(), abs=1e-6)
+    difference = OTHER["a"].mean() - DENSE["a"].mean()
+    assert table.loc[("x", "a"), "score_difference"] == pytest.approx(difference, abs=1e-6)
+    assert table.loc[("dense", "a"), ["score_difference_low", "score_difference_high"]].eq(0).all()
+    both = (OTHER["a"].mean() + OTHER["b"].mean()) / 2
+    assert table.loc[("x", AGGREGATE), "score"] == pytest.approx(both, abs=1e-6)
+    assert table.loc[("x", AGGREGATE), "questions"] == 100
+    low, high = mean_interval(OTHER["a"])
+    assert table.loc[("x", "a"), "score_low"] == pytest.approx(low, abs=1e-6)
+    assert table.loc[("x", "a"), "score_high"] == pytest.approx(high, abs=1e-6)
+
+
+def test_paired_interval_is_scipys_and_narrower_than_unpaired(folder):
+    row = collect(folder).set_index(["label", "benchmark"]).loc[("x", "a")]
+    reference = scipy.stats.bootstrap(
+        (OTHER["a"] - DENSE["a"],), np.mean, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    assert row["score_difference_low"] == pytest.approx(reference.low, abs=0.02)
+    assert row["score_difference_high"] == pytest.approx(reference.high, abs=0.02)
+    unpaired = np.sqrt(OTHER["a"].var() / 60 + DENSE["a"].var() / 60) * 2 * 1.96
+    assert row["score_difference_high"] - row["score_difference_low"] < 0.8 * unpaired
+
+
+def test_companion_metric_where_there_is_one(folder):
+    table = collect(folder).set_index(["label", "benchmark"])
+    assert table.loc[("x", "a"), "log_probability_difference"] < 0
+    assert pd.isna(table.loc[("x", "b"), "log_probability"])
+    # The aggregate of the companion is over the benchmarks that have one.
+    assert table.loc[("x", AGGREGATE), "log_probability"] == pytest.approx(
+        table.loc[("x", "a"), "log_probability"]
+    )
+
+
+def test_other_questions_are_no_pair(folder):
+    write(folder, "other", "a", OTHER["a"], np.zeros(60), questions=np.arange(60) + 1)
+    with pytest.raises(LowrankError, match="other and dense did not answer the same questions"):
+        collect(folder)
+
+
+def test_a_changed_result_or_answer_is_caught_and_both_files_are_named(folder):
+    score = float(np.mean(OTHER["b"]))
+    write(folder, "other", "b", OTHER["b"], score=score + 2e-6)
+    with pytest.raises(
+        LowrankError, match=r"other/b\.json has the score .* answers in b\.csv give"
+    ):
+        collect(folder)
+    write(folder, "other", "b", OTHER["b"], score=score + 5e-7)
+    collect(folder)
+    path = folder / "dense" / "a.csv"
+    table = pd.read_csv(path)
+    table.loc[3, "value"] = 1 - table.loc[3, "value"]
+    table.to_csv(path, index=False)
+    with pytest.raises(LowrankError, match=r"dense/a\.json has the score .* delete both"):
+        collect(folder)
+
+
+def test_benchmarks_of_one_size_are_resampled_apart_and_configurations_together(folder):
+    for name in ("dense", "other"):
+        for benchmark in ("first", "second"):
+            write(folder, name, benchmark, DENSE["b"])
+    names = ["dense", "other"]
+    _, first_RC = resample(folder, names, "first")
+    _, second_RC = resample(folder, names, "second")
+    assert abs(np.corrcoef(first_RC[:, 0], second_RC[:, 0])[0, 1]) < 0.1
+    assert np.array_equal(first_RC[:, 0], first_RC[:, 1])
+    assert np.array_equal(first_RC, resample(folder, names, "first")[1])
+    # Averaged over two independent benchmarks the error falls by √2, which it would not if
+    # both drew the same questions.
+    spread = ((first_RC + second_RC) / 2)[:, 0].std()
+    assert spread == pytest.approx(first_RC[:, 0].std() / np.sqrt(2), rel=0.1)
+
+
+def test_rankings_of_one_size_are_resampled_apart(folder):
+    labels = RNG.integers(0, 2, 40)
+    frame = {"task": "t", "question": np.arange(40), "value": RNG.normal(size=40), "label": labels}
+    for benchmark in ("first", "second"):
+        pd.DataFrame(frame).to_csv(folder / "dense" / f"{benchmark}.csv", index=False)
+    first_RC, second_RC = (resample(folder, ["dense"], b)[1] for b in ("first", "second"))
+    assert abs(np.corrcoef(first_RC[:, 0], second_RC[:, 0])[0, 1]) < 0.1
+
+
+def test_control_is_compared_with_its_twin(folder):
+    better = np.where(RNG.uniform(size=60) < 0.5, DENSE["a"], OTHER["a"])
+    write(folder, "without", "a", better, np.zeros(60))
+    write(folder, "without", "b", DENSE["b"])
+    rows = [ROW | {"decomposition": "other"}]
+    rows += [ROW | {"series": "left out", "method": "drop", "decomposition": "without"}]
+    collect_accuracy(rows, {"a": "A", "b": "B"}, folder, folder / "out.csv")
+    table = pd.read_csv(folder / "out.csv").set_index(["series", "benchmark"])
+    row = table.loc[("left out", "a")]
+    expected = better.mean() - OTHER["a"].mean()
+    assert row["score_over_decomposed"] == pytest.approx(expected, abs=1e-6)
+    assert row["score_over_decomposed_low"] <= expected <= row["score_over_decomposed_high"]
+    assert table.loc[("s", "a")]["score_over_decomposed"] != row["score_over_decomposed"]
+    assert table.loc[("left out", "b")]["score_over_decomposed_low"] > 0
+
+
+def test_bootstrap_means_have_the_right_spread():
+    values = RNG.normal(size=(200, 3))
+    means = bootstrap_means(values, resamples=4000)
+    assert np.allclose(means.mean(axis=0), values.mean(axis=0), atol=0.01)
+    assert np.allclose(means.std(axis=0), values.std(axis=0) / np.sqrt(200), rtol=0.06)
+    equal = np.repeat(values[:, :1], 2, axis=1)
+    assert np.allclose(*bootstrap_means(equal).T)
+
+
+def test_average_precision_is_scikit_learns():
+    labels = RNG.integers(0, 2, 50)
+    scores = np.round(RNG.normal(size=(50, 2)) + labels[:, None], 1)  # some are equal
+    counts = RNG.multinomial(50, np.full(50, 0.02), size=20)
+    for column in scores.T:
+        ours = average_precision(column, labels, counts)
+        for row, weights in zip(ours, counts, strict=True):
+            assert row == pytest.approx(
+                average_precision_score(labels, column, sample_weight=weights)
+            )
+    resampled = bootstrap_average_precision(scores, labels, resamples=500)
+    whole = average_precision(scores[:, 0], labels, np.ones((1, 50), dtype=int))[0]
+    assert abs(np.median(resampled[:, 0]) - whole) < 0.05
+    assert np.array_equal(resampled, bootstrap_average_precision(scores, labels, resamples=500))
+
+
+def test_a_ranking_is_collected_by_its_average_precision(tmp_path):
+    labels = RNG.integers(0, 2, 40)
+    for name, noise in (("dense", 0.5), ("other", 3.0)):
+        similarity = labels + noise * RNG.normal(size=40)
+        score = average_precision_score(labels, similarity)
+        write(tmp_path, name, "a", np.clip(similarity, 0, 1), score=score)
+        frame = {"task": "t", "question": np.arange(40), "value": similarity, "label": labels}
+        frame["log_probability"] = None
+        pd.DataFrame(frame).to_csv(tmp_path / name / "a.csv", index=False)
+    row = collect(tmp_path, ["a"]).set_index(["label", "benchmark"]).loc[("x", "a")]
+    assert row["score"] == pytest.approx(average_precision_score(labels, similarity), abs=1e-6)
+    assert row["score_difference_high"] < 0

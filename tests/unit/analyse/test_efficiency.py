@@ -1,0 +1,168 @@
+"""Slopes against numpy and scipy, and the figures drawn of them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+from lowrank.analyse.efficiency import collect_profiles, fit_line
+from lowrank.base.files import read_json, write_json
+from lowrank.figures.efficiency import notes, render
+
+SLOPES = {"latency": 0.5, "energy": 0.5, "memory": 0.4}
+
+
+def record(name, reduction, seconds, joules=None, doubts=(), reason="", workload=None):
+    """A record as the profile job writes it, for one workload."""
+
+    def figures(ours, dense):
+        if ours is None:
+            return {"configuration": None, "dense": None, "ratio": None}
+        ends = {"quartile_1": ours, "quartile_3": ours}
+        return {
+            "configuration": {"median": ours, **ends},
+            "dense": {"median": dense, **ends},
+            "ratio": {"value": ours / dense, "interval_95": [ours / dense] * 2, "rounds": 5},
+        }
+
+    weights = 1000 * (1 - 0.01 * reduction)
+    return {
+        "model": "tiny",
+        "decomposition": name,
+        "parameter_reduction_percent": reduction,
+        "gpus": 0,
+        "provenance": {"device_name": "A GPU"},
+        "energy_meter": {"source": None if joules is None else "nvml-counter", "reason": reason},
+        "doubts": list(doubts),
+        "workloads": [
+            {
+                "name": "prefill 8, batch 1",
+                "phase": "prefill",
+                "batch": 1,
+                "tokens": 8,
+                "dropped_rounds": 0,
+                "latency": figures(seconds, 1.0),
+                "energy": figures(joules, 100.0) | {"configuration_shares": None},
+                "power": figures(joules and joules / seconds, 100.0),
+                "memory": {
+                    "configuration": {"weights": weights, "cache": 0},
+                    "dense": {"weights": 1000, "cache": 0},
+                },
+                "doubts": {"device": [], "energy": []},
+                "trials": [],
+            }
+            | (workload or {})
+        ],
+    }
+
+
+def collect(folder, records):
+    for one in records:
+        write_json(folder / f"{one['decomposition']}.json", one)
+    paths = [folder / f"{one['decomposition']}.json" for one in records]
+    collect_profiles(paths, SLOPES, folder / "table.csv", folder / "fits.json")
+    fits = {fit["metric"]: fit for fit in read_json(folder / "fits.json")}
+    return pd.read_csv(folder / "table.csv"), fits
+
+
+def test_the_line_is_numpy_s_and_its_interval_student_s():
+    rng = np.random.default_rng(0)
+    x = np.array([0.0, 6, 9, 15, 21, 33, 48, 60, 75, 84, 96])
+    y = 0.45 * x + 1 + rng.normal(0, 0.5, len(x))
+    made = fit_line(x, y)
+    slope, intercept = np.polyfit(x, y, 1)
+    assert made["slope"] == pytest.approx(slope)
+    assert made["intercept"] == pytest.approx(intercept)
+    residuals = y - intercept - slope * x
+    error = np.sqrt((residuals**2).sum() / (len(x) - 2) / ((x - x.mean()) ** 2).sum())
+    reach = scipy.stats.t.ppf(0.975, len(x) - 2) * error
+    assert made["interval"] == pytest.approx([slope - reach, slope + reach])
+    assert made["r2"] == pytest.approx(np.corrcoef(x, y)[0, 1] ** 2)
+
+
+def test_known_slopes_are_found(tmp_path):
+    records = [record("dense", 0, 1.0, 100.0)] + [
+        record(f"c{x}", x, 1 - 0.005 * x, 100 - 0.3 * x) for x in (10, 50, 90)
+    ]
+    table, fits = collect(tmp_path, records)
+    assert fits["latency"]["slope"] == pytest.approx(0.5)
+    assert fits["energy"]["slope"] == pytest.approx(0.3)
+    assert fits["memory"]["slope"] == pytest.approx(1.0)
+    assert fits["latency"]["thesis_slope"] == 0.5
+    assert fits["latency"]["r2"] == pytest.approx(1)
+    watts = table[(table["metric"] == "power") & (table["decomposition"] == "c90")]
+    assert watts["value"].item() == pytest.approx(73 / 0.55, rel=0.01)
+
+
+def test_energy_that_was_not_measured_has_no_slope_and_says_why(tmp_path):
+    why = "not measured on this machine: the kernel offers no RAPL counters"
+    records = [record(f"c{x}", x, 1 - 0.005 * x, reason=why) for x in (10, 50, 90)]
+    table, fits = collect(tmp_path, [record("dense", 0, 1.0, reason=why), *records])
+    assert fits["energy"]["status"] == "not measured on this machine"
+    assert fits["energy"]["reason"] == why
+    assert "slope" not in fits["energy"]
+    assert table[table["metric"] == "energy"]["value"].isna().all()
+    assert fits["latency"]["status"] == "measured"
+
+
+def test_the_point_at_no_reduction_is_the_measured_one(tmp_path):
+    """The dense model beside itself came out 4% slow: a noise-free point would tilt the line."""
+    x, y = [0, 10, 50, 90], [1.04, 0.95, 0.75, 0.55]
+    names = ["dense", "c10", "c50", "c90"]
+    records = [record(*row) for row in zip(names, x, y, strict=True)]
+    _, fits = collect(tmp_path, records)
+    slope, intercept = np.polyfit(x, 100 * (1 - np.array(y)), 1)
+    assert fits["latency"]["slope"] == pytest.approx(slope)
+    assert fits["latency"]["intercept"] == pytest.approx(intercept)
+    assert fits["latency"]["points"] == 4
+
+
+def test_what_a_trial_is_doubted_for_reaches_the_figure_s_note(tmp_path):
+    changes = {
+        "doubts": {"device": ["throttled: hardware slowdown"], "energy": ["counter stood"]},
+        "trials": [{"joules": 10.0, "cross_check_joules": other} for other in (10.1, 10.3, 10.2)],
+    }
+    records = [record("dense", 0, 1.0, 100.0)] + [
+        record(f"c{x}", x, 1 - 0.005 * x, 100 - 0.3 * x, workload=changes) for x in (10, 50, 90)
+    ]
+    table, fits = collect(tmp_path, records)
+    energy = table[(table["metric"] == "energy") & (table["decomposition"] == "c10")].iloc[0]
+    assert energy["source"] == "nvml-counter"
+    assert energy["disagreement_percent"] == pytest.approx(2)
+    assert notes([fits["energy"]]) == [
+        "energy by NVML counter",
+        "sampled power differs from it by 2.0% (median of trials)",
+        "flagged: counter stood; throttled: hardware slowdown",
+    ]
+    assert notes([fits["latency"]]) == ["flagged: throttled: hardware slowdown"]
+
+
+def test_memory_is_related_to_the_dense_model_at_the_same_batch(tmp_path):
+    """The largest batch differs from job to job."""
+    memory = {
+        "configuration": {"weights": 1, "cache": 0, "allocated_peak": 3000},
+        "dense": {"weights": 1, "cache": 0, "allocated_peak": 4000},
+    }
+    records = [record("dense", 0, 1.0)]
+    records += [
+        record(f"c{x}", x, 1.0, workload={"memory": memory, "batch": x}) for x in (10, 50, 90)
+    ]
+    table, _ = collect(tmp_path, records)
+    ours = table[(table["metric"] == "memory") & (table["decomposition"] != "dense")]
+    assert set(ours["ratio"]) == {0.75}
+
+
+def test_doubts_of_any_record_flag_the_fit(tmp_path):
+    records = [record(f"c{x}", x, 1 - 0.005 * x) for x in (10, 50)]
+    records.append(record("c90", 90, 0.5, doubts=["throttled: software power cap"]))
+    _, fits = collect(tmp_path, records)
+    assert fits["latency"]["flags"] == ["throttled: software power cap"]
+
+
+@pytest.mark.parametrize("metric", ["latency", "energy", "memory"])
+def test_figures_are_drawn_with_and_without_measurements(tmp_path, metric):
+    records = [record("dense", 0, 1.0)] + [record(f"c{x}", x, 1 - 0.005 * x) for x in (10, 50, 90)]
+    collect(tmp_path, records)
+    outputs = [tmp_path / f"figure.{ending}" for ending in ("csv", "pdf", "png")]
+    render(tmp_path / "table.csv", tmp_path / "fits.json", metric, "Tiny", *outputs)
+    assert all(path.stat().st_size > 200 for path in outputs)
+    assert set(pd.read_csv(outputs[0])["metric"]) == {metric}

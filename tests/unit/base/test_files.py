@@ -1,0 +1,140 @@
+import errno
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from lowrank.base.errors import LowrankError
+from lowrank.base.files import (
+    atomic_path,
+    exclusive_lock,
+    merge,
+    read_json,
+    read_yaml,
+    require_sha256,
+    write_text,
+)
+
+
+def test_a_block_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "f"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["f"]
+
+
+def test_files_and_directories_are_replaced_whole(tmp_path):
+    for text in ("one", "two"):
+        with atomic_path(tmp_path / "file") as temporary:
+            temporary.write_text(text)
+        with atomic_path(tmp_path / "folder") as temporary:
+            temporary.mkdir()
+            (temporary / text).touch()
+    assert (tmp_path / "file").read_text() == "two"
+    assert os.listdir(tmp_path / "folder") == ["two"]
+
+
+KILLED = """
+import os, sys, time
+from pathlib import Path
+from lowrank.base.files import atomic_path
+with atomic_path(sys.argv[1]) as temporary:
+    temporary.mkdir()
+    (temporary / "half").write_text("half")
+    print("inside", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+    path = tmp_path / "result"
+    job = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(path)],
+        env=os.environ | {"PYTHONPATH": "workflow"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert job.stdout.readline() == "inside\n"
+    with atomic_path(path) as temporary:
+        temporary.mkdir()
+        assert len(list(tmp_path.iterdir())) == 2  # a living process keeps its own
+    job.kill()
+    job.wait()
+    job.stdout.close()
+    assert len(list(tmp_path.iterdir())) == 2
+    (tmp_path / ".other.12345678").mkdir()  # not ours to judge
+    with atomic_path(path) as temporary:
+        temporary.mkdir()
+    assert sorted(os.listdir(tmp_path)) == [".other.12345678", "result"]
+    assert os.listdir(path) == []
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("lowrank.base.files.fcntl.flock", refuse)
+    write_text(tmp_path / "f", "x")
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_everything_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """Files, their folders, and then the folder that holds the name."""
+    synchronized, real = [], os.fsync
+
+    def fsync(handle):
+        synchronized.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+        real(handle)
+
+    monkeypatch.setattr("lowrank.base.files.os.fsync", fsync)
+    with atomic_path(tmp_path / "folder") as temporary:
+        (temporary / "inner").mkdir(parents=True)
+        (temporary / "inner" / "file").write_text("x")
+    assert synchronized == ["file", "inner", "folder", tmp_path.name]
+
+
+def test_a_repeated_key_is_refused(tmp_path):
+    (tmp_path / "c.yaml").write_text("a: 1\nb:\n  x: 1\n  x: 2\n")
+    with pytest.raises(LowrankError, match=r"c.yaml, line 4: the key 'x' stands twice"):
+        read_yaml(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize(("text", "message"), [("a: [", "is not YAML"), ("\t", "is not YAML")])
+def test_damaged_yaml(tmp_path, text, message):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(LowrankError, match=message):
+        read_yaml(tmp_path / "c.yaml")
+
+
+def test_damaged_json_and_checksums(tmp_path):
+    (tmp_path / "r.json").write_text("{")
+    with pytest.raises(LowrankError, match="is not JSON"):
+        read_json(tmp_path / "r.json")
+    with pytest.raises(LowrankError, match=r"wrong checksum: .*r.json has sha256 021fb596db81e6d"):
+        require_sha256(tmp_path / "r.json", "0" * 64)
+
+
+def test_locks_exclude(tmp_path):
+    order = []
+
+    def hold(name):
+        with exclusive_lock(tmp_path / "lock"):
+            order.append(name)
+            threading.Event().wait(0.05)
+            order.append(name)
+
+    threads = [threading.Thread(target=hold, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert order[::2] == order[1::2]
+
+
+def test_configurations_are_laid_over_each_other_key_by_key():
+    made = merge([{"a": {"x": 1, "y": 2}, "b": [1]}, {"a": {"y": 3}, "b": [2]}, {"a": {"z": {}}}])
+    assert made == {"a": {"x": 1, "y": 3, "z": {}}, "b": [2]}

@@ -1,0 +1,338 @@
+"""Our evaluation against stock lm-eval on the same directory and questions."""
+
+import json
+import math
+from types import SimpleNamespace
+
+import lm_eval
+import pytest
+import tiny
+import yaml
+from lm_eval.api.model import CacheHook
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+from lowrank.assets.choice import SUBSET, choose_questions
+from lowrank.base.errors import LowrankError
+from lowrank.base.files import read_json, read_yaml, write_json
+from lowrank.decompose.compressed import compress
+from lowrank.decompose.layer_factors import factorize_layer
+from lowrank.decompose.linear import export_dense
+from lowrank.evaluate.causal import evaluate, headline, question_scores
+from lowrank.evaluate.packed import greedy, lm
+from lowrank.evaluate.packed.lm import PackedLM
+from lowrank.evaluate.requests import prepare_requests
+from lowrank.space.architecture import Architecture
+from lowrank.space.design_space import Decomposition
+
+ARCHITECTURE = Architecture.from_config(tiny.ARCHITECTURE)
+SETTINGS = {
+    "limit": 9,
+    "seed": 3,
+    "sampling": "random",
+    "dtype": "float32",
+    "device": "cpu",
+    "batch_size": 4,
+    "max_new_tokens": None,
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A compressed tiny model: its base, its factors, and its dense export."""
+    folder = tmp_path_factory.mktemp("model")
+    tiny.save_model(folder / "weights")
+    write_json(folder / "manifest.json", {"files": {}, "source": "test"})
+    factorize_layer(folder / "weights", ARCHITECTURE, 2, 1, "tucker", folder / "f.safetensors")
+    compress(
+        ARCHITECTURE,
+        "tiny",
+        folder / "manifest.json",
+        Decomposition.make(ARCHITECTURE, [2]),
+        {2: folder / "f.safetensors"},
+        folder / "compressed",
+    )
+    export_dense(folder / "weights", folder / "compressed", "float32", folder / "exported")
+    return folder
+
+
+def gsm8k_rows(count):
+    rows = [
+        {"question": tiny.words(index, 6), "answer": f"so #### {index}"} for index in range(count)
+    ]
+    return tiny.pa.Table.from_pylist(rows)
+
+
+def mmlu_rows(count):
+    rows = [
+        {
+            "question": tiny.words(index, 6),
+            "choices": [tiny.words(index * 7 + choice, 2) for choice in range(4)],
+            "answer": index % 4,
+        }
+        for index in range(count)
+    ]
+    return tiny.pa.Table.from_pylist(rows)
+
+
+def hellaswag_rows(count):
+    rows = [
+        {
+            "activity_label": tiny.words(index, 1),
+            "ctx_a": tiny.words(index + 50, 5) + ".",
+            "ctx_b": tiny.words(index + 90, 2),
+            "endings": [tiny.words(index * 11 + choice, 2 + choice) for choice in range(4)],
+            "label": str(index % 4),
+        }
+        for index in range(count)
+    ]
+    return tiny.pa.Table.from_pylist(rows)
+
+
+def truthfulqa_rows(count):
+    def targets(seed, labels):
+        choices = [tiny.words(seed + k, 1 + k % 3) for k in range(len(labels))]
+        return {"choices": choices, "labels": labels}
+
+    rows = [
+        {
+            "question": tiny.words(index, 5) + "?",
+            "mc1_targets": targets(index * 31, [1, 0, 0, 0]),
+            "mc2_targets": targets(index * 47, [1, 1, 0, 0, 0]),
+        }
+        for index in range(count)
+    ]
+    return tiny.pa.Table.from_pylist(rows)
+
+
+CASES = {
+    "arc_easy": {"": tiny.arc_rows(20)},
+    "arc_challenge": {"": tiny.arc_rows(20, seed=5)},
+    "hellaswag": {"": hellaswag_rows(20)},
+    "truthfulqa": {"": truthfulqa_rows(15)},
+    "winogrande": {"": tiny.winogrande_rows(20)},
+    "gsm8k": {"": gsm8k_rows(12)},
+    "mmlu": {"anatomy": mmlu_rows(7), "astronomy": mmlu_rows(11)},
+}
+
+
+def stock(folder, entry, subsets, chosen, max_new_tokens, model="hf"):
+    """Score with lm-eval as its user would: a model by name, its tasks, data from a folder."""
+    tasks, samples = [], {}
+    for subset, rows in subsets.items():
+        data = folder / (subset or "data")
+        tiny.write_parquet(rows, data / "test.parquet")
+        overrides = {"training_split": None, "validation_split": None, "fewshot_split": None}
+        overrides |= {"dataset_path": str(data), "dataset_name": None, "test_split": "test"}
+        for template in entry["tasks"]:
+            name = template.format(subset=subset)
+            tasks.append({"task": name} | overrides)
+            if subset in chosen:
+                samples[name] = chosen[subset]
+    (folder / "group.yaml").write_text(yaml.safe_dump({"group": "stock", "task": tasks}))
+    tasks_folder = f"{lm_eval.__path__[0]}/tasks/{entry['task_folder']}"
+    manager = TaskManager(include_path=[tasks_folder, str(folder)], include_defaults=False)
+    return lm_eval.simple_evaluate(
+        model=model,
+        model_args={"pretrained": str(folder.parent / "exported"), "dtype": "float32"},
+        device="cpu",
+        batch_size=3,
+        tasks=["stock"],
+        samples=samples,
+        task_manager=manager,
+        gen_kwargs={"max_gen_toks": max_new_tokens} if max_new_tokens else None,
+    )
+
+
+def case(name, scorer):
+    """A benchmark's entry, its questions and the settings."""
+    entry = read_yaml(f"config/benchmarks/{name}.yaml") | {"name": name}
+    entry = {"headline_task": None, "generation": False} | entry
+    settings = SETTINGS | {"max_new_tokens": 12 if name == "gsm8k" else None, "scorer": scorer}
+    table = tiny.pa.concat_tables(
+        rows.append_column(SUBSET, tiny.pa.array([subset] * len(rows)))
+        for subset, rows in CASES[name].items()
+    )
+    return entry, table, settings
+
+
+def run(model, folder, entry, table, settings):
+    """Prepare the requests and evaluate, as the workflow does."""
+    tiny.write_parquet(table, folder / "questions.parquet")
+    asked, requests = folder / "asked.parquet", folder / "requests.parquet"
+    prepare_requests(
+        model / "weights", folder / "questions.parquet", entry, settings, asked, requests
+    )
+    evaluate(
+        model / "weights",
+        model / "compressed",
+        asked,
+        entry,
+        settings,
+        folder / "result.json",
+        folder / "samples.jsonl",
+        folder / "scores.csv",
+        requests,
+    )
+
+
+def assert_equal_metrics(results, theirs):
+    """All of lm-eval's metrics, identical; TruthfulQA's mc2 is a probability, up to rounding."""
+    compared = 0
+    for task in theirs["samples"]:
+        for key, value in theirs["results"][task].items():
+            if isinstance(value, float):
+                tolerance = 1e-6 if task == "truthfulqa_mc2" else 1e-12
+                assert results[task][key] == pytest.approx(value, abs=tolerance), (task, key)
+                compared += 1
+    assert compared >= 2 * len(theirs["samples"])
+
+
+@pytest.mark.parametrize("scorer", ["packed", "hf"])
+@pytest.mark.parametrize("name", CASES)
+def test_equals_stock_lm_eval(name, scorer, model, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(model / "cache"))
+    entry, table, settings = case(name, scorer)
+    subsets = CASES[name]
+    folder = model / name
+    run(model, folder, entry, table, settings)
+    result = read_json(folder / "result.json")
+    samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+
+    chosen = choose_questions(table[SUBSET].to_pylist(), settings["limit"], settings["seed"])
+    theirs = stock(folder, entry, subsets, chosen, settings["max_new_tokens"])
+    by_question = {
+        (task, sample["doc_id"], sample.get("filter")): sample
+        for task, items in theirs["samples"].items()
+        for sample in items
+    }
+    assert len(samples) == len(by_question) > 0
+    for sample in samples:
+        other = by_question[sample["task"], sample["doc_id"], sample.get("filter")]
+        assert sample["arguments"] == json.loads(json.dumps(other["arguments"], default=str))
+        assert sample["target"] == str(other["target"]) or sample["target"] == other["target"]
+        for metric in other["metrics"]:
+            # A probability, and a text's own length, are what they are up to rounding.
+            tolerance = 1e-5 if name == "truthfulqa" else 0
+            assert float(sample[metric]) == pytest.approx(float(other[metric]), abs=tolerance)
+        if not entry["generation"]:
+            for (ours, _), (reference, _) in zip(
+                sample["filtered_resps"], other["filtered_resps"], strict=True
+            ):
+                assert float(ours) == pytest.approx(float(reference), abs=3e-5)
+        else:
+            assert sample["resps"] == other["resps"]
+    assert_equal_metrics(result["results"], theirs)
+    assert result["scorer"] == {"name": scorer, "fallback": None}
+    assert not list(folder.glob("*.journal*"))
+    assert result["questions"] == {"asked": 9, "available": len(table)}
+    assert result["score"]["questions"] == 9
+    assert result["decomposition"] == "tucker-r1-l2-all"
+    assert result["provenance"]["seed"] == 3
+
+
+@pytest.mark.parametrize("name", ["arc_challenge", "truthfulqa", "gsm8k"])
+def test_lm_eval_knows_it_by_name(name, model, monkeypatch):
+    """`lm_eval.simple_evaluate(model="packed", …)` gives what `model="hf"` gives."""
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(model / "cache"))
+    entry, table, settings = case(name, "packed")
+    chosen = choose_questions(table[SUBSET].to_pylist(), settings["limit"], settings["seed"])
+    folder = model / f"{name}-by-name"
+    arguments = (folder, entry, CASES[name], chosen, settings["max_new_tokens"])
+    theirs, ours = (stock(*arguments, model=known) for known in ("hf", "packed"))
+    assert_equal_metrics(ours["results"], theirs)
+
+
+@pytest.mark.parametrize("scorer", ["packed", "hf"])
+@pytest.mark.parametrize("name", ["arc_easy", "gsm8k"])
+def test_a_killed_job_goes_on_where_it_was(name, scorer, model, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        """Nothing in the library may catch it."""
+
+    entry, table, settings = case(name, scorer)
+    run(model, tmp_path / "whole", entry, table, settings)
+    answered, alive = [], 3
+    add_partial = CacheHook.add_partial
+
+    def add_or_die(self, kind, arguments, answer):
+        if len(answered) == alive:
+            raise Killed
+        add_partial(self, kind, arguments, answer)
+        answered.append(arguments[0])
+
+    # Few rows or sequences in a pass, so that there is a middle to be killed in.
+    monkeypatch.setattr(lm, "CPU_BATCH_BYTES", 4 * 64)
+    monkeypatch.setattr(greedy, "MOST_ROWS", {"cpu": 1})
+    monkeypatch.setattr(CacheHook, "add_partial", add_or_die)
+    settings = settings | {"batch_size": 1}
+    with pytest.raises(Killed):
+        run(model, tmp_path / "killed", entry, table, settings)
+    assert list((tmp_path / "killed").glob("result.journal*"))
+    computed = []
+    for owner, method in ((PackedLM, "_run_batch"), (HFLM, "_model_call")):
+        original = getattr(owner, method)
+
+        def counted(*arguments, original=original, **options):
+            computed.append(1)
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(owner, method, counted)
+    alive = 10**6
+    run(model, tmp_path / "killed", entry, table, settings)
+    resumed = len(computed)
+    assert not list((tmp_path / "killed").glob("result.journal*"))
+    ours, theirs = (
+        [json.loads(line) for line in (tmp_path / kind / "samples.jsonl").read_text().splitlines()]
+        for kind in ("killed", "whole")
+    )
+    for sample, other in zip(ours, theirs, strict=True):
+        assert (
+            sample["acc" if name == "arc_easy" else "resps"]
+            == other["acc" if name == "arc_easy" else "resps"]
+        )
+    if name == "arc_easy":
+        run(model, tmp_path / "again", entry, table, settings)
+        assert 0 < resumed < len(computed) - resumed
+
+
+def test_what_is_left_to_hflm_is_said_in_the_result(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(lm, "VERIFIED_MODEL_TYPES", frozenset())
+    entry, table, settings = case("arc_easy", "packed")
+    run(model, tmp_path, entry, table, settings)
+    fallback = read_json(tmp_path / "result.json")["scorer"]["fallback"]
+    assert fallback == "model type 'llama' is not verified"
+
+
+def test_headline_is_the_mean_of_the_samples():
+    benchmark = {"name": "toy", "metric": "acc", "headline_task": "b"}
+    scores = [{"task": "b", "value": n / 4, "log_probability": -n} for n in range(5)]
+    score = headline({"a": {"acc,none": 1.0}, "b": {"acc,none": 0.5}}, scores, benchmark)
+    assert score["value"] == 0.5 and score["questions"] == 5 and score["log_probability"] == -2
+    assert score["standard_error"] == pytest.approx((0.15625 / 5) ** 0.5)
+    with pytest.raises(LowrankError, match=r"lm-eval scores 0.75, its samples give 0.5"):
+        headline({"a": {"acc,none": 1.0}, "b": {"acc,none": 0.75}}, scores, benchmark)
+
+
+def test_question_filters_and_tasks_are_not_mixed():
+    benchmark = {"name": "toy", "metric": "exact_match,strict", "headline_task": "a"}
+    sample = {"doc_id": 3, "exact_match": 0.0, "filter": "strict"}
+    samples = {"a": [sample, sample | {"exact_match": 1.0, "filter": "loose"}], "b": [sample]}
+    task = SimpleNamespace(OUTPUT_TYPE="generate_until")
+    expected = {"task": "a", "question": 3, "value": 0.0, "log_probability": None}
+    assert question_scores(samples, benchmark, {"a": task, "b": task}) == [expected]
+
+
+def test_companion_is_the_log_probability_of_the_right_choice():
+    benchmark = {"name": "toy", "metric": "acc", "headline_task": None}
+    task = SimpleNamespace(
+        OUTPUT_TYPE="multiple_choice",
+        config=SimpleNamespace(process_results=None),
+        multiple_input=0,
+        doc_to_target=lambda document: document["right"],
+        doc_to_choice=lambda document: ["x", "y", "z"],
+    )
+    responses = [[math.log(0.2), False], [math.log(0.1), False], [math.log(0.5), True]]
+    sample = {"doc_id": 0, "acc": 0.0, "filter": "none", "filtered_resps": responses}
+    for right, expected in ((0, 0.25), (1, 0.125), ("z", 0.625)):
+        samples = {"a": [sample | {"doc": {"right": right}}]}
+        (score,) = question_scores(samples, benchmark, {"a": task})
+        assert score["log_probability"] == pytest.approx(math.log(expected))

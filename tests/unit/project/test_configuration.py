@@ -1,0 +1,288 @@
+import copy
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+from lowrank.base.errors import LowrankError
+from lowrank.base.files import read_yaml
+from lowrank.project.configuration import Project
+
+PAPER = read_yaml("config/config.yaml")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the registries that a test may edit."""
+    shutil.copytree("config", tmp_path / "config")
+    return tmp_path / "config"
+
+
+def merged(*names):
+    config = {}
+    for name in ("config.yaml", *names):
+        for key, value in read_yaml(f"config/{name}").items():
+            both = isinstance(value, dict) and isinstance(config.get(key), dict)
+            config[key] = {**config[key], **value} if both else value
+    return config
+
+
+@pytest.mark.parametrize("names", [(), ("laptop.yaml",), ("laptop.yaml", "ci.yaml")])
+def test_shipped_scales_are_valid(names, monkeypatch):
+    monkeypatch.delenv("LOWRANK_MIRROR", raising=False)
+    monkeypatch.setenv("LOWRANK_HUB", "0" if names else "1")
+    project = Project(merged(*names), "config")
+    llama, bert = project.models.values()
+    caption = project.describe("table_4_2", llama)
+    assert caption.endswith("; 6 of 7 benchmarks" if names else "; 7 of 7 benchmarks")
+    count = len(project.decompositions(llama))
+    assert count == 21 if "ci.yaml" in names else count > 90
+    assert project.studies_of(bert)[-1] == "bert_figure_3_6"
+    capped = {(): "", ("laptop.yaml",): ", 64 tokens at most"}.get(names, ", 8 tokens at most")
+    assert project.benchmark_label("gsm8k") == f"GSM8K{capped}"
+
+
+def test_truthfulqa_joins_with_a_mirror(monkeypatch, tmp_path):
+    monkeypatch.setenv("LOWRANK_HUB", "0")
+    (tmp_path / "truthfulqa").mkdir()
+    (tmp_path / "truthfulqa" / "validation.parquet").touch()
+    monkeypatch.setenv("LOWRANK_MIRROR", str(tmp_path))
+    assert Project(merged("laptop.yaml"), "config").unavailable_benchmarks == []
+
+
+def test_table_4_2_of_llama():
+    project = Project(PAPER, "config")
+    model = project.models["llama-2-7b-chat"]
+    reductions = [
+        row.decomposition.parameter_reduction(model.architecture)
+        for row in project.configurations("table_4_2", model)
+        if row.series == ""
+    ]
+    expected = ["6.00", "9.01", "15.01", "21.02", "33.02", "48.03", "60.04", "75.05", "84.06"]
+    assert [f"{value:.2f}" for value in reductions] == [*expected, "96.07"]
+
+
+def test_every_shipped_entry_is_valid():
+    project = Project(PAPER, "config")
+    for path in project.folder.glob("models/*.yaml"):
+        project.model(path.stem)
+    benchmarks = {path.stem: None for path in project.folder.glob("benchmarks/*.yaml")}
+    studies = [path.stem for path in project.folder.glob("studies/*.yaml")]
+    models = ["llama-2-7b", "minilm-l6", "bert-base-squad"]
+    every = {"models": models, "benchmarks": benchmarks, "studies": studies}
+    Project({**PAPER, **every}, "config")
+
+
+BERT = {
+    "models": ["minilm-l6", "bert-base-squad"],
+    "studies": ["table_4_2", "bert_figure_3_4", "bert_figure_3_5", "bert_figure_3_6"],
+    "benchmarks": {"mrpc": None, "squad": None, "arc_easy": None},
+}
+
+
+@pytest.fixture
+def bert(monkeypatch):
+    monkeypatch.setenv("LOWRANK_HUB", "1")
+    return Project({**PAPER, **BERT}, "config")
+
+
+def test_models_meet_the_benchmarks_and_studies_of_their_kind(bert):
+    minilm, squad = bert.models.values()
+    assert bert.study_benchmarks("bert_figure_3_4", minilm) == ["mrpc"]
+    assert bert.study_benchmarks("bert_figure_3_4", squad) == ["squad"]
+    assert bert.studies_of(squad) == BERT["studies"][1:]
+    assert bert.study_of("figure_3_4", squad) == "bert_figure_3_4"
+    llama = bert.model("llama-2-7b")
+    assert bert.study_benchmarks("table_4_2", llama) == ["arc_easy"]
+    assert bert.studies_of(llama) == ["table_4_2"]
+    with pytest.raises(LowrankError, match="no study of the run shows figure_3_4 of model llama"):
+        bert.study_of("figure_3_4", llama)
+    assert bert.scoring("arc_easy") == {
+        "name": "arc_easy",
+        "tasks": ["arc_easy"],
+        "task_folder": "arc",
+        "metric": "acc",
+        "headline_task": None,
+        "generation": False,
+    }
+    assert set(bert.scoring("squad")) == {"name", "scorer", "metric", "options"}
+
+
+def test_bert_studies_for_either_depth(bert):
+    for model, one, sixth, third in (
+        (bert.models["minilm-l6"], (3,), (3,), (2, 5)),
+        (bert.models["bert-base-squad"], (6,), (3, 9), (2, 5, 8, 11)),
+    ):
+        depth = model.architecture.layers
+        tensors, parts, single = (
+            {(row.series, row.label): row.decomposition for row in bert.configurations(name, model)}
+            for name in BERT["studies"][1:]
+        )
+        assert len(tensors) == 20 and len({*tensors.values()}) == 20
+        assert tensors["one layer", "Int"].layers == one
+        assert tensors["all layers", "Int"].layers == tuple(range(1, depth + 1))
+        parts = {label: made for (_, label), made in parts.items()}
+        assert parts["all in every sixth layer"].layers == sixth
+        assert parts["all in every third layer"].layers == third
+        assert [made.layers for made in single.values()] == 2 * [(n,) for n in range(1, depth + 1)]
+        reductions = {
+            label: made.parameter_reduction(model.architecture) for label, made in parts.items()
+        }
+        few, many = reductions["all in every sixth layer"], reductions["Q+K in all layers"]
+        assert many == pytest.approx(few, rel=0.01)
+        for label in ("Int in all layers", "O in all layers", "attention in all layers"):
+            few = reductions["all in every third layer"]
+            assert reductions[label] == pytest.approx(few, rel=0.01)
+
+
+def bad(key, value):
+    def change(config, folder):
+        target = config
+        *path, last = key.split(".")
+        for part in path:
+            target = target.setdefault(part, {})
+        target[last] = value
+
+    return change
+
+
+def bad_file(name, key, value, drop=None):
+    def change(config, folder):
+        path = folder / name
+        content = read_yaml(path)
+        content.pop(drop, None)
+        bad(key, value)(content, folder)
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+    return change
+
+
+STUDY = "studies/table_4_2.yaml"
+MODEL = "models/llama-2-7b-chat.yaml"
+BENCHMARK = "benchmarks/arc_easy.yaml"
+
+MISTAKES = {
+    "typing error in a key": (bad("modles", 1), r"config: modles: unknown key; .*'models'"),
+    "unknown model": (bad("models", ["llama-2-7b-chta"]), "does not exist; .*'llama-2-7b-chat'"),
+    "unknown benchmark": (bad("benchmarks", {"arc": None}), "benchmarks/arc.yaml does not exist"),
+    "unknown study": (bad("studies", ["table"]), "studies/table.yaml does not exist"),
+    "limit of zero": (
+        bad("benchmarks.mmlu", {"limit": 0}),
+        "config: benchmarks.mmlu.limit: 0 is less than the minimum of 1",
+    ),
+    "limit above what there is": (
+        bad("benchmarks.gsm8k", {"limit": 1320}),
+        "benchmarks.gsm8k.limit: 1320 is above the 1319 questions",
+    ),
+    "unknown key of a benchmark": (
+        bad("benchmarks.mmlu", {"limitt": 5}),
+        "config: benchmarks.mmlu.limitt: unknown key; did you mean 'limit'",
+    ),
+    "unknown dtype": (bad("dtype", "fp16"), "config: dtype: 'fp16' is not one of"),
+    "bad batch size": (bad("batch_size", "large"), "config: batch_size: 'large' does not match"),
+    "a model that nothing scores": (
+        lambda config, folder: config.update(
+            models=["llama-2-7b-chat", "minilm-l6"], benchmarks={"arc_easy": None}
+        ),
+        "config: model minilm-l6 has no benchmark here: none of arc_easy is for the task encoder",
+    ),
+    "a model that no study is for": (
+        lambda config, folder: config.update(
+            models=["minilm-l6"], benchmarks={"mrpc": None}, studies=["table_4_2"]
+        ),
+        "config: model minilm-l6 takes part in no study: none of table_4_2 is for the family bert",
+    ),
+    "unknown task": (bad_file(MODEL, "task", "embedding"), "task: 'embedding' is not one of"),
+    "task that does not fit": (
+        bad_file(MODEL, "task", "encoder"),
+        "task: 'encoder' does not fit the architecture: 'causal' does",
+    ),
+    "unknown scorer": (bad_file(BENCHMARK, "scorer", "glue"), "scorer: 'glue' is not one of"),
+    "lm-eval without its tasks": (
+        bad_file(BENCHMARK, "scorer", "lm_eval", drop="tasks"),
+        "'tasks' is a required property",
+    ),
+    "study of an unknown family": (
+        bad_file(STUDY, "family", "lama"),
+        "table_4_2.yaml: family: unknown family 'lama'; did you mean 'llama'",
+    ),
+    "layers by another word": (
+        bad_file(STUDY, "configurations.6%.layers", "most"),
+        "configurations.6%.layers: ",
+    ),
+    "no layer to take": (
+        bad_file(STUDY, "configurations.6%.layers", {"every": 99}),
+        "configurations.6%: there is no layer in the middle of 99 in a model of 32",
+    ),
+    "no models": (bad("models", []), "config: models: "),
+    "path that leaves the folder": (bad("pathvars", {"results": "$(x)"}), "pathvars.results: "),
+    "layer outside": (
+        bad_file(STUDY, "configurations.6%.layers", [3, 33]),
+        r"table_4_2.yaml: configurations.6%: layer 33 is outside 1…32",
+    ),
+    "layer zero": (bad_file(STUDY, "configurations.6%.layers", [0]), "layer 0 is outside 1…32"),
+    "layer twice": (bad_file(STUDY, "configurations.6%.layers", [3, 3]), "layer 3 is listed twice"),
+    "rank above the tensor's": (
+        bad_file(STUDY, "configurations.6%.rank", 5000),
+        "configurations.6%: rank 5000 is above the rank 4096 of tensor q",
+    ),
+    "unknown tensor": (
+        bad_file(STUDY, "configurations.6%.tensors", ["w"]),
+        "configurations.6%: unknown tensor 'w'; known: q, k, v",
+    ),
+    "unknown method": (bad_file(STUDY, "method", "tuker"), "unknown method 'tuker'; .*'tucker'"),
+    "decode of no token": (
+        bad(
+            "profile.workloads",
+            [{"phase": "decode", "prompt": 8, "new_tokens": 0, "batch": 1}],
+        ),
+        "profile.workloads.0.new_tokens: 0 is less than the minimum of 1",
+    ),
+    "measurement on no GPU": (bad("profile.gpus", 0), "profile.gpus: 0 is less than the minimum"),
+    "unknown key of a study": (bad_file(STUDY, "ranks", 1), "ranks: unknown key; .*'rank'"),
+    "unknown family": (
+        bad_file(MODEL, "architecture.model_type", "gpt2"),
+        "llama-2-7b-chat.yaml: model_type 'gpt2' is not supported",
+    ),
+    "revision that is no commit": (
+        bad_file(MODEL, "sources", [{"hub": "a/b", "revision": "main"}]),
+        "llama-2-7b-chat.yaml: sources.0",
+    ),
+    "unpinned checksum": (
+        bad_file(BENCHMARK, "sources", [{"mirror": "x", "sha256": "?"}]),
+        "arc_easy.yaml: sources.0",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_one_clear_line(name, folder):
+    change, message = MISTAKES[name]
+    config = copy.deepcopy(PAPER)
+    change(config, folder)
+    with pytest.raises(LowrankError, match=message) as caught:
+        Project(config, folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_snakemake_prints_the_line_and_nothing_else():
+    command = [sys.executable, "-m", "snakemake", "-n", "--cores", "1", "--config", "dtype=fp16"]
+    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+    assert lines == [
+        "error: config: dtype: 'fp16' is not one of ['float32', 'float16', 'bfloat16']"
+    ]
+
+
+def test_planning_imports_no_torch():
+    probe = (
+        "import sys; sys.path.insert(0, 'workflow'); import lowrank.project.configuration, "
+        "lowrank.running.imports, lowrank.running.variables; "
+        "heavy = {'torch', 'transformers', 'numpy', 'lm_eval'}; "
+        "sys.exit(', '.join(heavy & set(sys.modules)) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

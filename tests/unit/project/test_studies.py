@@ -1,0 +1,103 @@
+import itertools
+
+import pytest
+from lowrank.base.errors import LowrankError
+from lowrank.base.files import read_yaml
+from lowrank.project.configuration import Project
+from lowrank.project.studies import carry_rank, expand_study
+
+PROJECT = Project(read_yaml("config/config.yaml"), "config")
+LLAMA = PROJECT.model("llama-2-7b-chat")
+SMOL = PROJECT.model("smollm2-135m-instruct")
+DEFAULTS = {
+    "method": "tucker",
+    "rank": 1,
+    "tensors": "all",
+    "depth": None,
+    "width": None,
+    "control": False,
+    "series": {"": {}},
+}
+
+
+def expand(model=LLAMA, **fields):
+    return expand_study(DEFAULTS | fields, model, "study.yaml")
+
+
+def names(rows, model=LLAMA):
+    return [row.decomposition.name(model.architecture) for row in rows]
+
+
+def test_series_cross_labels_and_own_fields_win():
+    rows = expand(
+        series={"r1": {"rank": 1}, "r5": {"rank": 5}},
+        configurations={"one": {"layers": [1]}, "two": {"layers": [2], "rank": 9}},
+    )
+    assert [(row.series, row.label) for row in rows] == [
+        ("r1", "one"),
+        ("r1", "two"),
+        ("r5", "one"),
+        ("r5", "two"),
+    ]
+    assert [row.decomposition.rank for row in rows] == [1, 9, 5, 9]
+
+
+def test_control_leaves_the_same_layers_out_once():
+    rows = expand(
+        control=True,
+        series={"r1": {"rank": 1}, "r5": {"rank": 5}},
+        configurations={"one": {"layers": [1, 2]}, "part": {"layers": [3], "tensors": "q"}},
+    )
+    control = [row for row in rows if row.series == "left out"]
+    assert names(control) == ["drop-l1-2"]
+
+
+def test_each_layer_of_the_model_itself():
+    rows = expand(SMOL, configurations={"layer": {"layers": "each"}})
+    assert [row.decomposition.layers for row in rows] == [(n,) for n in range(1, 31)]
+    assert [row.position for row in rows] == list(map(float, range(1, 31)))
+
+
+@pytest.mark.parametrize(("rank", "carried"), [(1, 1), (250, 35), (500, 70)])
+def test_ranks_are_carried_over_as_fractions(rank, carried):
+    assert carry_rank(rank, 4096, SMOL.architecture) == carried  # 250 · 576/4096 = 35.2
+    assert carry_rank(rank, 4096, LLAMA.architecture) == rank
+    assert carry_rank(rank, None, SMOL.architecture) == rank
+
+
+def test_shipped_studies_share_configurations():
+    asked = [
+        row for study in PROJECT.studies_of(LLAMA) for row in PROJECT.configurations(study, LLAMA)
+    ]
+    distinct = PROJECT.decompositions(LLAMA)
+    # Table 4.2's ten lists stand in Figure 3.2 as well; dense is in none and always there.
+    assert len(distinct) - 1 < len(asked) - 10
+
+
+def test_figure_3_5_compares_equal_reductions():
+    for row in PROJECT.configurations("figure_3_5", LLAMA):
+        reduction = row.decomposition.parameter_reduction(LLAMA.architecture)
+        assert reduction == pytest.approx(row.thesis_reduction, abs=1.1)
+
+
+def test_figure_3_7_moves_nothing_but_the_distance():
+    for row in PROJECT.configurations("figure_3_7", LLAMA)[:6]:
+        layers = row.decomposition.layers
+        assert sum(layers) / 5 == 15
+        assert {b - a for a, b in itertools.pairwise(layers)} == {int(row.position)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"configurations": {"x": {}}}, "neither .* names layers"),
+        ({"configurations": {"x": {"layers": [40]}}}, "layer 40 is outside 1…32"),
+        (
+            {"series": {"s": {"rank": 5000}}, "configurations": {"x": {"layers": [1]}}},
+            "s, x: rank 5000 is above",
+        ),
+    ],
+)
+def test_mistakes_name_the_configuration(fields, message):
+    with pytest.raises(LowrankError, match=rf"^study.yaml: configurations\.(.*: )?{message}"):
+        expand(**fields)

@@ -1,0 +1,1 @@
+"""Pinned inputs: sources, models, weights, questions and the choice among them."""

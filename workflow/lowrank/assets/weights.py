@@ -1,0 +1,94 @@
+"""Read single tensors of a Hugging Face directory without loading the model."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import safe_open
+
+from lowrank.base.errors import LowrankError
+from lowrank.base.files import read_json
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+
+
+def shard_of(directory: str | Path, name: str) -> Path:
+    """Return the safetensors file of `directory` that holds the tensor `name`.
+
+    Raises
+    ------
+    LowrankError
+        If the directory has no safetensors, or none holds the tensor.
+    """
+    directory = Path(directory)
+    if (directory / INDEX).exists():
+        shards = read_json(directory / INDEX)["weight_map"]
+        if name not in shards:
+            raise LowrankError(f"{directory / INDEX} lists no tensor {name}")
+        return directory / shards[name]
+    if not (directory / SINGLE).exists():
+        raise LowrankError(f"{directory} holds no {SINGLE}; only safetensors are read")
+    return directory / SINGLE
+
+
+def require_finite(directory: str | Path) -> None:
+    """Check that every tensor of a directory's safetensors can be read and is finite.
+
+    Raises
+    ------
+    LowrankError
+        If one is not; the message names the file and the tensor.
+    """
+    import torch
+
+    for path in sorted(Path(directory).glob("*.safetensors")):
+        with _readable(path) as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - not a mapping
+                if not bool(torch.isfinite(tensors.get_tensor(name)).all()):
+                    raise LowrankError(_not_finite(path, name))
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[Any]:
+    """Open a safetensors file for torch; what it raises, untyped, becomes one line."""
+    try:
+        with safe_open(path, framework="pt") as tensors:
+            yield tensors
+    except LowrankError:
+        raise
+    except Exception as error:
+        raise LowrankError(f"{path} cannot be read ({' '.join(str(error).split())})") from None
+
+
+def _not_finite(path: Path, name: str) -> str:
+    return f"{path}: {name} holds values that are not finite (NaN or infinite)"
+
+
+def read_weight(directory: str | Path, name: str, shape: tuple[int, int]) -> NDArray:
+    """Return one weight as a float64 array, (out × in).
+
+    Raises
+    ------
+    LowrankError
+        If the tensor is missing, its shape is not the expected one, or it is not finite.
+    """
+    import numpy as np
+    import torch
+
+    path = shard_of(directory, name)
+    with _readable(path) as tensors:
+        weight = tensors.get_tensor(name)
+    if tuple(weight.shape) != tuple(shape):
+        raise LowrankError(
+            f"{path}: {name} has shape {tuple(weight.shape)}, the architecture says {tuple(shape)}"
+        )
+    if not bool(torch.isfinite(weight).all()):
+        raise LowrankError(_not_finite(path, name))
+    return np.asarray(weight.to(torch.float64).numpy())

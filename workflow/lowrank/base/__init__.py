@@ -1,0 +1,1 @@
+"""What every stage uses: errors, files, provenance, statistics, what the thesis prints."""

@@ -1,0 +1,1 @@
+"""A configuration's answers to a benchmark, and its score."""

@@ -1,0 +1,1 @@
+"""Scores that lm-eval does not have."""

@@ -1,0 +1,1 @@
+"""lm-eval's requests with every shared token computed once."""

@@ -1,0 +1,92 @@
+"""A workload as a call: one iteration of prefill or of decode on a loaded model.
+
+Shape suffixes: ``B`` rows, ``T`` tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import DynamicCache, PreTrainedModel
+
+from lowrank.profile.workloads import Workload, make_prompt
+
+
+@dataclass
+class Work:
+    """One iteration of a workload.
+
+    Attributes
+    ----------
+    run
+        Does it. Kernels may still be running when it returns.
+    cache_bytes
+        Keys and values at its end.
+    """
+
+    run: Callable[[], None]
+    cache_bytes: Callable[[], int]
+
+
+@torch.no_grad()
+def make_work(model: PreTrainedModel, workload: Workload, seed: int) -> Work:
+    """Return one iteration of a workload; prompts are on the device before it is timed.
+
+    Prefill computes the logits after the last token of each row, with keys and values. Decode holds
+    those of its prompt for as long as it lives: it starts from there, takes the likeliest token
+    each time, and forgets what it added when it is done.
+    """
+    prompt = make_prompt(workload, model.config.vocab_size, seed)
+    ids_BT = torch.from_numpy(prompt.ids_BT).to(model.device)
+    mask_BT = torch.from_numpy(prompt.mask_BT).to(model.device) if prompt.is_padded else None
+    positions_BT = None if mask_BT is None else (mask_BT.cumsum(-1) - 1).clamp(min=0)
+    options: dict[str, Any] = {"use_cache": True, "logits_to_keep": 1}
+    held = [0]
+
+    @torch.no_grad()
+    def prefill() -> tuple[torch.Tensor, DynamicCache]:
+        cache = DynamicCache(config=model.config)
+        logits_B1V = model(
+            input_ids=ids_BT,
+            attention_mask=mask_BT,
+            position_ids=positions_BT,
+            past_key_values=cache,
+            **options,
+        ).logits
+        held[0] = held[0] or cache_bytes(cache)
+        return logits_B1V, cache
+
+    if workload.phase == "prefill":
+
+        def forget() -> None:
+            prefill()  # its keys and values are free again before the next model's turn
+
+        return Work(forget, lambda: held[0])
+
+    logits_B1V, cache = prefill()
+    first_B1 = logits_B1V[:, -1].argmax(-1, keepdim=True)
+    held[0] = 0
+
+    @torch.no_grad()
+    def decode() -> None:
+        token_B1 = first_B1
+        for _ in range(workload.new_tokens):
+            logits_B1V = model(input_ids=token_B1, past_key_values=cache, **options).logits
+            token_B1 = logits_B1V[:, -1].argmax(-1, keepdim=True)
+        held[0] = held[0] or cache_bytes(cache)
+        cache.crop(-workload.new_tokens)
+
+    return Work(decode, lambda: held[0])
+
+
+def cache_bytes(cache: DynamicCache) -> int:
+    """Return the bytes of the keys and values of a cache."""
+    return sum(
+        states.numel() * states.element_size()
+        for layer in cache.layers
+        if layer.get_seq_length()
+        for states in (layer.keys, layer.values)
+    )

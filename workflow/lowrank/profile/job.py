@@ -1,0 +1,382 @@
+"""Measure configurations beside the dense model, in one process, and say what was measured."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from lowrank.base.errors import LowrankError, is_out_of_memory
+from lowrank.base.files import write_json
+from lowrank.base.provenance import provenance
+from lowrank.decompose.linear import load_base, load_compressed_beside, read_manifest
+from lowrank.profile.energy import energy_meter
+from lowrank.profile.iteration import make_work
+from lowrank.profile.memory import alone, measure_memory, release
+from lowrank.profile.rounds import (
+    Timer,
+    Trial,
+    compare,
+    cpu_timer,
+    cuda_timer,
+    largest_batch,
+    paired_ratio,
+    side_by_side,
+    summarise,
+    without_slowdowns,
+)
+from lowrank.profile.watch import CpuWatch, GpuWatch, doubts, open_nvml, throttle_flag
+from lowrank.profile.workloads import (
+    Requests,
+    Workload,
+    distinct,
+    fixed,
+    of_benchmark,
+    read_requests,
+)
+
+OURS, DENSE = "configuration", "dense"
+
+IDLE_SECONDS: Mapping[str, float] = {"cuda": 4.0, "cpu": 1.0}
+
+Models = Mapping[str, PreTrainedModel]
+"""From `DENSE` and the names of configurations to models on one device, which share weights."""
+
+
+def profile(
+    base: str | Path,
+    compressed: str | Path,
+    benchmarks: Iterable[tuple[str, str | Path, str | Path]],
+    settings: Mapping[str, Any],
+    output: str | Path,
+) -> None:
+    """Measure a compressed model and the dense one in turns, and write the record.
+
+    Parameters
+    ----------
+    base, compressed
+        Directories of the base model and of the compressed one.
+    benchmarks
+        What figures call a benchmark, its tokenized requests and its questions.
+    settings
+        See `measure`.
+    output
+        The record (JSON).
+
+    Raises
+    ------
+    LowrankError
+        If the model cannot be loaded, memory runs out, or the GPU fails.
+    """
+    dtype = settings["dtype"]
+    requests = [(label, read_requests(*paths)) for label, *paths in benchmarks]
+    manifest = read_manifest(compressed)
+
+    def load(device: str) -> Models:
+        dense = load_base(base, dtype, device)
+        return {DENSE: dense, OURS: load_compressed_beside(dense, compressed, dtype)}
+
+    record = measure(load, requests, settings)[OURS]
+    facts = {"base_files": manifest["base"], "factors_sha256": manifest["factors_sha256"]}
+    write_json(
+        output,
+        {
+            "model": manifest["model"],
+            "decomposition": manifest["decomposition"]["name"],
+            "parameter_reduction_percent": manifest["parameter_reduction_percent"],
+            **record,
+            "provenance": record["provenance"] | facts,
+        },
+    )
+
+
+def measure(
+    load: Callable[[str], Models],
+    requests: Sequence[tuple[str, Requests]],
+    settings: Mapping[str, Any],
+) -> dict[str, dict[str, Any]]:
+    """Measure latency, energy and memory of configurations beside the dense model.
+
+    All models take their turns in the same rounds, in one process. With several GPUs each holds all
+    models and runs its own rows at the same time, a thread a GPU.
+
+    Parameters
+    ----------
+    load
+        Put the dense model and the configurations on a device (`cuda:1`, `cpu`).
+    requests
+        What figures call a benchmark, and its requests.
+    settings
+        `dtype`, `device`, `gpus`, `seed`, `workloads`, `rows`, `batch`, `trials`, `seconds`,
+        `warm_up`, `largest_batch` (config/schemas/config.schema.yaml).
+
+    Returns
+    -------
+    A record for each configuration: raw trials, medians, paired ratios with intervals, memory, the
+    surroundings before and after, what casts doubt on the measurement, and provenance.
+
+    Raises
+    ------
+    LowrankError
+        If there are not as many GPUs as asked for, memory runs out, or the GPU fails.
+    """
+    device = settings["device"]
+    # NVML first: which processes use the GPU is asked before this one does.
+    nvml, reason = open_nvml() if device == "cuda" else (None, "")
+    watch = GpuWatch(nvml, reason) if device == "cuda" else CpuWatch()
+    devices = _devices(settings)
+    uuids = _uuids(devices)
+    before = watch.before(uuids)
+    meter = energy_meter(device, nvml, reason, uuids)
+    with _failures("loading the models"):
+        replicas = [load(place) for place in devices]
+        names = [name for name in replicas[0] if name != DENSE]
+        idle_watts = meter.idle_watts(IDLE_SECONDS[device])
+    found = None
+    if settings["batch"] == "auto" and any(one["batch"] is None for one in settings["workloads"]):
+        with _failures("the search for a batch"):
+            found = _largest_batch(replicas[0], settings)
+    workloads = _workloads(requests, settings, found)
+    with _failures("the measurement of memory"):
+        memory = _memory(replicas[0], workloads, settings)
+    timer = side_by_side([_timer_of(place) for place in devices])
+    measured: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for workload in tqdm(workloads, desc="Workloads", leave=False):
+        with _failures(workload.name):
+            works = {
+                name: [
+                    make_work(models[name], workload, settings["seed"] + number).run
+                    for number, models in enumerate(replicas)
+                ]
+                for name in replicas[0]
+            }
+            trials = compare(
+                works,
+                timer,
+                meter,
+                settings["trials"],
+                settings["seconds"],
+                settings["seed"],
+                settings["warm_up"],
+            )
+            del works
+            release(device)
+        for name in names:
+            measured[name].append(
+                _workload_record(name, trials, workload, len(devices), idle_watts)
+                | {"memory": {OURS: memory[name][workload], DENSE: memory[DENSE][workload]}}
+            )
+    after = watch.after(uuids)
+    shared = {
+        "settings": dict(settings),
+        "gpus": len(devices) if device == "cuda" else 0,
+        "replicas": len(devices),
+        "largest_batch": found,
+        "energy_meter": meter.record(),
+        "idle_watts": idle_watts,
+        "surroundings": {"before": before, "after": after},
+        "doubts": doubts(before, after),
+        "provenance": provenance(
+            device, seed=settings["seed"], torch_threads=torch.get_num_threads()
+        ),
+    }
+    if device == "cuda" and not meter.available:
+        shared["doubts"].append("throttling during the measurement is not known")
+    return {name: {**shared, "workloads": measured[name]} for name in names}
+
+
+def _workloads(
+    requests: Sequence[tuple[str, Requests]], settings: Mapping[str, Any], found: int | None
+) -> list[Workload]:
+    made = []
+    for entry in settings["workloads"]:
+        is_searched = found is not None and entry["batch"] is None
+        rows = found if is_searched else entry["batch"] or settings["batch"]
+        made.append(fixed(entry, rows, is_searched))
+    made += [of_benchmark(label, of_label, settings["rows"]) for label, of_label in requests]
+    return distinct(made)
+
+
+def _memory(
+    models: Models, workloads: Sequence[Workload], settings: Mapping[str, Any]
+) -> dict[str, dict[Workload, dict[str, Any]]]:
+    """Return the memory of each model and workload, with the model alone on its GPU."""
+    made = {}
+    for name, model in models.items():
+        others = [other for other in models.values() if other is not model]
+        with alone(model, others):
+            made[name] = {
+                workload: measure_memory(model, others, workload, settings["seed"])
+                for workload in workloads
+            }
+    return made
+
+
+def _workload_record(
+    name: str,
+    trials: Sequence[Trial],
+    workload: Workload,
+    replicas: int,
+    idle_watts: float | None,
+) -> dict[str, Any]:
+    pair = [
+        replace(trial, name=OURS if trial.name == name else DENSE)
+        for trial in trials
+        if trial.name in (name, DENSE)
+    ]
+    kept = without_slowdowns(pair)
+    return {
+        **workload.record(),
+        "rows": replicas * workload.batch,
+        "tokens": replicas * workload.tokens,
+        "latency": _figures(kept, "seconds"),
+        "power": _figures(kept, "watts"),
+        "energy": _figures(kept, "joules") | _shares(kept, workload, replicas, idle_watts),
+        "dropped_rounds": len({one.round for one in pair}) - len({one.round for one in kept}),
+        "doubts": _doubts(pair, kept),
+        "trials": [trial.record() for trial in pair],
+    }
+
+
+def _figures(trials: Sequence[Trial], value: str) -> dict[str, Any]:
+    return {
+        OURS: summarise(trials, OURS, value),
+        DENSE: summarise(trials, DENSE, value),
+        "ratio": paired_ratio(trials, OURS, DENSE, value),
+    }
+
+
+def _doubts(trials: Sequence[Trial], kept: Sequence[Trial]) -> dict[str, list[str]]:
+    """Return what the trials cast doubt on: everything (the device), or the energy alone."""
+    device = {throttle_flag(one) for trial in kept for one in trial.throttled or ()}
+    if len(kept) < len(trials):
+        device.add("rounds in which hardware or heat slowed the GPU down were dropped")
+    return {
+        "device": sorted(device),
+        "energy": sorted({flag for trial in kept for flag in trial.flags}),
+    }
+
+
+def _shares(
+    trials: Sequence[Trial], workload: Workload, replicas: int, idle_watts: float | None
+) -> dict[str, Any]:
+    """Return joules by token and by question, with and without what idling would have used.
+
+    A question of a benchmark takes a row for each of its choices; fixed work asks no questions.
+    """
+    made = {}
+    rows, tokens = replicas * workload.batch, replicas * workload.tokens
+    for name in (OURS, DENSE):
+        energy = summarise(trials, name, "joules")
+        seconds = summarise(trials, name, "energy_seconds")
+        watts = summarise(trials, name, "watts")
+        if energy is None or seconds is None or watts is None:
+            made[f"{name}_shares"] = None
+            continue
+        gross, a_row = energy["median"], energy["median"] / rows
+        net = None if idle_watts is None else gross - idle_watts * seconds["median"]
+        by_question = workload.rows_per_question
+        made[f"{name}_shares"] = {
+            "watts": watts["median"],
+            "joules_per_token": gross / tokens,
+            "joules_per_question": None if by_question is None else by_question * a_row,
+            "net_joules": net,
+            "net_joules_per_token": None if net is None else net / tokens,
+        }
+    return made
+
+
+def _largest_batch(models: Models, settings: Mapping[str, Any]) -> int:
+    """Return the most rows with which all models run every workload that leaves them open.
+
+    What is tried is what is measured: the works of all models at once, each of them run.
+    """
+    entries = [entry for entry in settings["workloads"] if entry["batch"] is None]
+
+    def runs(entry: Mapping[str, Any], rows: int) -> bool:
+        workload = fixed(entry, rows)
+        try:
+            works = [make_work(model, workload, settings["seed"]) for model in models.values()]
+            for work in works:
+                work.run()
+            if settings["device"] == "cuda":
+                torch.cuda.synchronize()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return False
+        return True
+
+    def fits(rows: int) -> bool:
+        for entry in entries:
+            fitted = runs(entry, rows)
+            # Out of the handler, which keeps the tensors of a failed pass alive.
+            release(settings["device"])
+            if not fitted:
+                return False
+        return True
+
+    return largest_batch(fits, settings["largest_batch"])
+
+
+@contextlib.contextmanager
+def _failures(what: str) -> Iterator[None]:
+    """Say in one line that memory ran out or that the GPU failed during the block."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch's errors are of the second kind
+        said = " ".join(str(error).split())[:200]
+        if is_out_of_memory(error):
+            raise LowrankError(
+                f"memory ran out during {what} ({said}); lower `batch`, `rows` or `largest_batch` "
+                "of `profile`"
+            ) from None
+        if isinstance(error, torch.AcceleratorError) or "CUDA error" in said:
+            raise LowrankError(
+                f"the GPU failed during {what} ({said}); nothing was written"
+            ) from None
+        raise
+
+
+def _devices(settings: Mapping[str, Any]) -> list[str]:
+    """Return the devices that the job works on: of its GPUs, as many as it asks for."""
+    if settings["device"] == "cpu":
+        return ["cpu"]
+    require_gpus(settings["gpus"])
+    return [f"cuda:{index}" for index in range(settings["gpus"])]
+
+
+def require_gpus(count: int) -> None:
+    """Check that torch can use so many GPUs.
+
+    Raises
+    ------
+    LowrankError
+        If it cannot.
+    """
+    if not torch.cuda.is_available():
+        raise LowrankError("no NVIDIA GPU can be used here; run with `device: cpu`")
+    if torch.cuda.device_count() < count:
+        raise LowrankError(
+            f"profile: gpus: {count} is more than the {torch.cuda.device_count()} of this job"
+        )
+
+
+def _uuids(devices: Sequence[str]) -> list[str]:
+    """Return the UUIDs of GPUs, as NVML writes them."""
+    return [
+        f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+        for device in devices
+        if device.startswith("cuda")
+    ]
+
+
+def _timer_of(device: str) -> Timer:
+    return cpu_timer if device == "cpu" else functools.partial(cuda_timer, device=device)

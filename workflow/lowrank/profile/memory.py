@@ -1,0 +1,114 @@
+"""Memory of one model: weights, keys and values, activations, allocator, process."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from lowrank.profile.iteration import make_work
+from lowrank.profile.workloads import Workload
+
+
+def weight_bytes(model: PreTrainedModel) -> int:
+    """Return the bytes of a model's parameters and buffers; tied ones count once."""
+    return _bytes((*model.parameters(), *model.buffers()))
+
+
+def release(device: str) -> None:
+    """Empty a GPU's allocator, so that no measurement sees what was before it."""
+    if device.startswith("cuda"):
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def beside(model: PreTrainedModel, others: Iterable[PreTrainedModel]) -> list[Tensor]:
+    """Return the tensors that only `others` hold, each once; models may share weights."""
+    own = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    theirs = {
+        id(tensor): tensor for other in others for tensor in (*other.parameters(), *other.buffers())
+    }
+    return [tensor for key, tensor in theirs.items() if key not in own]
+
+
+@contextlib.contextmanager
+def alone(model: PreTrainedModel, others: Iterable[PreTrainedModel]) -> Iterator[None]:
+    """Keep what only `others` hold out of the GPU's memory for the block."""
+    device = model.device
+    moved = beside(model, others) if device.type == "cuda" else []
+    for tensor in moved:
+        tensor.data = tensor.data.cpu()
+    try:
+        yield
+    finally:
+        release(str(device))
+        for tensor in moved:
+            tensor.data = tensor.data.to(device)
+
+
+def measure_memory(
+    model: PreTrainedModel,
+    others: Iterable[PreTrainedModel],
+    workload: Workload,
+    seed: int,
+) -> dict[str, Any]:
+    """Run a workload once on a model, and say what it took.
+
+    Parameters
+    ----------
+    others
+        Models that are in the process, too. On a GPU they are expected not to be on it (`alone`).
+
+    Returns
+    -------
+    `weights`, `cache`, and what the device tells, in bytes: on a GPU the allocator's peak, what it
+    reserved, and `activations` (the peak less weights and cache); on a CPU the process's resident
+    set with what in it only the others hold (`others`), and no activations, which a resident set
+    cannot tell apart.
+    """
+    on_gpu = model.device.type == "cuda"
+    release(str(model.device))
+    if on_gpu:
+        torch.cuda.synchronize(model.device)
+        torch.cuda.reset_peak_memory_stats(model.device)
+    work = make_work(model, workload, seed)
+    work.run()
+    weights, cache = weight_bytes(model), work.cache_bytes()
+    made: dict[str, Any] = {"weights": weights, "cache": cache}
+    if on_gpu:
+        torch.cuda.synchronize(model.device)
+        peak = torch.cuda.max_memory_allocated(model.device)
+        free, total = torch.cuda.mem_get_info(model.device)
+        return made | {
+            "allocated_peak": peak,
+            "reserved_peak": torch.cuda.max_memory_reserved(model.device),
+            "activations": max(0, peak - weights - cache),
+            "device_used": total - free,
+        }
+    return made | {
+        "resident": resident_bytes(),
+        "others": _bytes(beside(model, others)),
+        "activations": None,
+    }
+
+
+def resident_bytes() -> int | None:
+    """Return the resident set of this process, or None where the kernel does not say."""
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmRSS:"):
+                return 1024 * int(line.split()[1])
+    except OSError:
+        pass
+    return None
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    storages = [tensor.untyped_storage() for tensor in tensors]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())

@@ -1,0 +1,219 @@
+"""The surroundings of a measurement: what a reader must know before believing it.
+
+What cannot be read is None and is doubted; it never passes for "nothing found".
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lowrank.base.provenance import processor_name
+
+BUSY_LOAD = 0.5
+"""Load by others, in cores, above which a CPU measurement is flagged."""
+
+POWER_CAP = "software power cap"
+THROTTLE_REASONS: Mapping[int, str] = {
+    0x0000000000000004: POWER_CAP,
+    0x0000000000000008: "hardware slowdown",
+    0x0000000000000020: "software thermal slowdown",
+    0x0000000000000040: "hardware thermal slowdown",
+    0x0000000000000080: "hardware power brake",
+}
+"""NVML's clocks-event reasons that slow a GPU down; idle and fixed clocks are none."""
+
+SLOWDOWNS = frozenset(THROTTLE_REASONS.values()) - {POWER_CAP}
+"""Reasons that say something is wrong. At full load a card is often at its power cap."""
+
+
+def open_nvml() -> tuple[Any, str]:
+    """Return the `pynvml` module, initialised, or None and why there is none."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception as error:  # without a driver it raises more than its own errors
+        return None, f"NVML cannot be used ({' '.join(str(error).split())})"
+    return pynvml, ""
+
+
+def ask(nvml: Any, name: str, *arguments: Any) -> Any:
+    """Return what an NVML function says, or None if it cannot.
+
+    Drivers and library versions differ in what they have; some refusals are no NVMLError.
+    """
+    try:
+        return getattr(nvml, name)(*arguments)
+    except Exception:
+        return None
+
+
+def throttle_bits(nvml: Any, handle: Any) -> int | None:
+    """Return the clocks-event reasons of this moment as bits, or None if they cannot be read."""
+    bits = ask(nvml, "nvmlDeviceGetCurrentClocksEventReasons", handle)
+    if bits is None:  # its name before driver 535
+        bits = ask(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", handle)
+    return None if bits is None else int(bits)
+
+
+def throttle_names(bits: int | None) -> list[str] | None:
+    """Return the names of the reasons that slow a GPU down."""
+    return None if bits is None else [name for bit, name in THROTTLE_REASONS.items() if bits & bit]
+
+
+def throttle_flag(name: str) -> str:
+    """Return what a figure says of a reason."""
+    return f"throttled: {name}" + (" (normal at full load)" if name == POWER_CAP else "")
+
+
+class CpuWatch:
+    """The processor around a measurement; made when it begins."""
+
+    def __init__(self) -> None:
+        self._clocks = _clocks()
+
+    def before(self, uuids: Sequence[str] = ()) -> dict[str, Any]:
+        """Return processor, cores, frequency and governor."""
+        policy = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+        return {
+            "processor": processor_name(),
+            "cores": os.cpu_count(),
+            "governor": _text(policy / "scaling_governor"),
+            "kilohertz": _text(policy / "scaling_cur_freq"),
+        }
+
+    def after(self, uuids: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the same, and how many cores others kept busy since this was made."""
+        return self.before() | {"busy_cores_of_others": self._busy_cores()}
+
+    def _busy_cores(self) -> float | None:
+        clocks = _clocks()
+        if self._clocks is None or clocks is None:
+            return None
+        elapsed, everyone, own = (
+            late - early for late, early in zip(clocks, self._clocks, strict=True)
+        )
+        return max(0.0, (everyone - own) / elapsed) if elapsed > 0 else None
+
+
+class GpuWatch:
+    """The GPUs around a measurement; made before CUDA starts.
+
+    Parameters
+    ----------
+    nvml
+        The `pynvml` module, initialised, or None. Nothing of the card is changed.
+    reason
+        Why there is none.
+    """
+
+    def __init__(self, nvml: Any, reason: str = "") -> None:
+        self._nvml, self._reason = nvml, reason
+        count = None if nvml is None else ask(nvml, "nvmlDeviceGetCount")
+        handles = [ask(nvml, "nvmlDeviceGetHandleByIndex", index) for index in range(count or 0)]
+        self._earlier = {
+            ask(nvml, "nvmlDeviceGetUUID", handle): _processes(nvml, handle)
+            for handle in handles
+            if handle is not None
+        }
+
+    def before(self, uuids: Sequence[str]) -> list[dict[str, Any]]:
+        """Return what NVML says of the GPUs; all processes there were before are others."""
+        return [self._state(uuid) | {"other_processes": self._earlier.get(uuid)} for uuid in uuids]
+
+    def after(self, uuids: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the same at the end, without this process among the others."""
+        return [self._state(uuid) | {"other_processes": self._others(uuid)} for uuid in uuids]
+
+    def _state(self, uuid: str) -> dict[str, Any]:
+        nvml = self._nvml
+        handle = None if nvml is None else ask(nvml, "nvmlDeviceGetHandleByUUID", uuid)
+        if handle is None:
+            why = self._reason or "NVML does not know this GPU"
+            return {"uuid": uuid, "throttled": None, "reason": why}
+        memory = ask(nvml, "nvmlDeviceGetMemoryInfo", handle)
+        return {
+            "uuid": uuid,
+            "name": ask(nvml, "nvmlDeviceGetName", handle),
+            "driver": ask(nvml, "nvmlSystemGetDriverVersion"),
+            "sm_megahertz": ask(nvml, "nvmlDeviceGetClockInfo", handle, 1),
+            "memory_megahertz": ask(nvml, "nvmlDeviceGetClockInfo", handle, 2),
+            "power_cap_watts": _scaled(ask(nvml, "nvmlDeviceGetEnforcedPowerLimit", handle), 1000),
+            "temperature_celsius": ask(nvml, "nvmlDeviceGetTemperature", handle, 0),
+            "ecc": _first(ask(nvml, "nvmlDeviceGetEccMode", handle)),
+            "mig": _first(ask(nvml, "nvmlDeviceGetMigMode", handle)),
+            "used_bytes": None if memory is None else memory.used,
+            "throttled": throttle_names(throttle_bits(nvml, handle)),
+        }
+
+    def _others(self, uuid: str) -> list[int] | None:
+        handle = None if self._nvml is None else ask(self._nvml, "nvmlDeviceGetHandleByUUID", uuid)
+        now = None if handle is None else _processes(self._nvml, handle)
+        earlier = self._earlier.get(uuid)
+        if now is None or earlier is None:
+            return None
+        # In a container this process has another number for NVML: it is the first new one. A list
+        # without any new one does not show this process, and so may hide others.
+        new = [pid for pid in now if pid not in earlier]
+        if not new:
+            return None
+        own = os.getpid() if os.getpid() in new else new[0]
+        return [pid for pid in now if pid != own]
+
+
+def doubts(before: Any, after: Any) -> list[str]:
+    """Return what casts doubt on a measurement between two states, each as a few words."""
+    if isinstance(after, dict):
+        busy = after["busy_cores_of_others"]
+        if busy is None:
+            return ["the load of other processes could not be read"]
+        return [f"busy: more than {BUSY_LOAD} cores in use by others"] if busy > BUSY_LOAD else []
+    found: list[str] = []
+    for gpu in (*before, *after):
+        if gpu.get("reason"):
+            found.append(f"{gpu['reason']}: clocks and throttling are unknown")
+        elif gpu["throttled"] is None:
+            found.append("throttle reasons could not be read")
+        found += [throttle_flag(reason) for reason in gpu["throttled"] or ()]
+        if gpu["other_processes"] is None:
+            found.append("other processes on the GPU could not be listed")
+        elif gpu["other_processes"]:
+            found.append(f"busy: {len(gpu['other_processes'])} other process(es) on the GPU")
+    return sorted(set(found))
+
+
+def _processes(nvml: Any, handle: Any) -> list[int] | None:
+    found = ask(nvml, "nvmlDeviceGetComputeRunningProcesses", handle)
+    return None if found is None else [process.pid for process in found]
+
+
+def _clocks() -> tuple[float, float, float] | None:
+    """Return the time, and the seconds that all processes and that this one were at work."""
+    try:
+        ticks = [int(x) for x in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+        everyone = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf(
+            "SC_CLK_TCK"
+        )  # but idle, waiting
+    except (OSError, ValueError, IndexError):
+        return None
+    own = os.times()
+    return time.monotonic(), everyone, sum(own[:4])
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+
+
+def _scaled(value: float | None, by: float) -> float | None:
+    return None if value is None else value / by
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, (list, tuple)) else value

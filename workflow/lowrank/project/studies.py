@@ -1,0 +1,161 @@
+"""Studies: from a YAML entry to the list of configurations that it asks of a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from lowrank.base.errors import LowrankError, suggestion
+from lowrank.space.architecture import Architecture
+from lowrank.space.design_space import Decomposition, every_layers, expand_layers, scale_layers
+from lowrank.space.methods import METHODS
+
+CONTROL = "left out"
+"""Name of the series that leaves the same layers out."""
+
+EACH = "each"
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One configuration of a study, for one model.
+
+    Attributes
+    ----------
+    series, label
+        Its series (often the empty one) and its key in the study; together they are unique.
+    decomposition
+        The canonical γ.
+    position
+        Where the figure puts it on its horizontal axis, or None.
+    thesis_reduction
+        The parameter reduction that the thesis prints, in percent, or None.
+    """
+
+    series: str
+    label: str
+    decomposition: Decomposition
+    position: float | None = None
+    thesis_reduction: float | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of `config/models/`: its entry and its architecture."""
+
+    name: str
+    label: str
+    sources: list[dict[str, Any]]
+    architecture: Architecture
+
+
+def expand_study(study: Mapping[str, Any], model: Model, where: str) -> list[Configuration]:
+    """Return the configurations that a study asks of a model, in the study's order.
+
+    Series by series, each label makes one configuration; fields of the label have precedence over
+    those of the series, and those over the study's. With `control`, a last series leaves the same
+    layers out wherever whole layers are decomposed.
+
+    Parameters
+    ----------
+    study
+        The study's entry, with its defaults.
+    model
+        The model; layer lists and ranks are carried over to its depth and width.
+    where
+        The study's file, for messages.
+
+    Raises
+    ------
+    LowrankError
+        If a configuration is not valid for the model; the message names file and configuration.
+    """
+    made: list[Configuration] = []
+    for series, shared in study["series"].items():
+        for label, own in study["configurations"].items():
+            fields = {
+                **{key: study[key] for key in ("method", "rank", "tensors")},
+                **shared,
+                **own,
+            }
+            try:
+                made += _expand(fields, series, label, study, model)
+            except LowrankError as error:
+                named = f"{series}, {label}" if series else label
+                raise LowrankError(
+                    f"{where}: configurations.{named}: {error} (model {model.name})"
+                ) from None
+    if study["control"]:
+        made += [
+            Configuration(
+                CONTROL,
+                row.label,
+                Decomposition.make(model.architecture, row.decomposition.layers, method="drop"),
+                row.position,
+                row.thesis_reduction,
+            )
+            for row in list(made)
+            if row.decomposition.tensors == model.architecture.tensors
+            and row.series == made[0].series
+        ]
+    return made
+
+
+def carry_rank(rank: int, width: int | None, architecture: Architecture) -> int:
+    """Return a rank as the same fraction of another model's hidden size; rank 1 stays 1."""
+    hidden = architecture.config["hidden_size"]
+    if width is None or width == hidden or rank == 1:
+        return rank
+    return max(1, math.floor(Fraction(rank * hidden, width) + Fraction(1, 2)))
+
+
+def _expand(
+    fields: Mapping[str, Any], series: str, label: str, study: Mapping[str, Any], model: Model
+) -> list[Configuration]:
+    if "layers" not in fields:
+        raise LowrankError("neither the configuration nor its series names layers")
+    if fields["method"] not in METHODS:
+        raise LowrankError(
+            f"unknown method {fields['method']!r}{suggestion(fields['method'], METHODS)}"
+        )
+    rank = fields["rank"]
+    if isinstance(rank, int) and rank > 1:
+        rank = carry_rank(rank, study["width"], model.architecture)
+    if fields["layers"] == EACH:
+        rows = [(str(n), (n,), float(n)) for n in range(1, model.architecture.layers + 1)]
+    else:
+        layers = _carry_layers(fields["layers"], study["depth"], model.architecture)
+        rows = [(label, layers, fields.get("position"))]
+    return [
+        Configuration(
+            fields.get("series", series),
+            row_label,
+            Decomposition.make(
+                model.architecture, layers, fields["tensors"], rank, fields["method"]
+            ),
+            position,
+            fields.get("thesis_reduction"),
+        )
+        for row_label, layers, position in rows
+    ]
+
+
+def _carry_layers(
+    given: str | Mapping[str, int] | list[int | str], depth: int | None, architecture: Architecture
+) -> tuple[int, ...]:
+    if isinstance(given, str):  # `all`, the only other word that the schema lets through
+        return every_layers(1, architecture.layers)
+    if isinstance(given, Mapping):
+        return every_layers(given["every"], architecture.layers)
+    layers = expand_layers(given)
+    if depth is None:
+        return layers
+    outside = [layer for layer in layers if not 1 <= layer <= depth]
+    if outside:
+        raise LowrankError(f"layer {outside[0]} is outside 1…{depth}")
+    return (
+        layers if depth == architecture.layers else scale_layers(layers, depth, architecture.layers)
+    )

@@ -1,0 +1,1 @@
+"""What a run meets on a machine: devices, SLURM, environment variables, imports, warm processes."""

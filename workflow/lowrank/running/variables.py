@@ -1,0 +1,55 @@
+"""What a job needs from its surroundings, as environment variables.
+
+These say where bytes come from, never what they are: every source is pinned. So they are no
+parameters of a rule, and changing one reruns nothing.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lowrank.assets.sources import HUB_VARIABLE, MIRROR_VARIABLE
+
+
+def surroundings(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables to set for a run.
+
+    Mirror, hub, warm start, shared hidden states, and this Python on the path.
+    """
+    made = {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        HUB_VARIABLE: "1" if config.get("hub", True) else "0",
+    }
+    if "LOWRANK_WARM_START" not in os.environ:
+        # The first process of a run owns the servers that its jobs share.
+        folder = tempfile.mkdtemp(prefix="lowrank-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        made["LOWRANK_RUN"] = str(os.getpid())
+        made["LOWRANK_WARM_START"] = f"{os.getpid()}:{folder}"
+        made["LOWRANK_SHARED_STATES"] = _folder_of_states(config)
+    if config.get("mirror") and not os.environ.get(MIRROR_VARIABLE):
+        made[MIRROR_VARIABLE] = str(config["mirror"])
+    return made
+
+
+def _folder_of_states(config: Mapping[str, Any]) -> str:
+    """Return a folder for this run's shared hidden states, and remove those of dead runs.
+
+    Beside the results, since they are large and the system's own place may be memory.
+    """
+    pathvars = config.get("pathvars") or {}
+    parent = Path(pathvars.get("results", "results"), ".shared_states").absolute()
+    for old in parent.glob("*"):
+        if not Path("/proc", old.name).exists():
+            shutil.rmtree(old, ignore_errors=True)
+    folder = parent / str(os.getpid())
+    shutil.rmtree(folder, ignore_errors=True)  # a dead run's, whose number this process has now
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return str(folder)

@@ -1,0 +1,1 @@
+"""The design space (thesis, Chapter 3): architectures, configurations γ, methods."""

@@ -1,0 +1,240 @@
+"""The decomposition configuration γ and the space it lives in (thesis, Section 3.1).
+
+A γ is (pruned rank, decomposed layers, decomposed tensors) and a method. It is an immutable
+value with one canonical form, and its name is that form spelled out, so that two studies that
+ask for the same γ share one result.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from lowrank.base.errors import LowrankError
+from lowrank.space.architecture import Architecture
+from lowrank.space.methods import METHODS
+
+DENSE = "dense"
+"""Name of the configuration that decomposes nothing."""
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """A decomposition configuration γ (Definition 3.4).
+
+    Use :meth:`make` to build one from loose values; it sorts and checks. Two decompositions are
+    the same configuration if and only if they are equal, and if and only if their names are.
+
+    Attributes
+    ----------
+    method
+        Key of `lowrank.space.methods.METHODS`.
+    rank
+        Pruned rank: the rank that is kept, the same for every decomposed tensor; 0 for a
+        method that works on whole layers.
+    layers
+        Decomposed layers, counted from 1, ascending.
+    tensors
+        Decomposed tensors in the family's order; all of them for a method of whole layers.
+    """
+
+    method: str
+    rank: int
+    layers: tuple[int, ...]
+    tensors: tuple[str, ...]
+
+    @classmethod
+    def make(
+        cls,
+        architecture: Architecture,
+        layers: Iterable[int | str],
+        tensors: str | Iterable[str] = "all",
+        rank: int = 1,
+        method: str = "tucker",
+    ) -> Decomposition:
+        """Build the canonical γ for a model, checking validity (Proposition 3.1).
+
+        Parameters
+        ----------
+        architecture
+            The model.
+        layers
+            Layer numbers from 1, and ranges such as `"10-19"`; none for the dense model.
+        tensors
+            `"all"`, or names of tensors and of groups of the family.
+        rank
+            Pruned rank, 1 … the smallest rank of the decomposed tensors.
+        method
+            Key of `lowrank.space.methods.METHODS`.
+
+        Raises
+        ------
+        LowrankError
+            If a layer, a tensor, the rank or the method does not exist, or one is repeated.
+        """
+        if method not in METHODS:
+            raise LowrankError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+        layer_numbers = expand_layers(layers)
+        for layer in layer_numbers:
+            if not 1 <= layer <= architecture.layers:
+                raise LowrankError(f"layer {layer} is outside 1…{architecture.layers}")
+        tensor_names = _expand_tensors(architecture, tensors)
+        if not layer_numbers:
+            return cls(DENSE, 0, (), ())
+        if METHODS[method].scope == "layer":
+            return cls(method, 0, layer_numbers, architecture.tensors)
+        if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+            raise LowrankError(f"rank {rank!r} is not a positive whole number")
+        for tensor in tensor_names:
+            if rank > architecture.rank(tensor):
+                raise LowrankError(
+                    f"rank {rank} is above the rank {architecture.rank(tensor)} of tensor {tensor}"
+                )
+        return cls(method, rank, layer_numbers, tensor_names)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether nothing is decomposed."""
+        return not self.layers
+
+    def name(self, architecture: Architecture) -> str:
+        """Return the canonical name, e.g. `tucker-r1-l3.18.32-all`; usable as a file name."""
+        if self.is_dense:
+            return DENSE
+        layers = "l" + ".".join(_ranges(self.layers))
+        if METHODS[self.method].scope == "layer":
+            return f"{self.method}-{layers}"
+        every = self.tensors == architecture.tensors
+        return f"{self.method}-r{self.rank}-{layers}-{'all' if every else '.'.join(self.tensors)}"
+
+    @classmethod
+    def from_name(cls, architecture: Architecture, name: str) -> Decomposition:
+        """Return the γ of a canonical name: the inverse of :meth:`name`.
+
+        Raises
+        ------
+        LowrankError
+            If the name is not canonical or not valid for the model.
+        """
+        if name == DENSE:
+            return cls(DENSE, 0, (), ())
+        match = re.fullmatch(
+            r"(?P<method>\w+?)(-r(?P<rank>\d+))?-l(?P<layers>[\d.-]+?)(-(?P<tensors>[a-z.]+))?",
+            name,
+        )
+        if match is None:
+            raise LowrankError(f"{name!r} is not the name of a decomposition")
+        tensors = match["tensors"] or "all"
+        made = cls.make(
+            architecture,
+            match["layers"].split("."),
+            tensors if tensors == "all" else tensors.split("."),
+            int(match["rank"] or 1),
+            match["method"],
+        )
+        if made.name(architecture) != name:
+            raise LowrankError(f"{name!r} is not canonical: {made.name(architecture)!r} is")
+        return made
+
+    def removed_parameters(self, architecture: Architecture) -> int:
+        """Return how many parameters γ takes away; negative if the factors outweigh the tensors."""
+        if self.is_dense:
+            return 0
+        method = METHODS[self.method]
+        if method.scope == "layer":
+            return len(self.layers) * architecture.layer_parameters()
+        shapes = [architecture.shape(tensor) for tensor in self.tensors]
+        per_layer = sum(math.prod(shape) - method.parameters(*shape, self.rank) for shape in shapes)
+        return len(self.layers) * per_layer
+
+    def parameter_reduction(self, architecture: Architecture) -> float:
+        """Return the parameter reduction in percent of all the model's parameters."""
+        return 100.0 * self.removed_parameters(architecture) / architecture.parameters()
+
+
+def expand_layers(layers: Iterable[int | str]) -> tuple[int, ...]:
+    """Return layer numbers in ascending order; an item is a number or a range `"10-19"`.
+
+    Raises
+    ------
+    LowrankError
+        If an item is neither, a range runs backwards, or a layer is repeated.
+    """
+    numbers: list[int] = []
+    for item in layers:
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", str(item))
+        if match is None or isinstance(item, bool):
+            raise LowrankError(f"{item!r} is neither a layer number nor a range such as '10-19'")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise LowrankError(f"the layer range {item!r} runs backwards")
+        numbers.extend(range(first, last + 1))
+    repeated = sorted({number for number in numbers if numbers.count(number) > 1})
+    if repeated:
+        raise LowrankError(f"layer {repeated[0]} is listed twice")
+    return tuple(sorted(numbers))
+
+
+def every_layers(step: int, depth: int) -> tuple[int, ...]:
+    """Return every `step`-th layer of 1…`depth`, in the middle of each run of `step` layers.
+
+    Raises
+    ------
+    LowrankError
+        If the model has no such layer.
+    """
+    layers = tuple(range((step + 1) // 2, depth + 1, step))
+    if not layers:
+        raise LowrankError(f"there is no layer in the middle of {step} in a model of {depth}")
+    return layers
+
+
+def scale_layers(layers: Sequence[int], depth: int, target_depth: int) -> tuple[int, ...]:
+    """Carry a layer list to a model of another depth by relative position.
+
+    Layer 1 stays 1 and layer `depth` becomes `target_depth`; between them positions keep their
+    fraction and are rounded to the nearest layer (halves up, in exact arithmetic). Layers that
+    fall together count once.
+
+    Parameters
+    ----------
+    layers
+        Layer numbers in 1…`depth`.
+    depth, target_depth
+        Number of layers the list was written for, and of the model at hand; at least 2.
+    """
+    step = Fraction(target_depth - 1, depth - 1)
+    return tuple(sorted({1 + math.floor((layer - 1) * step + Fraction(1, 2)) for layer in layers}))
+
+
+def _expand_tensors(architecture: Architecture, tensors: str | Iterable[str]) -> tuple[str, ...]:
+    if tensors == "all":
+        return architecture.tensors
+    names: list[str] = []
+    for item in [tensors] if isinstance(tensors, str) else tensors:
+        group = architecture.family.groups.get(item, (item,))
+        unknown = [name for name in group if name not in architecture.tensors]
+        if unknown:
+            known = ", ".join((*architecture.tensors, *architecture.family.groups, "all"))
+            raise LowrankError(f"unknown tensor {unknown[0]!r}; known: {known}")
+        names.extend(group)
+    if not names:
+        raise LowrankError("the list of tensors is empty")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise LowrankError(f"tensor {twice!r} is listed twice")
+    return tuple(name for name in architecture.tensors if name in names)
+
+
+def _ranges(numbers: Sequence[int]) -> list[str]:
+    """Write ascending numbers as runs: 1 3 4 5 gives `1`, `3-5`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return [f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs]
