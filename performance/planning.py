@@ -6,7 +6,7 @@ in the same run is Snakemake's own start: a workflow of one job.
 
 Example::
 
-    PYTHONPATH=workflow python benchmarks/planning.py --configurations 5000
+    PYTHONPATH=workflow python performance/planning.py --configurations 5000
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 
 import yaml
+from lowrank.base.names import DROP
 from lowrank.space.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
@@ -53,7 +54,7 @@ def copy_workflow(folder: Path) -> Path:
     studies = folder / "config" / "studies"
     table = yaml.safe_load((studies / "table_4_2.yaml").read_text())
     kept = {key: table[key] for key in ("family", "depth", "configurations")}
-    methods = {name: {"method": name} for name in METHODS if name not in ("drop", table["method"])}
+    methods = {name: {"method": name} for name in METHODS if name not in (DROP, table["method"])}
     by_method = {"title": "Every method", **kept, "series": methods}
     (studies / "methods.yaml").write_text(yaml.safe_dump(by_method))
     chosen = yaml.safe_load((folder / "config" / "config.yaml").read_text())["studies"]

@@ -8,12 +8,12 @@ tried from the smallest on, until two in a row are slower than the fastest.
 Without arguments it takes what `make reproduce` leaves: the first model's weights and the
 questions below `results/`::
 
-    PYTHONPATH=workflow python benchmarks/scoring.py
+    PYTHONPATH=workflow python performance/scoring.py
 
 On a GPU, `--random-model` takes a model's shapes with random weights instead (the tokenizer, and
 so the vocabulary, stays that of `--weights`)::
 
-    PYTHONPATH=workflow python benchmarks/scoring.py --device cuda --random-model llama-2-7b
+    PYTHONPATH=workflow python performance/scoring.py --device cuda --random-model llama-2-7b
 """
 
 from __future__ import annotations
@@ -39,13 +39,14 @@ from lm_eval.api.model import LM
 from lm_eval.models.huggingface import HFLM
 from lowrank.assets.choice import SUBSET, read_questions
 from lowrank.base.files import read_yaml
-from lowrank.decompose.linear import load_base, load_tokenizer
+from lowrank.base.names import DENSE
+from lowrank.decompose.loading import load_base, load_tokenizer
 from lowrank.evaluate.packed.lm import PackedLM
 from lowrank.evaluate.requests import asked_questions
 from lowrank.evaluate.tasks import load_tasks, run_tasks
 from lowrank.project.studies import Model
 from lowrank.space.architecture import Architecture
-from lowrank.space.design_space import DENSE, Decomposition
+from lowrank.space.design_space import Decomposition
 from transformers import PreTrainedModel
 
 CONFIG = Path(__file__).parent.parent / "config"

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
+from lowrank.base.names import DENSE, DROP
 from lowrank.assets import sources
-from lowrank.space.design_space import DENSE, Decomposition
+from lowrank.space.design_space import Decomposition
 from lowrank.running.devices import require_devices
 from lowrank.base.errors import LowrankError
 from lowrank.running.imports import library_files
@@ -152,7 +153,7 @@ def profiled_configurations(wildcards):
     names = [DENSE] + [
         row.decomposition.name(model.architecture)
         for row in project.configurations(wildcards.study, model)
-        if row.decomposition.method != "drop"
+        if row.decomposition.method != DROP
     ]
     return expand(rules.profile.output, model=model.name, decomposition=dict.fromkeys(names))
 

@@ -1,7 +1,7 @@
 """Multiply a configuration out into a dense Hugging Face directory."""
 
 from lowrank.base import cli
-from lowrank.decompose.linear import export_dense
+from lowrank.decompose.export import export_dense
 
 
 def main() -> None:

@@ -2,9 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from lowrank.analyse.accuracy import AGGREGATE, collect_accuracy, resample
+from lowrank.analyse.accuracy import collect_accuracy, resample
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import write_json
+from lowrank.base.names import AGGREGATE
 from lowrank.base.statistics import (
     average_precision,
     bootstrap_average_precision,

@@ -7,14 +7,10 @@ import torch
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json, write_json
 from lowrank.decompose.compressed import compress
+from lowrank.decompose.export import export_dense
 from lowrank.decompose.layer_factors import LayerFactors, factorize_layer
-from lowrank.decompose.linear import (
-    LowRankLinear,
-    export_dense,
-    load_base,
-    load_compressed,
-    preload,
-)
+from lowrank.decompose.linear import LowRankLinear
+from lowrank.decompose.loading import load_base, load_compressed, preload
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
 from safetensors.torch import load_file, save_file

@@ -8,8 +8,10 @@ from lowrank.assets.models import fetch_model
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json, read_yaml, write_json
 from lowrank.decompose.compressed import compress
+from lowrank.decompose.export import export_dense
 from lowrank.decompose.layer_factors import factorize_layer
-from lowrank.decompose.linear import LowRankLinear, export_dense, load_base, load_compressed
+from lowrank.decompose.linear import LowRankLinear
+from lowrank.decompose.loading import load_base, load_compressed
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
 from lowrank.tables.meta_device import parameter_counts

@@ -15,8 +15,8 @@ from lowrank.assets.choice import SUBSET, choose_questions
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json, read_yaml, write_json
 from lowrank.decompose.compressed import compress
+from lowrank.decompose.export import export_dense
 from lowrank.decompose.layer_factors import factorize_layer
-from lowrank.decompose.linear import export_dense
 from lowrank.evaluate.causal import evaluate, headline, question_scores
 from lowrank.evaluate.packed import greedy, lm
 from lowrank.evaluate.packed.lm import PackedLM

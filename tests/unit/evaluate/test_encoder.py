@@ -16,7 +16,7 @@ from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json, read_yaml, write_json
 from lowrank.decompose.compressed import compress
 from lowrank.decompose.layer_factors import factorize_layer
-from lowrank.decompose.linear import load_base
+from lowrank.decompose.loading import load_base
 from lowrank.evaluate import encoder
 from lowrank.evaluate.encoder import evaluate
 from lowrank.evaluate.metrics.mrpc import embed, summarize

@@ -14,9 +14,10 @@ from lowrank.analyse.efficiency import collect_profiles
 from lowrank.base import provenance
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json, write_json
+from lowrank.base.names import DENSE
 from lowrank.decompose.compressed import compress
 from lowrank.decompose.layer_factors import factorize_layer
-from lowrank.decompose.linear import (
+from lowrank.decompose.loading import (
     load_base,
     load_compressed,
     load_compressed_beside,
@@ -44,7 +45,7 @@ from lowrank.profile.workloads import (
 )
 from lowrank.project.studies import Model
 from lowrank.space.architecture import Architecture
-from lowrank.space.design_space import DENSE, Decomposition
+from lowrank.space.design_space import Decomposition
 from tiny import ARCHITECTURE, save_model, write_parquet
 
 SETTINGS = {

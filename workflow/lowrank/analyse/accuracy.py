@@ -17,18 +17,13 @@ import pandas as pd
 
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json
+from lowrank.base.names import AGGREGATE, DENSE, DROP
 from lowrank.base.statistics import (
     average_precision,
     bootstrap_average_precision,
     bootstrap_means,
     percentile_interval,
 )
-from lowrank.space.design_space import DENSE
-
-AGGREGATE = "aggregate"
-"""Name of the row that holds the plain mean over benchmarks."""
-
-CONTROL_METHOD = "drop"
 
 TOLERANCE = 1e-6
 """How far a recorded score may lie from that of its answers."""
@@ -229,12 +224,12 @@ def _twins(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """
     decomposed = {}
     for row in rows:
-        if row["method"] not in (CONTROL_METHOD, DENSE):
+        if row["method"] not in (DROP, DENSE):
             decomposed.setdefault(row["label"], row["decomposition"])
     return {
         row["decomposition"]: decomposed[row["label"]]
         for row in rows
-        if row["method"] == CONTROL_METHOD and row["label"] in decomposed
+        if row["method"] == DROP and row["label"] in decomposed
     }
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import scipy.stats
 
 from lowrank.base.files import atomic_path, read_json, write_json
+from lowrank.base.names import DENSE
 
 METRICS = ("latency", "energy", "power", "memory")
 SHARES = (
@@ -135,7 +136,7 @@ def _measured(metric: str, unit: str, figures: Mapping[str, Any], reason: str) -
         "value": ours["median"],
         "quartile_1": ours["quartile_1"],
         "quartile_3": ours["quartile_3"],
-        "dense": figures["dense"]["median"],
+        "dense": figures[DENSE]["median"],
         "ratio": ratio["value"],
         "ratio_low": low,
         "ratio_high": high,
@@ -147,7 +148,7 @@ def _memory(memory: Mapping[str, Any]) -> dict[str, Any]:
     """Return bytes, which are counted, not sampled: their interval has no width."""
     ours, dense = (
         each.get("allocated_peak") or each["weights"] + each["cache"]
-        for each in (memory["configuration"], memory["dense"])
+        for each in (memory["configuration"], memory[DENSE])
     )
     ends = dict.fromkeys(("ratio", "ratio_low", "ratio_high"), ours / dense)
     return {"metric": "memory", "unit": "B", "value": ours, "dense": dense, **ends}
@@ -179,8 +180,8 @@ def _fit(part: pd.DataFrame, thesis_slopes: Mapping[str, float]) -> dict[str, An
     }
     # The dense model's ratio to itself was measured like the others: it is the point at 0.
     points = part[part["ratio"].notna()]
-    decomposed = int((points["decomposition"] != "dense").sum())
-    if decomposed < 3 or (part["ratio"].isna() & (part["decomposition"] != "dense")).any():
+    decomposed = int((points["decomposition"] != DENSE).sum())
+    if decomposed < 3 or (part["ratio"].isna() & (part["decomposition"] != DENSE)).any():
         reasons = sorted(set(part["reason"].dropna()) if "reason" in part else [])
         reason = reasons[0] if reasons else f"a line needs 3 configurations; here: {decomposed}"
         return made | {"status": NOT_MEASURED, "reason": reason}

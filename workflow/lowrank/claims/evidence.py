@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lowrank.analyse.accuracy import AGGREGATE, TOLERANCE, resample
+from lowrank.analyse.accuracy import TOLERANCE, resample
 from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.files import read_json
+from lowrank.base.names import AGGREGATE, DENSE
 from lowrank.base.statistics import percentile_interval
-from lowrank.space.design_space import DENSE
 
 SELECTOR = ("dense", "series", "labels", "last", "except")
 """The keys of what selects configurations of a study."""

@@ -17,9 +17,9 @@ import pandas as pd
 import scipy.stats
 
 from lowrank.analyse.efficiency import fit_line
+from lowrank.base.names import DENSE
 from lowrank.base.statistics import RESAMPLES
 from lowrank.claims.evidence import Estimate, Evidence, NotTestable, Study
-from lowrank.space.design_space import DENSE
 
 Selector = Mapping[str, Any]
 

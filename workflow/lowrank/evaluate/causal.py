@@ -21,7 +21,7 @@ from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json, sha256_file, write_json
 from lowrank.base.provenance import code_digest, provenance, versions
 from lowrank.base.statistics import mean_interval
-from lowrank.decompose.linear import load_compressed, load_tokenizer, state_of_files
+from lowrank.decompose.loading import load_compressed, load_tokenizer, state_of_files
 from lowrank.evaluate.job import prepare as prepare  # what the warm server calls
 from lowrank.evaluate.journal import AnswerJournal, journal_of
 from lowrank.evaluate.packed.lm import PackedLM

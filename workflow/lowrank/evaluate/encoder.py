@@ -16,7 +16,7 @@ from lowrank.assets.choice import SUBSET, choose_questions, read_questions
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, sha256_file, write_json
 from lowrank.base.provenance import provenance, versions
-from lowrank.decompose.linear import load_compressed, load_tokenizer
+from lowrank.decompose.loading import load_compressed, load_tokenizer
 from lowrank.evaluate.job import prepare as prepare  # what the warm server calls
 from lowrank.evaluate.journal import AnswerJournal, journal_of
 from lowrank.evaluate.metrics import mrpc, squad

@@ -43,6 +43,6 @@ def prepare(
     base: str, compressed: str, questions: str, benchmark: Any, settings: Any, *_: Any
 ) -> None:
     """Load what every job of a model needs; takes what is scored with (see `warm_start`)."""
-    from lowrank.decompose.linear import preload
+    from lowrank.decompose.loading import preload
 
     preload(base, settings["dtype"])

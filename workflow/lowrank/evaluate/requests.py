@@ -23,7 +23,7 @@ from lowrank.assets.choice import SUBSET, choose_questions, read_questions
 from lowrank.assets.model_classes import model_from_config
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json, sha256_file
-from lowrank.decompose.linear import load_tokenizer
+from lowrank.decompose.loading import load_tokenizer
 from lowrank.evaluate.tasks import load_tasks, run_tasks
 
 POSITION = "_position"

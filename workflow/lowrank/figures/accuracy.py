@@ -12,11 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lowrank.base.files import atomic_path
+from lowrank.base.names import AGGREGATE, CONTROL, DENSE
 from lowrank.figures import style
-
-AGGREGATE = "aggregate"
-CONTROL = "left out"
-DENSE = "dense"
 
 
 class Study:

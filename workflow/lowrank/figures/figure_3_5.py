@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lowrank.base.names import AGGREGATE
 from lowrank.figures import accuracy, style
-from lowrank.figures.accuracy import AGGREGATE, Study
+from lowrank.figures.accuracy import Study
 
 
 def render(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lowrank.base.names import CONTROL
 from lowrank.figures import accuracy, style
-from lowrank.figures.accuracy import CONTROL, Study
+from lowrank.figures.accuracy import Study
 
 
 def render(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lowrank.base.names import AGGREGATE, CONTROL
 from lowrank.figures import accuracy, style
-from lowrank.figures.accuracy import AGGREGATE, CONTROL, Study
+from lowrank.figures.accuracy import Study
 
 REDUCTION = "parameter_reduction_percent"
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lowrank.analyse.accuracy import AGGREGATE, CONTROL_METHOD, resample
+from lowrank.analyse.accuracy import resample
 from lowrank.base.files import read_json, write_json
+from lowrank.base.names import AGGREGATE, DENSE, DROP
 from lowrank.base.statistics import RESAMPLES, bootstrap_p_values, holm
 from lowrank.claims.comparison import QUESTIONS, SHARE, SLOPES
 from lowrank.paper.deviations import deviations
 from lowrank.paper.inconsistencies import inconsistencies
-from lowrank.space.design_space import DENSE
 
 CONFIDENCE = 0.95
 """Of every interval in the results, and one less the level that Holm's adjustment keeps."""
@@ -121,7 +121,7 @@ def _study(study: Mapping[str, Any], chance: Mapping[str, float | None]) -> dict
     whole = table[table["benchmark"] == AGGREGATE]
     kept = ["series", "label", "parameter_reduction_percent", "score", "score_low", "score_high"]
     kept += ["score_difference", "score_difference_low", "score_difference_high"]
-    decomposed = whole[~whole["method"].isin((DENSE, CONTROL_METHOD))]
+    decomposed = whole[~whole["method"].isin((DENSE, DROP))]
     adjusted = _adjusted_p_values(study, list(decomposed["decomposition"]))
     chances = {name: chance[name] for name in study["benchmarks"]}
     decomposed = decomposed.assign(
@@ -169,7 +169,7 @@ def _at_chance(table: pd.DataFrame, row: pd.Series, chances: Mapping[str, float 
 
 def _control(whole: pd.DataFrame) -> dict[str, Any] | None:
     """Count where leaving layers out is better or worse than decomposing them, at 95% each."""
-    rows = whole[whole["method"] == CONTROL_METHOD]
+    rows = whole[whole["method"] == DROP]
     if rows.empty:
         return None
     made: dict[str, Any] = {"configurations": len(rows)}

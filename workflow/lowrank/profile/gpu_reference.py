@@ -16,11 +16,13 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from lowrank.base.files import read_json, write_json
+from lowrank.base.names import DENSE, DROP
 from lowrank.base.provenance import code_digest, device_name
-from lowrank.decompose.linear import DTYPES, LowRankLinear, shared_copy
+from lowrank.decompose.linear import LowRankLinear
+from lowrank.decompose.loading import DTYPES, shared_copy
 from lowrank.profile import job
 from lowrank.project.studies import Model, expand_study
-from lowrank.space.design_space import DENSE, Decomposition
+from lowrank.space.design_space import Decomposition
 
 AGAIN = "dense again"
 """The dense model beside itself: what the protocol makes of no difference."""
@@ -61,7 +63,7 @@ def measure_reference(
     decompositions = {AGAIN: dense} | {
         row.decomposition.name(architecture): row.decomposition
         for row in expand_study(study, model, "study")
-        if row.decomposition.method != "drop"
+        if row.decomposition.method != DROP
     }
     paths = {
         name: Path(folder) / f"{made.name(architecture)}.json"

@@ -15,8 +15,9 @@ from transformers import PreTrainedModel
 
 from lowrank.base.errors import LowrankError, is_out_of_memory
 from lowrank.base.files import write_json
+from lowrank.base.names import DENSE
 from lowrank.base.provenance import provenance
-from lowrank.decompose.linear import load_base, load_compressed_beside, read_manifest
+from lowrank.decompose.loading import load_base, load_compressed_beside, read_manifest
 from lowrank.profile.energy import energy_meter
 from lowrank.profile.iteration import make_work
 from lowrank.profile.memory import alone, measure_memory, release
@@ -42,7 +43,7 @@ from lowrank.profile.workloads import (
     read_requests,
 )
 
-OURS, DENSE = "configuration", "dense"
+OURS = "configuration"
 
 IDLE_SECONDS: Mapping[str, float] = {"cuda": 4.0, "cpu": 1.0}
 

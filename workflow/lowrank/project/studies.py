@@ -9,12 +9,10 @@ from fractions import Fraction
 from typing import Any
 
 from lowrank.base.errors import LowrankError, suggestion
+from lowrank.base.names import CONTROL, DROP
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition, every_layers, expand_layers, scale_layers
 from lowrank.space.methods import METHODS
-
-CONTROL = "left out"
-"""Name of the series that leaves the same layers out."""
 
 EACH = "each"
 
@@ -93,7 +91,7 @@ def expand_study(study: Mapping[str, Any], model: Model, where: str) -> list[Con
             Configuration(
                 CONTROL,
                 row.label,
-                Decomposition.make(model.architecture, row.decomposition.layers, method="drop"),
+                Decomposition.make(model.architecture, row.decomposition.layers, method=DROP),
                 row.position,
                 row.thesis_reduction,
             )

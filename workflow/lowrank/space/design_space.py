@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from lowrank.base.errors import LowrankError
+from lowrank.base.names import DENSE
 from lowrank.space.architecture import Architecture
 from lowrank.space.methods import METHODS
-
-DENSE = "dense"
-"""Name of the configuration that decomposes nothing."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from lowrank.base.names import DROP
+
 
 @dataclass(frozen=True)
 class Method:
@@ -56,7 +58,7 @@ METHODS: Mapping[str, Method] = {
         lambda out, in_, rank: rank * (out + in_),
         "lowrank.decompose.svd:truncated_svd",
     ),
-    "drop": Method(
+    DROP: Method(
         "the layer is left out altogether (a control)",
         lambda out, in_, rank: 0,
         None,

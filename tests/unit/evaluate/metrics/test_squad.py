@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lowrank.assets.choice import read_questions
 from lowrank.base.errors import LowrankError
-from lowrank.decompose.linear import load_base
+from lowrank.decompose.loading import load_base
 from lowrank.evaluate.metrics.squad import (
     best_span,
     cut_windows,

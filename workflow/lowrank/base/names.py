@@ -1,0 +1,13 @@
+"""Names that several stages write and read: each is spelled here and nowhere else."""
+
+DENSE = "dense"
+"""The configuration that decomposes nothing, and the label of its row in a study's table."""
+
+DROP = "drop"
+"""The method that leaves layers out."""
+
+CONTROL = "left out"
+"""The series that leaves out the layers that the others decompose."""
+
+AGGREGATE = "aggregate"
+"""The row that holds the plain mean over benchmarks, in place of a benchmark's name."""

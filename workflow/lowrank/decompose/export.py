@@ -1,0 +1,38 @@
+"""A compressed model as a dense directory, for use with other tools."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from torch import nn
+
+from lowrank.base.files import atomic_path
+from lowrank.decompose.loading import DTYPES, load_compressed, load_tokenizer
+
+
+def export_dense(base: str | Path, compressed: str | Path, dtype: str, output: str | Path) -> None:
+    """Multiply the factors out into a dense Hugging Face directory, for use with other tools.
+
+    The directory has the architecture and the size of the base model (less the layers that were
+    dropped); a note in `config.json` under `lowrank` says what was done to the weights.
+    """
+    model, manifest = load_compressed(base, compressed, dtype)
+    for path, module in manifest["modules"].items():
+        factors = model.get_submodule(path)
+        out, in_ = module["shape"]
+        dense = nn.Linear(in_, out, bias=factors.bias is not None, dtype=DTYPES[dtype])
+        dense.weight.data = (factors.left.float() @ factors.right.float()).to(DTYPES[dtype])
+        if factors.bias is not None:
+            dense.bias.data = factors.bias.data
+        model.set_submodule(path, dense, strict=True)
+    with atomic_path(output) as directory:
+        model.save_pretrained(directory)
+        load_tokenizer(base).save_pretrained(directory)
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        config["lowrank"] = {
+            "base": manifest["model"],
+            "decomposition": manifest["decomposition"]["name"],
+            "parameter_reduction_percent": manifest["parameter_reduction_percent"],
+        }
+        (directory / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")

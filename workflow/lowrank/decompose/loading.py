@@ -1,0 +1,223 @@
+"""Put a compressed model together with its base: the one loader."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from lowrank.assets.model_classes import auto_class
+from lowrank.base.errors import LowrankError, is_out_of_memory
+from lowrank.base.files import read_json, sha256_file
+from lowrank.base.names import DROP
+from lowrank.decompose.compressed_format import FACTORS, FORMAT, MANIFEST
+from lowrank.decompose.linear import LowRankLinear
+from lowrank.space.architecture import Architecture
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def load_base(directory: str | Path, dtype: str, device: str = "cpu") -> PreTrainedModel:
+    """Load a plain Hugging Face directory (safetensors only, no remote code).
+
+    The class is that of the directory's `config.json`. A bare encoder whose checkpoint has no
+    pooler is left without one.
+
+    Raises
+    ------
+    LowrankError
+        If the checkpoint cannot be read, or lacks weights of the class: they would be random.
+    """
+    kept = _PRELOADED.pop(("model", state_of_files(directory), dtype), None)
+    if kept is not None:
+        return kept.to(device)
+    transformers_logging.disable_progress_bar()
+    chosen = auto_class(read_json(Path(directory) / "config.json"))
+    try:
+        model, report = chosen.from_pretrained(
+            directory,
+            dtype=DTYPES[dtype],
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as error:  # a file cut short, or a shape that is not the class's
+        if is_out_of_memory(error):
+            raise
+        said = " ".join(str(error).split())[:300]
+        raise LowrankError(
+            f"{directory} cannot be loaded ({said}): delete it and run again"
+        ) from None
+    missing = sorted(report["missing_keys"])
+    if missing and all(name.startswith("pooler.") for name in missing):
+        model.pooler, missing = None, []
+    if missing:
+        raise LowrankError(f"{directory} lacks {missing[0]} of a {type(model).__name__}")
+    return model.to(device).eval()
+
+
+def load_tokenizer(directory: str | Path) -> Any:
+    """Load the tokenizer of a plain Hugging Face directory."""
+    kept = _PRELOADED.pop(("tokenizer", state_of_files(directory)), None)
+    if kept is not None:
+        return kept
+    return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+
+
+_PRELOADED: dict[tuple[Any, ...], Any] = {}
+"""What `preload` keeps; whoever takes something may change it, so it is taken once."""
+
+
+def preload(directory: str | Path, dtype: str) -> None:
+    """Keep a base model and its tokenizer in memory, for forks of this process to take."""
+    identity = state_of_files(directory)
+    if ("model", identity, dtype) not in _PRELOADED:
+        _PRELOADED["model", identity, dtype] = load_base(directory, dtype)
+        _PRELOADED["tokenizer", identity] = load_tokenizer(directory)
+
+
+def state_of_files(directory: str | Path) -> tuple[Any, ...]:
+    """Return what tells a directory's content from another: its path, file sizes and times."""
+    files = sorted(Path(directory).iterdir()) if Path(directory).is_dir() else []
+    states = tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+    return str(Path(directory).resolve()), states
+
+
+def load_compressed(
+    base: str | Path, compressed: str | Path, dtype: str, device: str = "cpu"
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Load a compressed model over its base.
+
+    It is the configuration of the manifest or an error, never the dense model by accident: the
+    factors must be those the manifest was written for, every module it lists must be in them and
+    in the model, and nothing may be left over.
+
+    Parameters
+    ----------
+    base
+        The base model's directory.
+    compressed
+        A directory written by `lowrank.decompose.compressed.compress`.
+    dtype
+        `float32`, `float16` or `bfloat16`; factors are multiplied into the core in float32.
+    device
+        Where to put the model.
+
+    Returns
+    -------
+    The model in evaluation mode, and the manifest.
+
+    Raises
+    ------
+    LowrankError
+        If anything of the above does not hold.
+    """
+    model = load_base(base, dtype)
+    manifest = _compress_loaded(model, compressed, dtype)
+    return model.to(device).eval(), manifest
+
+
+def load_compressed_beside(
+    dense: PreTrainedModel, compressed: str | Path, dtype: str
+) -> PreTrainedModel:
+    """Load a compressed model that shares with a loaded dense one what the two have in common.
+
+    Both together take little more memory than the dense model alone.
+
+    Parameters
+    ----------
+    dense
+        The base model, as `load_base` loaded it; it stays as it is.
+    compressed, dtype
+        As for `load_compressed`.
+
+    Raises
+    ------
+    LowrankError
+        As `load_compressed` does.
+    """
+    model = shared_copy(dense)
+    _compress_loaded(model, compressed, dtype)
+    return model.to(dense.device).eval()
+
+
+def shared_copy(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a copy of a model's modules over the very same parameters and buffers."""
+    tensors = (*model.parameters(), *model.buffers())
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+
+
+def _compress_loaded(model: PreTrainedModel, compressed: str | Path, dtype: str) -> dict[str, Any]:
+    """Make a loaded base model the compressed one; return the manifest."""
+    compressed = Path(compressed)
+    manifest = read_manifest(compressed)
+    if sha256_file(compressed / FACTORS) != manifest["factors_sha256"]:
+        raise LowrankError(
+            f"{compressed / FACTORS} does not match its manifest: delete {compressed} and run again"
+        )
+    try:
+        tensors = load_file(compressed / FACTORS)
+    except SafetensorError as error:
+        raise LowrankError(f"{compressed / FACTORS} cannot be read ({error})") from None
+    _replace_modules(model, manifest, tensors, DTYPES[dtype])
+    if manifest["decomposition"]["method"] == DROP:
+        _drop_layers(model, manifest["decomposition"]["layers"])
+    return manifest
+
+
+def read_manifest(compressed: str | Path) -> dict[str, Any]:
+    """Return the manifest of a compressed model.
+
+    Raises
+    ------
+    LowrankError
+        If it is none.
+    """
+    path = Path(compressed) / MANIFEST
+    manifest = read_json(path)
+    if manifest.get("format") != FORMAT:
+        raise LowrankError(f"{path} is not a manifest of format {FORMAT}")
+    return manifest
+
+
+def _replace_modules(
+    model: nn.Module, manifest: dict[str, Any], tensors: dict[str, Tensor], dtype: torch.dtype
+) -> None:
+    for path, module in manifest["modules"].items():
+        try:
+            dense = model.get_submodule(path)
+            left, right = tensors.pop(f"{path}.left"), tensors.pop(f"{path}.right")
+        except (AttributeError, KeyError) as error:
+            raise LowrankError(f"{path} is in the manifest but not in {error}") from None
+        if not isinstance(dense, nn.Linear) or list(dense.weight.shape) != module["shape"]:
+            raise LowrankError(f"{path} of the base model is not a {module['shape']} linear layer")
+        core = tensors.pop(f"{path}.core", None)
+        left = left if core is None else left @ core
+        bias = None if dense.bias is None else dense.bias.data
+        model.set_submodule(path, LowRankLinear(left.to(dtype), right.to(dtype), bias), strict=True)
+    if tensors:
+        raise LowrankError(f"the factors hold {sorted(tensors)[0]}, which the manifest lacks")
+
+
+def _drop_layers(model: PreTrainedModel, layers: list[int]) -> None:
+    """Leave layers out; a decoder's are renumbered, so that its key-value cache has no gaps."""
+    architecture = Architecture.from_config(model.config.to_dict())
+    path, _, name = architecture.family.layer_path.rpartition(".")
+    kept = [
+        layer
+        for number, layer in enumerate(model.get_submodule(architecture.family.layer_path), 1)
+        if number not in set(layers)
+    ]
+    if architecture.task == "causal":
+        for index, layer in enumerate(kept):
+            layer.self_attn.layer_idx = index
+    setattr(model.get_submodule(path), name, nn.ModuleList(kept))
+    model.config.num_hidden_layers = len(kept)
