@@ -37,7 +37,7 @@ def deviations(
     return [
         *made,
         "Truncated singular value decomposition stands for the thesis's iterative algorithm. The "
-        "two agree to rounding (tests/unit/test_factorization.py).",
+        "two agree to rounding (tests/unit/decompose/test_svd.py).",
     ]
 
 
