@@ -14,7 +14,6 @@ import pytest
 import scipy.stats
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json, read_yaml, write_json
-from lowrank.claims import CONTRADICTED, NOT_TESTABLE, SUPPORTED, UNDECIDED
 from lowrank.claims.evidence import Estimate, Evidence, NotTestable, Study, load_evidence
 from lowrank.claims.ledger import (
     HEADER,
@@ -26,6 +25,7 @@ from lowrank.claims.ledger import (
     sources,
 )
 from lowrank.claims.operators import OPERATORS
+from lowrank.claims.verdict_names import CONTRADICTED, NOT_TESTABLE, SUPPORTED, UNDECIDED
 from lowrank.claims.verdicts import combine, judge, run_test
 from lowrank.project.configuration import Project
 from lowrank.tables.claims import render

@@ -13,7 +13,7 @@ import pandas as pd
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json, write_json
 from lowrank.base.names import AGGREGATE
-from lowrank.claims import CONTRADICTED, NOT_TESTABLE, SUPPORTED
+from lowrank.claims.verdict_names import CONTRADICTED, NOT_TESTABLE, SUPPORTED
 
 SCORES, FITS, CLAIMS, RUN = "scores.csv", "fits.json", "claims.json", "run.json"
 

@@ -14,8 +14,8 @@ from typing import Any
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import write_json
 from lowrank.base.provenance import code_digest, versions
-from lowrank.claims import NOT_TESTABLE, UNDECIDED, VERDICTS
 from lowrank.claims.evidence import Evidence
+from lowrank.claims.verdict_names import NOT_TESTABLE, UNDECIDED, VERDICTS
 from lowrank.claims.verdicts import METHOD, combine, outline, run_test
 
 WIDTH = 100

@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lowrank.base.errors import LowrankError, suggestion
-from lowrank.claims import CONTRADICTED, NOT_TESTABLE, SUPPORTED, UNDECIDED
 from lowrank.claims.evidence import Estimate, Evidence, NotTestable
 from lowrank.claims.operators import OPERATORS
+from lowrank.claims.verdict_names import CONTRADICTED, NOT_TESTABLE, SUPPORTED, UNDECIDED
 
 LEVEL = 0.05
 
