@@ -43,9 +43,10 @@ smoke: $(VENV)/.runtime ## Run one configuration through every stage, in a few m
 compare: $(VENV)/.runtime ## Set this run beside a kept one: make compare REF=paper/reference/laptop
 	@PYTHONPATH=workflow $(BIN)/python workflow/scripts/compare.py --results results --reference $(REF)
 
-reference: $(VENV)/.runtime ## Keep the last run as the reference, with what it and the set-up took.
+reference: $(VENV)/.runtime ## Keep the last run as the reference, with three of its figures.
 	PYTHONPATH=workflow $(BIN)/python workflow/scripts/record_reference.py --results results \
-	  --output paper/reference/laptop --environment $(VENV)
+	  --output paper/reference/laptop --environment $(VENV) --pictures \
+	  figures/smollm2-135m-instruct/figure_4_1.png figures/smollm2-135m-instruct/figure_4_2.png figures/claims/claims.png
 
 test: $(VENV)/.development ## Run all the tests.
 	@begin=$$(date +%s); set -ex; $(BIN)/python -m pytest; { echo $$(($$(date +%s) - begin)); } >$(VENV)/.tests

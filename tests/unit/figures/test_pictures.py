@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+from lowrank.base.errors import LowrankError
+from lowrank.figures.pictures import MOST_BYTES, keep_pictures
+from PIL import Image
+
+
+def figure(path, width=1000, height=1200):
+    """A page of lines in a few colours, in true colour as matplotlib writes it."""
+    pixels_HWC = np.full((height, width, 3), 255, dtype=np.uint8)
+    for row in range(0, height, 40):
+        pixels_HWC[row : row + 2] = (row % 256, 90, 160)
+    Image.fromarray(pixels_HWC).save(path)
+    return path
+
+
+def test_a_kept_picture_is_small_and_shows_the_same(tmp_path):
+    source = figure(tmp_path / "figure_4_1.png")
+    keep_pictures({"accuracy": source}, tmp_path / "kept")
+    kept = tmp_path / "kept" / "accuracy.png"
+    assert kept.stat().st_size <= MOST_BYTES
+    with Image.open(source) as before, Image.open(kept) as after:
+        assert before.size == after.size
+        difference = np.abs(np.asarray(before, int) - np.asarray(after.convert("RGB"), int))
+    assert difference.max() <= 8
+
+
+def test_a_picture_that_cannot_be_small_is_refused_and_leaves_nothing(tmp_path):
+    noise_HWC = np.random.default_rng(0).integers(256, size=(400, 400, 3), dtype=np.uint8)
+    Image.fromarray(noise_HWC).save(tmp_path / "noise.png")
+    with pytest.raises(LowrankError, match=r"noise\.png takes .* bytes to keep, above 10,000"):
+        keep_pictures({"noise": tmp_path / "noise.png"}, tmp_path / "kept", most_bytes=10_000)
+    assert not list((tmp_path / "kept").iterdir())
+
+
+def test_a_missing_picture_is_named(tmp_path):
+    with pytest.raises(LowrankError, match=r"lost\.png cannot be read"):
+        keep_pictures({"lost": tmp_path / "lost.png"}, tmp_path / "kept")
