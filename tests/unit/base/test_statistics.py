@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lowrank.base.statistics import bootstrap_p_values, holm, mean_interval
+from lowrank.base.statistics import AVERAGES, bootstrap_p_values, holm, mean_interval
 
 
 @given(st.integers(1, 500), st.data())
@@ -52,3 +52,23 @@ def test_bootstrap_p_values_count_the_smaller_tail_twice():
     assert bootstrap_p_values(replicates_RC) == pytest.approx([2 / 4, 1.0, 1.0])
     many = np.full((1999, 1), -1.0)
     assert bootstrap_p_values(many) == pytest.approx([0.001])
+
+
+def test_averages_are_those_of_lm_eval():
+    """lm-eval divides the sums of log-likelihoods and of words; here texts are averaged."""
+    rng = np.random.default_rng(0)
+    words_Q = rng.integers(5, 400, 30)
+    log_likelihood_QC = -rng.uniform(1, 4, (30, 2)) * words_Q[:, None]
+    values_QC = -log_likelihood_QC / words_Q[:, None]
+    mean_C = -log_likelihood_QC.sum(axis=0) / words_Q.sum()
+    assert np.allclose(AVERAGES["perplexity"].scores(values_QC, words_Q), np.exp(mean_C))
+    assert np.allclose(AVERAGES["weighted_mean"].scores(values_QC, words_Q), mean_C)
+    weighted_RC = AVERAGES["weighted_mean"].replicates(values_QC, words_Q, 7)
+    # One replicate by hand: the first draw of the same seed.
+    counts_Q = np.random.default_rng(7).multinomial(30, np.full(30, 1 / 30))
+    first_C = np.average(values_QC, axis=0, weights=counts_Q * words_Q)
+    assert np.allclose(weighted_RC[0], first_C)
+    assert np.allclose(AVERAGES["perplexity"].replicates(values_QC, words_Q, 7)[0], np.exp(first_C))
+    equal_Q = np.full(30, 3.0)
+    plain_RC = AVERAGES["mean"].replicates(values_QC, None, 7)
+    assert np.allclose(AVERAGES["weighted_mean"].replicates(values_QC, equal_Q, 7), plain_RC)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.stats
@@ -49,7 +50,12 @@ def mean_interval(
     return float(low), float(high)
 
 
-def bootstrap_means(values_QC: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+def bootstrap_means(
+    values_QC: np.ndarray,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    weights_Q: np.ndarray | None = None,
+) -> np.ndarray:
     """Return means over resampled questions, the same questions for every configuration.
 
     Since all columns are resampled together, a difference of two columns is a paired bootstrap
@@ -63,6 +69,8 @@ def bootstrap_means(values_QC: np.ndarray, resamples: int = RESAMPLES, seed: int
         Number of replicates R.
     seed
         Seed of the resampling.
+    weights_Q
+        What each question weighs in the mean, above 0; all the same by default.
 
     Returns
     -------
@@ -74,8 +82,12 @@ def bootstrap_means(values_QC: np.ndarray, resamples: int = RESAMPLES, seed: int
     uniform = np.full(questions, 1.0 / questions)
     for start in range(0, resamples, 100):  # few enough at a time for whole test sets
         stop = min(start + 100, resamples)
-        counts = rng.multinomial(questions, uniform, size=stop - start)
-        means_RC[start:stop] = counts @ values_QC / questions
+        counts_RQ = rng.multinomial(questions, uniform, size=stop - start)
+        if weights_Q is None:
+            means_RC[start:stop] = counts_RQ @ values_QC / questions
+        else:
+            drawn_RQ = counts_RQ * weights_Q
+            means_RC[start:stop] = drawn_RQ @ values_QC / drawn_RQ.sum(axis=1, keepdims=True)
     return means_RC
 
 
@@ -153,3 +165,58 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(1.0, steps)
     return adjusted
+
+
+@dataclass(frozen=True)
+class Average:
+    """How the values of questions average to a score.
+
+    Attributes
+    ----------
+    column
+        What each question has beside its value: `label` or `weight`; empty for nothing.
+    scores
+        From values_QC and that column, (questions,), to the scores of the configurations, (C,).
+    replicates
+        The same over resampled questions, with a seed, (resamples × configurations).
+    """
+
+    column: str
+    scores: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+    replicates: Callable[[np.ndarray, np.ndarray | None, int], np.ndarray]
+
+
+def _average_precisions(values_QC: np.ndarray, labels_Q: np.ndarray) -> np.ndarray:
+    once_1Q = np.ones((1, len(labels_Q)))
+    return np.array([average_precision(values, labels_Q, once_1Q)[0] for values in values_QC.T])
+
+
+def _weighted_means(values_QC: np.ndarray, weights_Q: np.ndarray) -> np.ndarray:
+    return np.average(values_QC, axis=0, weights=weights_Q)
+
+
+def _weighted_replicates(values_QC: np.ndarray, weights_Q: np.ndarray, seed: int) -> np.ndarray:
+    return bootstrap_means(values_QC, seed=seed, weights_Q=weights_Q)
+
+
+AVERAGES: Mapping[str, Average] = {
+    "mean": Average(
+        "",
+        lambda values_QC, _: values_QC.mean(axis=0),
+        lambda values_QC, _, seed: bootstrap_means(values_QC, seed=seed),
+    ),
+    "average_precision": Average(
+        "label",
+        _average_precisions,
+        lambda values_QC, labels_Q, seed: bootstrap_average_precision(
+            values_QC, labels_Q, seed=seed
+        ),
+    ),
+    "weighted_mean": Average("weight", _weighted_means, _weighted_replicates),
+    "perplexity": Average(
+        "weight",
+        lambda values_QC, weights_Q: np.exp(_weighted_means(values_QC, weights_Q)),
+        lambda *arguments: np.exp(_weighted_replicates(*arguments)),
+    ),
+}
+"""How each of `lowrank.base.metric.AVERAGINGS` is computed."""
