@@ -45,6 +45,8 @@ class FakeNvml:
         return self.uuids[index]
 
     def nvmlDeviceGetHandleByUUID(self, uuid):
+        if uuid not in self.uuids:
+            raise self.NVMLError("Not Found")
         return uuid
 
     def nvmlDeviceGetUUID(self, handle):

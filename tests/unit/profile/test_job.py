@@ -25,7 +25,6 @@ from lowrank.decompose.loading import (
 )
 from lowrank.figures import efficiency
 from lowrank.profile import gpu_reference, job, memory, watch
-from lowrank.profile.energy import NvmlMeter
 from lowrank.profile.gpu_reference import (
     decomposed,
     measure_reference,
@@ -34,6 +33,7 @@ from lowrank.profile.gpu_reference import (
 )
 from lowrank.profile.iteration import make_work
 from lowrank.profile.memory import beside, weight_bytes
+from lowrank.profile.nvml import NvmlMeter, nvml_meter
 from lowrank.profile.rounds import Trial, compare
 from lowrank.profile.workloads import (
     Requests,
@@ -44,6 +44,7 @@ from lowrank.profile.workloads import (
     of_benchmark,
 )
 from lowrank.project.studies import Model
+from lowrank.running.nvml import Nvml, open_nvml
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
 from tiny import ARCHITECTURE, save_model, write_parquet
@@ -420,8 +421,7 @@ def test_two_replicas_run_at_the_same_time_and_are_summed(dense, monkeypatch):
 
 def measured_with(nvml, monkeypatch, dense, **changes):
     """A record of the tiny model with the meter of a simulated GPU."""
-    meter = NvmlMeter(nvml, ["GPU-0"])
-    monkeypatch.setattr(job, "energy_meter", lambda *arguments: meter)
+    monkeypatch.setattr(job, "rapl_meter", lambda: nvml_meter(Nvml(nvml), ["GPU-0"]))
     monkeypatch.setattr(job, "IDLE_SECONDS", {"cpu": 0.1})
     settings = {**SETTINGS, "workloads": SETTINGS["workloads"][:1], "seconds": 0.1, **changes}
     models = {"dense": dense, "configuration": dense}
@@ -535,9 +535,9 @@ def test_a_bare_machine_is_told_what_it_lacks(monkeypatch):
         provenance.require_packages({"nvidia-ml-py": "12"})
 
 
-def state_around(nvml, joins=(), reason=""):
+def state_around(nvml, joins=()):
     """The doubts of a measurement on GPU-0, which processes join while it lasts."""
-    gpus = watch.GpuWatch(nvml, reason)
+    gpus = watch.GpuWatch(Nvml(nvml))
     before = gpus.before(["GPU-0"])
     for pid in joins:
         nvml.join("GPU-0", pid)
@@ -593,9 +593,9 @@ def test_a_throttled_gpu_is_doubted_by_its_old_name_too():
 
 def test_without_nvml_nothing_is_taken_for_clean(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)  # as where it is not installed
-    nvml, reason = watch.open_nvml()
-    assert nvml is None and reason.startswith("NVML cannot be used (")
-    found = state_around(nvml, reason=reason)
+    gpus = watch.GpuWatch(open_nvml())
+    found = watch.doubts(gpus.before(["GPU-0"]), gpus.after(["GPU-0"]))
+    assert found[0].startswith("NVML cannot be used (")
     assert found[0].endswith("clocks and throttling are unknown")
     assert found[1] == "other processes on the GPU could not be listed"
 
@@ -611,7 +611,7 @@ def test_what_nvml_cannot_say_is_null():
 
     nvml.nvmlDeviceGetTemperature = fail
     nvml.nvmlDeviceGetEnforcedPowerLimit = lambda handle: 400_000
-    (state,) = watch.GpuWatch(nvml).before(["GPU-0"])
+    (state,) = watch.GpuWatch(Nvml(nvml)).before(["GPU-0"])
     assert (state["name"], state["power_cap_watts"]) == ("A GPU", 400)
     assert state["temperature_celsius"] is None and state["ecc"] is None
 

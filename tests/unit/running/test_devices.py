@@ -103,7 +103,7 @@ def test_names_of_partitions_hold_slashes(monkeypatch):
 def test_without_the_package_that_counts_devices(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    with pytest.raises(LowrankError, match="no NVIDIA GPU can be used .*pynvml"):
+    with pytest.raises(LowrankError, match="GPU can be used: NVML cannot be used .*pynvml"):
         devices.device_pool()
 
 

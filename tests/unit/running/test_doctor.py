@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from fake_nvml import FakeNvml
 from lowrank.base.files import merge, read_yaml
 from lowrank.running import doctor
 from lowrank.running.doctor import BROKEN, LACKING, OK
@@ -105,25 +106,50 @@ runpy.run_path("workflow/scripts/doctor.py", run_name="__main__")
     assert "Traceback" not in done.stderr
 
 
-def test_gpus_are_those_that_may_be_leased(monkeypatch):
-    handles = []
-    nvml = SimpleNamespace(
-        nvmlInit=lambda: None,
-        nvmlDeviceGetCount=lambda: 4,
-        nvmlDeviceGetHandleByIndex=lambda index: handles.append(index) or index,
-        nvmlDeviceGetName=lambda handle: "H100",
-        nvmlDeviceGetMemoryInfo=lambda handle: SimpleNamespace(total=80e9),
-    )
+def gpus_of(monkeypatch, *cards):
+    """Let NVML know cards, each a name and its bytes."""
+    nvml = FakeNvml(uuids=[f"GPU-{number}" for number in range(len(cards))])
+    known = dict(zip(nvml.uuids, cards, strict=True))
+    nvml.nvmlDeviceGetName = lambda handle: known[handle][0]
+    nvml.nvmlDeviceGetMemoryInfo = lambda handle: SimpleNamespace(total=known[handle][1])
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+
+
+def test_gpus_are_those_that_may_be_leased(monkeypatch):
+    gpus_of(monkeypatch, *4 * [("H100", 80e9)])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,3")
     finding = doctor._gpus()
-    assert handles == [1, 3]
     assert finding.says == "2 × H100, 80 GB (CUDA_VISIBLE_DEVICES=1,3)"
     assert finding.remedy.endswith("gpu=2")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert doctor._gpus().remedy.endswith("gpu=4")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert doctor._gpus().state == LACKING and "gpu=" not in str(doctor._gpus())
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
+    assert doctor._gpus().state == LACKING
+    assert doctor._gpus().says.startswith("3,4 cannot be asked: NVML does not know this GPU")
+
+
+def test_a_number_is_no_certain_gpu_where_cards_differ(monkeypatch):
+    gpus_of(monkeypatch, ("T4", 16e9), ("H100", 80e9))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    finding = doctor._gpus()
+    assert finding.says == "1 × T4 or H100, 16 GB (CUDA_VISIBLE_DEVICES=0)"
+    assert finding.amount == 16e9
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1")
+    assert doctor._gpus().says.startswith("1 × H100, 80 GB (")
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert doctor._gpus().says.startswith("1 × H100, 80 GB (")
+
+
+def test_without_a_driver_gpus_are_lacking_and_why_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(fault="missing"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    finding = doctor._gpus()
+    assert finding.state == LACKING
+    assert finding.says.endswith("NVML cannot be used (NVML Shared Library Not Found)")
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,10 @@ from lowrank.base.files import write_json
 from lowrank.base.names import DENSE
 from lowrank.base.provenance import provenance
 from lowrank.decompose.loading import load_base, load_compressed_beside, read_manifest
-from lowrank.profile.energy import energy_meter
 from lowrank.profile.iteration import make_work
 from lowrank.profile.memory import alone, measure_memory, release
+from lowrank.profile.nvml import nvml_meter
+from lowrank.profile.rapl import rapl_meter
 from lowrank.profile.rounds import (
     Timer,
     Trial,
@@ -33,7 +34,7 @@ from lowrank.profile.rounds import (
     summarise,
     without_slowdowns,
 )
-from lowrank.profile.watch import CpuWatch, GpuWatch, doubts, open_nvml, throttle_flag
+from lowrank.profile.watch import CpuWatch, GpuWatch, doubts, throttle_flag
 from lowrank.profile.workloads import (
     Requests,
     Workload,
@@ -42,6 +43,7 @@ from lowrank.profile.workloads import (
     of_benchmark,
     read_requests,
 )
+from lowrank.running.nvml import open_nvml
 
 OURS = "configuration"
 
@@ -130,12 +132,12 @@ def measure(
     """
     device = settings["device"]
     # NVML first: which processes use the GPU is asked before this one does.
-    nvml, reason = open_nvml() if device == "cuda" else (None, "")
-    watch = GpuWatch(nvml, reason) if device == "cuda" else CpuWatch()
+    nvml = open_nvml() if device == "cuda" else None
+    watch = CpuWatch() if nvml is None else GpuWatch(nvml)
     devices = _devices(settings)
     uuids = _uuids(devices)
     before = watch.before(uuids)
-    meter = energy_meter(device, nvml, reason, uuids)
+    meter = rapl_meter() if nvml is None else nvml_meter(nvml, uuids)
     with _failures("loading the models"):
         replicas = [load(place) for place in devices]
         names = [name for name in replicas[0] if name != DENSE]

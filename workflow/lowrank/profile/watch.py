@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lowrank.base.provenance import processor_name
+from lowrank.running.nvml import Gpu, Nvml, NvmlError
 
 BUSY_LOAD = 0.5
 """Load by others, in cores, above which a CPU measurement is flagged."""
@@ -30,33 +31,11 @@ SLOWDOWNS = frozenset(THROTTLE_REASONS.values()) - {POWER_CAP}
 """Reasons that say something is wrong. At full load a card is often at its power cap."""
 
 
-def open_nvml() -> tuple[Any, str]:
-    """Return the `pynvml` module, initialised, or None and why there is none."""
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-    except Exception as error:  # without a driver it raises more than its own errors
-        return None, f"NVML cannot be used ({' '.join(str(error).split())})"
-    return pynvml, ""
-
-
-def ask(nvml: Any, name: str, *arguments: Any) -> Any:
-    """Return what an NVML function says, or None if it cannot.
-
-    Drivers and library versions differ in what they have; some refusals are no NVMLError.
-    """
-    try:
-        return getattr(nvml, name)(*arguments)
-    except Exception:
-        return None
-
-
-def throttle_bits(nvml: Any, handle: Any) -> int | None:
+def throttle_bits(gpu: Gpu) -> int | None:
     """Return the clocks-event reasons of this moment as bits, or None if they cannot be read."""
-    bits = ask(nvml, "nvmlDeviceGetCurrentClocksEventReasons", handle)
+    bits = gpu.ask("nvmlDeviceGetCurrentClocksEventReasons")
     if bits is None:  # its name before driver 535
-        bits = ask(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", handle)
+        bits = gpu.ask("nvmlDeviceGetCurrentClocksThrottleReasons")
     return None if bits is None else int(bits)
 
 
@@ -101,25 +80,11 @@ class CpuWatch:
 
 
 class GpuWatch:
-    """The GPUs around a measurement; made before CUDA starts.
+    """The GPUs around a measurement; made before CUDA starts."""
 
-    Parameters
-    ----------
-    nvml
-        The `pynvml` module, initialised, or None. Nothing of the card is changed.
-    reason
-        Why there is none.
-    """
-
-    def __init__(self, nvml: Any, reason: str = "") -> None:
-        self._nvml, self._reason = nvml, reason
-        count = None if nvml is None else ask(nvml, "nvmlDeviceGetCount")
-        handles = [ask(nvml, "nvmlDeviceGetHandleByIndex", index) for index in range(count or 0)]
-        self._earlier = {
-            ask(nvml, "nvmlDeviceGetUUID", handle): _processes(nvml, handle)
-            for handle in handles
-            if handle is not None
-        }
+    def __init__(self, nvml: Nvml) -> None:
+        self._nvml = nvml
+        self._earlier = {gpu.ask("nvmlDeviceGetUUID"): _processes(gpu) for gpu in nvml.gpus()}
 
     def before(self, uuids: Sequence[str]) -> list[dict[str, Any]]:
         """Return what NVML says of the GPUs; all processes there were before are others."""
@@ -130,29 +95,30 @@ class GpuWatch:
         return [self._state(uuid) | {"other_processes": self._others(uuid)} for uuid in uuids]
 
     def _state(self, uuid: str) -> dict[str, Any]:
-        nvml = self._nvml
-        handle = None if nvml is None else ask(nvml, "nvmlDeviceGetHandleByUUID", uuid)
-        if handle is None:
-            why = self._reason or "NVML does not know this GPU"
-            return {"uuid": uuid, "throttled": None, "reason": why}
-        memory = ask(nvml, "nvmlDeviceGetMemoryInfo", handle)
+        try:
+            gpu = self._nvml.gpu(uuid)
+        except NvmlError as error:
+            return {"uuid": uuid, "throttled": None, "reason": str(error)}
+        memory = gpu.ask("nvmlDeviceGetMemoryInfo")
         return {
             "uuid": uuid,
-            "name": ask(nvml, "nvmlDeviceGetName", handle),
-            "driver": ask(nvml, "nvmlSystemGetDriverVersion"),
-            "sm_megahertz": ask(nvml, "nvmlDeviceGetClockInfo", handle, 1),
-            "memory_megahertz": ask(nvml, "nvmlDeviceGetClockInfo", handle, 2),
-            "power_cap_watts": _scaled(ask(nvml, "nvmlDeviceGetEnforcedPowerLimit", handle), 1000),
-            "temperature_celsius": ask(nvml, "nvmlDeviceGetTemperature", handle, 0),
-            "ecc": _first(ask(nvml, "nvmlDeviceGetEccMode", handle)),
-            "mig": _first(ask(nvml, "nvmlDeviceGetMigMode", handle)),
+            "name": gpu.ask("nvmlDeviceGetName"),
+            "driver": self._nvml.ask("nvmlSystemGetDriverVersion"),
+            "sm_megahertz": gpu.ask("nvmlDeviceGetClockInfo", 1),
+            "memory_megahertz": gpu.ask("nvmlDeviceGetClockInfo", 2),
+            "power_cap_watts": _scaled(gpu.ask("nvmlDeviceGetEnforcedPowerLimit"), 1000),
+            "temperature_celsius": gpu.ask("nvmlDeviceGetTemperature", 0),
+            "ecc": _first(gpu.ask("nvmlDeviceGetEccMode")),
+            "mig": _first(gpu.ask("nvmlDeviceGetMigMode")),
             "used_bytes": None if memory is None else memory.used,
-            "throttled": throttle_names(throttle_bits(nvml, handle)),
+            "throttled": throttle_names(throttle_bits(gpu)),
         }
 
     def _others(self, uuid: str) -> list[int] | None:
-        handle = None if self._nvml is None else ask(self._nvml, "nvmlDeviceGetHandleByUUID", uuid)
-        now = None if handle is None else _processes(self._nvml, handle)
+        try:
+            now = _processes(self._nvml.gpu(uuid))
+        except NvmlError:
+            return None
         earlier = self._earlier.get(uuid)
         if now is None or earlier is None:
             return None
@@ -186,8 +152,8 @@ def doubts(before: Any, after: Any) -> list[str]:
     return sorted(set(found))
 
 
-def _processes(nvml: Any, handle: Any) -> list[int] | None:
-    found = ask(nvml, "nvmlDeviceGetComputeRunningProcesses", handle)
+def _processes(gpu: Gpu) -> list[int] | None:
+    found = gpu.ask("nvmlDeviceGetComputeRunningProcesses")
     return None if found is None else [process.pid for process in found]
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from lowrank.base.errors import LowrankError
+from lowrank.running.nvml import NvmlError, open_nvml
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 NO_DEVICE = ("", "-1", "NoDevFiles")
@@ -41,13 +42,10 @@ def device_pool() -> list[str]:
             pool[name.strip()] = None
         return list(pool)
     try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        return [str(index) for index in range(pynvml.nvmlDeviceGetCount())]
-    except Exception as error:  # the package, the driver's library or the driver itself is missing
+        return [str(index) for index in range(open_nvml().count())]
+    except NvmlError as error:
         raise LowrankError(
-            f"no NVIDIA GPU can be used ({error}); run with `device: cpu` or config/laptop.yaml"
+            f"no NVIDIA GPU can be used: {error}; run with `device: cpu` or config/laptop.yaml"
         ) from None
 
 

@@ -21,6 +21,7 @@ from lowrank.assets.sources import HUB_VARIABLE, MIRROR_VARIABLE, hub_error, is_
 from lowrank.base.errors import LowrankError
 from lowrank.project.configuration import Project
 from lowrank.running.devices import device_pool
+from lowrank.running.nvml import NvmlError, open_nvml
 from lowrank.running.slurm import keeps_accounts
 
 GIGABYTE = 1e9
@@ -225,21 +226,13 @@ def _gpus() -> Finding:
     if not pool:
         says = "none" if visible is None else f"none visible (CUDA_VISIBLE_DEVICES={visible!r})"
         return Finding("GPUs", LACKING, says, remedy)
-    import pynvml
-
     try:
-        pynvml.nvmlInit()
-        handles = [
-            pynvml.nvmlDeviceGetHandleByIndex(int(name))
-            if name.isdigit()
-            else pynvml.nvmlDeviceGetHandleByUUID(name)
-            for name in pool
-        ]
-        label = str(pynvml.nvmlDeviceGetName(handles[0]))
-        memory = min(float(pynvml.nvmlDeviceGetMemoryInfo(handle).total) for handle in handles)
-    except Exception as error:
-        return Finding("GPUs", LACKING, f"{','.join(pool)} cannot be asked ({error})", remedy)
-    says = f"{len(pool)} × {label}, {memory / GIGABYTE:.0f} GB"
+        gpus = open_nvml().visible(pool)
+        names = dict.fromkeys(str(gpu.read("nvmlDeviceGetName")) for gpu in gpus)
+        memory = min(float(gpu.read("nvmlDeviceGetMemoryInfo").total) for gpu in gpus)
+    except NvmlError as error:
+        return Finding("GPUs", LACKING, f"{','.join(pool)} cannot be asked: {error}", remedy)
+    says = f"{len(pool)} × {' or '.join(names)}, {memory / GIGABYTE:.0f} GB"
     says += f" (CUDA_VISIBLE_DEVICES={visible})" if visible is not None else ""
     advice = f"snakemake --cores all --resources gpu={len(pool)}"
     return Finding("GPUs", OK, says, advice, memory)

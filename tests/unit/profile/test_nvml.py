@@ -1,16 +1,21 @@
-"""Energy meters against a simulated NVML and simulated RAPL files, healthy and broken."""
+"""The meter of GPUs against a simulated NVML, healthy and broken."""
 
 import time
 from types import SimpleNamespace
 
 import pytest
 from fake_nvml import FakeNvml
-from lowrank.profile import energy
-from lowrank.profile.energy import EnergyMeter, NvmlMeter, Readings, energy_meter
+from lowrank.profile import nvml as module
+from lowrank.profile.nvml import Readings, nvml_meter
+from lowrank.running.nvml import Nvml
+
+
+def meter_of(nvml, gpus=1):
+    return nvml_meter(Nvml(nvml), [f"GPU-{index}" for index in range(gpus)])
 
 
 def measure(nvml, gpus=1, seconds=0.3):
-    meter = NvmlMeter(nvml, [f"GPU-{index}" for index in range(gpus)])
+    meter = meter_of(nvml, gpus)
     with meter.window() as window:
         time.sleep(seconds)
     return meter, window
@@ -26,13 +31,13 @@ def test_counter_and_sampled_power_agree_with_the_power_drawn():
 
 
 def test_power_is_summed_over_the_gpus_of_the_job():
-    _, window = measure(FakeNvml(watts=50), gpus=4)
+    _, window = measure(FakeNvml(watts=50, uuids=[f"GPU-{n}" for n in range(4)]), gpus=4)
     assert window.watts == pytest.approx(200, rel=0.05)
 
 
 def test_only_the_gpus_of_the_job_are_measured():
     nvml = FakeNvml(watts={"GPU-0": 900, "GPU-1": 100}, uuids=("GPU-0", "GPU-1"))
-    meter = energy_meter("cuda", nvml, uuids=["GPU-1"])
+    meter = nvml_meter(Nvml(nvml), ["GPU-1"])
     with meter.window() as window:
         time.sleep(0.2)
     assert window.watts == pytest.approx(100, rel=0.05)
@@ -49,7 +54,7 @@ def test_a_counter_that_ticks_ten_times_a_second_is_read_to_two_percent(phase):
     """A second at 300 W, polled; a plain difference over the window would be off by up to 10%."""
     reading = Readings()
     for poll in range(201):
-        now = poll * energy.POLL_SECONDS
+        now = poll * module.POLL_SECONDS
         reading.count(now, 300_000 * 0.1 * ((now + phase + 1e-9) // 0.1))
     watts, flag = reading.counted_watts(1.0, 1.0)
     assert watts == pytest.approx(300, rel=0.02)
@@ -91,9 +96,9 @@ def test_a_broken_counter_is_no_number_and_is_named(fault, flag):
 
 
 def test_an_nvml_that_hangs_is_given_up(monkeypatch):
-    monkeypatch.setattr(energy, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 0.1)
     nvml = FakeNvml()
-    meter = NvmlMeter(nvml, ["GPU-0"])
+    meter = meter_of(nvml)
     nvml.fault = "hanging"
     for _ in range(2):
         with meter.window() as window:
@@ -104,7 +109,7 @@ def test_an_nvml_that_hangs_is_given_up(monkeypatch):
 
 def test_throttling_within_a_window_is_seen_and_before_and_after_is_not():
     nvml = FakeNvml()
-    meter = NvmlMeter(nvml, ["GPU-0"])
+    meter = meter_of(nvml)
     nvml.bits = 0x8
     nvml.bits = 0
     with meter.window() as calm:
@@ -147,13 +152,19 @@ def test_permission_denied_measures_nothing_and_says_so():
 
 
 def test_without_nvml_there_is_no_meter():
-    meter = energy_meter("cuda", None, "NVML cannot be used (Not Found)", ["GPU-0"])
+    meter = nvml_meter(Nvml(None, "NVML cannot be used (Not Found)"), ["GPU-0"])
     assert not meter.available
     assert meter.reason == "not measured on this machine: NVML cannot be used (Not Found)"
 
 
+def test_a_gpu_that_nvml_does_not_know_has_no_meter():
+    meter = nvml_meter(Nvml(FakeNvml()), ["GPU-0", "GPU-9"])
+    assert not meter.available
+    assert meter.reason.startswith("not measured on this machine: NVML does not know this GPU (")
+
+
 def test_an_error_of_the_measured_work_ends_the_sampling():
-    meter = NvmlMeter(FakeNvml(), ["GPU-0"])
+    meter = meter_of(FakeNvml())
     with pytest.raises(RuntimeError, match="out of memory"), meter.window():
         raise RuntimeError("out of memory")
 
@@ -168,78 +179,4 @@ def test_instant_power_is_used_where_the_card_tells_it():
 
 
 def test_idle_power_is_what_the_device_draws():
-    assert NvmlMeter(FakeNvml(watts=60), ["GPU-0"]).idle_watts(0.2) == pytest.approx(60, rel=0.05)
-
-
-def rapl(root, *counters, span=10_000_000):
-    for index, value in enumerate(counters):
-        zone(root, f"intel-rapl:{index}", f"package-{index}", value, span)
-    # Neither a package's part nor the whole platform must be counted beside the packages.
-    zone(root, "intel-rapl:0:0", "core", 0, span)
-    zone(root, "intel-rapl:9", "psys", 0, span)
-    return root
-
-
-def zone(root, folder, name, value, span):
-    path = root / folder
-    path.mkdir()
-    (path / "name").write_text(f"{name}\n")
-    (path / "energy_uj").write_text(f"{value}\n")
-    (path / "max_energy_range_uj").write_text(f"{span}\n")
-
-
-def test_rapl_sums_packages_alone_and_unwraps_a_counter(tmp_path):
-    meter = energy_meter("cpu", root=rapl(tmp_path, 1_000_000, 9_500_000))
-    with meter.window() as window:
-        (tmp_path / "intel-rapl:0" / "energy_uj").write_text("3000000\n")
-        (tmp_path / "intel-rapl:1" / "energy_uj").write_text("500000\n")
-        (tmp_path / "intel-rapl:9" / "energy_uj").write_text("9000000\n")
-    assert meter.source == "rapl"
-    assert window.watts * window.seconds == pytest.approx(2.0 + 1.0)
-    assert window.flags == []
-
-
-def test_a_window_that_fills_half_of_a_rapl_counter_is_flagged(tmp_path):
-    meter = energy_meter("cpu", root=rapl(tmp_path, 0))
-    with meter.window() as window:
-        (tmp_path / "intel-rapl:0" / "energy_uj").write_text("6000000\n")
-    assert "may wrap twice" in window.flags[0]
-
-
-def test_a_rapl_counter_that_stands_still_is_no_number(tmp_path):
-    meter = energy_meter("cpu", root=rapl(tmp_path, 7))
-    with meter.window() as window:
-        pass
-    assert window.watts is None
-    assert window.flags == ["the energy counter stood still"]
-
-
-@pytest.mark.parametrize("is_earlier", [True, False])
-def test_a_rapl_counter_that_vanishes_is_no_number(tmp_path, is_earlier):
-    meter = energy_meter("cpu", root=rapl(tmp_path, 7))
-    path = tmp_path / "intel-rapl:0" / "energy_uj"
-    if is_earlier:
-        path.unlink()
-    with meter.window() as window:
-        path.unlink(missing_ok=True)
-    assert window.watts is None
-    assert "RAPL could not be read" in window.flags[0]
-
-
-def test_rapl_that_may_not_be_read_names_the_remedy(tmp_path, monkeypatch):
-    def denied(path):
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(energy, "_read", denied)
-    meter = energy_meter("cpu", root=rapl(tmp_path, 7))
-    assert not meter.available
-    assert "chmod a+r" in meter.reason
-
-
-def test_a_machine_without_rapl_says_so_and_measures_nothing(tmp_path):
-    meter = energy_meter("cpu", root=tmp_path)
-    with meter.window() as window:
-        pass
-    assert (meter.available, window.watts) == (False, None)
-    assert meter.reason.startswith("not measured on this machine")
-    assert EnergyMeter("why").reason == "why"
+    assert meter_of(FakeNvml(watts=60)).idle_watts(0.2) == pytest.approx(60, rel=0.05)
