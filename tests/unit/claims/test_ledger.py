@@ -5,6 +5,7 @@ changes one of its quantities.
 """
 
 import csv
+import inspect
 import shutil
 from pathlib import Path
 
@@ -415,12 +416,23 @@ def test_a_claim_of_several_tests(verdicts, whole):
     assert combine(verdicts) == whole
 
 
-def test_an_unknown_operator_or_argument_is_one_line():
-    test = CLAIMS["C7"]["tests"][0]
-    with pytest.raises(LowrankError, match="unknown operator 'los'; did you mean 'loss'"):
-        run_test(test | {"operator": "los"}, Evidence(), 1)
-    with pytest.raises(LowrankError, match="loss: got an unexpected keyword argument 'studdy'"):
-        run_test(test | {"arguments": test["arguments"] | {"studdy": "x"}}, Evidence(), 1)
+@pytest.mark.parametrize("name", OPERATORS)
+def test_the_schema_has_the_parameters_of_every_operator(name):
+    """What the schema lets through fits: no verdict is asked for with a wrong argument."""
+    schema = read_yaml(ROOT / "config/schemas/claims.schema.yaml")["$defs"]["test"]
+    assert schema["properties"]["operator"]["enum"] == list(OPERATORS)
+    (arguments,) = (
+        entry["then"]["properties"]["arguments"]
+        for entry in schema["allOf"]
+        if entry["if"]["properties"]["operator"]["const"] == name
+    )
+    _, *parameters = inspect.signature(OPERATORS[name]).parameters.values()
+    assert arguments["propertyNames"]["enum"] == [own.name for own in parameters]
+    required = [own.name for own in parameters if own.default is inspect.Parameter.empty]
+    assert arguments["required"] == required
+    assert set(arguments["propertyNames"]["enum"]) <= set(
+        schema["properties"]["arguments"]["properties"]
+    )
 
 
 # --- statistics of scores, by hand -------------------------------------------------------------
@@ -531,6 +543,7 @@ def test_what_only_guesses_is_flagged_and_supports_nothing(tmp_path):
     evidence = small_study(tmp_path, answers, chance=0.25)
     test = {
         "says": "a less b",
+        "short": "a less b",
         "operator": "contrast",
         "unit": "points",
         "range": [-20, 20],
@@ -602,11 +615,24 @@ def test_a_selector_takes_what_it_names_and_no_more(tmp_path):
             "second: {label: [distance 1]}",
             "second.label: unknown",
         ),
-        ("- {series: one layer, labels: [K]}", "- {series: one layer, label: [K]}", "label"),
+        (
+            '- {series: "{layers}", labels: [K]}',
+            '- {series: "{layers}", label: [K]}',
+            "others.1.label",
+        ),
         ("  scales: [laptop, paper]\n", "", "C1: 'scales' is a required property"),
         ("scales: [laptop, paper]", "scales: [desktop]", "C1.scales.0: 'desktop'"),
         ("range: [0, 0]", "range: [null, null]", "C1.tests.0.range"),
         ("study: figure_3_2", "studdy: figure_3_2", "arguments.studdy: unknown key"),
+        ("operator: loss\n", "operator: los\n", "C4.tests.2.operator: 'los' is not one of ['loss'"),
+        ("{metric: power}", "{metric: power, model: x}", "'model' is not one of ['metric', 'work"),
+        ("{metric: power}", "{workloads: all}", "arguments: 'metric' is a required property"),
+        ("[[Q, K, V, SO], [G, U, D]]", "[[Q, K, V, SO], G]", "for.tensor.1: 'G' is not of type"),
+        (
+            "for: {benchmark: [arc_challenge",
+            "for: {benchmark: [arc_chalenge",
+            "C11.tests.1.for: config: benchmarks: ",
+        ),
     ],
 )
 def test_a_claims_file_with_a_wrong_key_or_value_names_it(old, new, message, tmp_path):

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 
 from lowrank.analyse.accuracy import TOLERANCE, resample
 from lowrank.base.errors import LowrankError, suggestion
@@ -21,6 +22,9 @@ from lowrank.base.statistics import percentile_interval
 
 SELECTOR = ("dense", "series", "labels", "last", "except")
 """The keys of what selects configurations of a study."""
+
+BENCHMARKS = "benchmarks"
+"""The workloads that count in the thesis: the requests of the benchmarks. Else `all` count."""
 
 
 class NotTestable(Exception):  # noqa: N818 (no error: an answer)
@@ -80,6 +84,27 @@ class Estimate:
         equal = np.ptp(values_R) < 1e-9
         reason = "all resamples are equal: these questions cannot say how sure it is"
         return cls(float(value), interval, undecidable=reason if equal else "", **facts)
+
+    @classmethod
+    def mean(cls, values: Sequence[float], what: str, **facts: Any) -> Estimate:
+        """Return the mean of a sample with Student's interval; `what` names its members.
+
+        Raises
+        ------
+        NotTestable
+            If the sample has fewer than two members.
+        """
+        values = np.asarray(values, dtype=float)
+        if len(values) < 2:
+            raise NotTestable(f"fewer than two {what} were measured")
+        mean, error = float(values.mean()), values.std(ddof=1) / np.sqrt(len(values))
+
+        def interval(confidence: float) -> tuple[float, float]:
+            reach = float(scipy.stats.t.ppf((1 + confidence) / 2, len(values) - 1) * error)
+            return mean - reach, mean + reach
+
+        reason = f"all {what} are equal: they cannot say how sure it is"
+        return cls(mean, interval, undecidable=reason if np.ptp(values) < 1e-9 else "", **facts)
 
 
 @dataclass
@@ -284,6 +309,35 @@ class Evidence:
         if name not in self.studies:
             raise NotTestable(f"the study {name} is not part of this run")
         return self.studies[name]
+
+    def measured(self, metric: str, workloads: str, least: int = 3) -> pd.DataFrame:
+        """Return the rows of the profiles that hold a metric relative to the dense model.
+
+        Parameters
+        ----------
+        workloads
+            `BENCHMARKS`, or `all`.
+        least
+            How many configurations beside the dense model must have been measured.
+
+        Raises
+        ------
+        NotTestable
+            If fewer were, or nothing was profiled.
+        """
+        if self.profiles is None:
+            raise NotTestable("nothing was profiled in this run")
+        table = pd.read_csv(self.profiles, keep_default_na=False, na_values=[""])
+        table = table[table["metric"] == metric]
+        if workloads == BENCHMARKS:
+            table = table[table["workload"].isin(self.benchmark_workloads)]
+            if table.empty:
+                raise NotTestable(f"{metric} of no benchmark's requests was measured in this run")
+        found = table[table["ratio"].notna()]
+        if found.loc[found["decomposition"] != DENSE, "decomposition"].nunique() < least:
+            reasons = sorted(set(table.get("reason", pd.Series(dtype=str)).dropna()))
+            raise NotTestable(reasons[0] if reasons else f"too few configurations for {metric}")
+        return found
 
 
 def load_evidence(

@@ -14,17 +14,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy.stats
 
 from lowrank.analyse.efficiency import fit_line
 from lowrank.base.names import DENSE
 from lowrank.base.statistics import RESAMPLES
-from lowrank.claims.evidence import Estimate, Evidence, NotTestable, Study
+from lowrank.claims.evidence import BENCHMARKS, Estimate, Evidence, NotTestable, Study
 
 Selector = Mapping[str, Any]
-
-BENCHMARKS, ALL = "benchmarks", "all"
-"""Which workloads count: the requests of the benchmarks, as in the thesis, or any."""
 
 
 def loss(
@@ -173,7 +169,7 @@ def efficiency_slope(evidence: Evidence, metric: str, workloads: str = BENCHMARK
     The dense model, measured against itself, is the point at 0 of every workload's line. Of a
     single workload the interval is that of its own line.
     """
-    table = _measured(evidence, metric, workloads)
+    table = evidence.measured(metric, workloads)
     lines = [
         (part["parameter_reduction_percent"], 100 * (1 - part["ratio"]))
         for _, part in table.groupby("workload")
@@ -219,7 +215,7 @@ def linearity(evidence: Evidence, metric: str, workloads: str = BENCHMARKS) -> E
 
     Its bootstrap resamples configurations, the same for every workload.
     """
-    table = _measured(evidence, metric, workloads)
+    table = evidence.measured(metric, workloads)
     wide = table.pivot_table("ratio", ["parameter_reduction_percent"], "workload").dropna()
     x_C, y_CW = wide.index.to_numpy(float), wide.to_numpy()
 
@@ -244,7 +240,7 @@ def spread_over_workloads(evidence: Evidence, metric: str, workloads: str = BENC
 
     The mean over configurations; its bootstrap resamples configurations.
     """
-    table = _measured(evidence, metric, workloads)
+    table = evidence.measured(metric, workloads)
     by_name = table[table["decomposition"] != DENSE].groupby("decomposition")["ratio"]
     spreads = (100 * by_name.std(ddof=1) / by_name.mean()).dropna().to_numpy()
     if len(spreads) < 3:
@@ -354,29 +350,12 @@ def _slope_of(study: Study, selector: Selector, against: str) -> np.ndarray:
     return weights_C
 
 
-def _measured(evidence: Evidence, metric: str, workloads: str, least: int = 3) -> pd.DataFrame:
-    """Return the rows of a metric, if so many configurations beside the dense model have one."""
-    if evidence.profiles is None:
-        raise NotTestable("nothing was profiled in this run")
-    table = pd.read_csv(evidence.profiles, keep_default_na=False, na_values=[""])
-    table = table[table["metric"] == metric]
-    if workloads == BENCHMARKS:
-        table = table[table["workload"].isin(evidence.benchmark_workloads)]
-        if table.empty:
-            raise NotTestable(f"{metric} of no benchmark's requests was measured in this run")
-    found = table[table["ratio"].notna()]
-    if found.loc[found["decomposition"] != DENSE, "decomposition"].nunique() < least:
-        reasons = sorted(set(table.get("reason", pd.Series(dtype=str)).dropna()))
-        raise NotTestable(reasons[0] if reasons else f"too few configurations for {metric}")
-    return found
-
-
 def _of_configurations(
     evidence: Evidence, metric: str, study: str, configurations: Selector, workloads: str
 ) -> pd.DataFrame:
     found = evidence.study(study)
     names = set(found.configurations["decomposition"].iloc[found.select(configurations)])
-    table = _measured(evidence, metric, workloads, least=1)
+    table = evidence.measured(metric, workloads, least=1)
     table = table[table["decomposition"].isin(names)]
     if set(table["decomposition"]) != names:
         raise NotTestable(f"{metric} was not measured on these configurations of {study}")
@@ -386,19 +365,8 @@ def _of_configurations(
 def _over_workloads(
     values: Sequence[float], evidence: Evidence, table: pd.DataFrame, study: Study | None = None
 ) -> Estimate:
-    """Return the mean over workloads with Student's interval; `study` named the configurations."""
-    values = np.asarray(values, dtype=float)
-    if len(values) < 2:
-        raise NotTestable("fewer than two workloads were measured")
-    mean, error = float(values.mean()), values.std(ddof=1) / np.sqrt(len(values))
-
-    def interval(confidence: float) -> tuple[float, float]:
-        reach = float(scipy.stats.t.ppf((1 + confidence) / 2, len(values) - 1) * error)
-        return mean - reach, mean + reach
-
-    equal = np.ptp(values) < 1e-9
-    reason = "all workloads are equal: they cannot say how sure it is" if equal else ""
-    return Estimate(mean, interval, undecidable=reason, **_facts(evidence, table, study))
+    """Return the mean over workloads; `study` named the configurations."""
+    return Estimate.mean(values, "workloads", **_facts(evidence, table, study))
 
 
 def _facts(evidence: Evidence, table: pd.DataFrame, study: Study | None = None) -> dict[str, Any]:

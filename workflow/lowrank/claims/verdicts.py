@@ -10,11 +10,9 @@ alone, the interval that contradicts has level 1 - 0.05/m for a claim of m tests
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lowrank.base.errors import LowrankError, suggestion
 from lowrank.claims.evidence import Estimate, Evidence, NotTestable
 from lowrank.claims.operators import OPERATORS
 from lowrank.claims.verdict_names import CONTRADICTED, NOT_TESTABLE, SUPPORTED, UNDECIDED
@@ -68,8 +66,8 @@ def run_test(
     Parameters
     ----------
     test
-        Its entry in `config/claims.yaml`: `says`, `operator`, `arguments`, `unit`, `range`,
-        `needs_signal`.
+        Its entry in `config/claims.yaml`: `says`, `short`, `operator`, `arguments`, `unit`,
+        `range`, `needs_signal`. The schema has checked its operator and arguments.
     evidence
         The results of the model that it is tested on; None if the run has no such model.
     tests
@@ -79,26 +77,14 @@ def run_test(
 
     Returns
     -------
-    `says`, `operator`, `unit`, `range`, `studies`, `verdict`, `reason`, `flags`, `evidence`, and
-    where it could be tested `value`, `interval_95`, `questions`, `device`.
-
-    Raises
-    ------
-    LowrankError
-        If the operator is unknown, or its arguments do not fit.
+    `says`, `short`, `operator`, `unit`, `range`, `studies`, `verdict`, `reason`, `flags`,
+    `evidence`, and where it could be tested `value`, `interval_95`, `questions`, `device`.
     """
-    operator, arguments = test["operator"], dict(test["arguments"])
-    if operator not in OPERATORS:
-        raise LowrankError(f"unknown operator {operator!r}{suggestion(operator, OPERATORS)}")
-    try:
-        inspect.signature(OPERATORS[operator]).bind(evidence, **arguments)
-    except TypeError as error:
-        raise LowrankError(f"{operator}: {error}") from None
     made = outline(test, evidence)
     try:
         if evidence is None:
             raise NotTestable("no model of the run is of this test's kind")
-        estimate = OPERATORS[operator](evidence, **arguments)
+        estimate = OPERATORS[test["operator"]](evidence, **test["arguments"])
     except NotTestable as answer:
         reason = f"{answer}: {untested}" if untested else str(answer)
         return made | {"verdict": NOT_TESTABLE, "reason": reason}
@@ -127,7 +113,7 @@ def outline(test: Mapping[str, Any], evidence: Evidence | None) -> dict[str, Any
     if not study and "metric" in test["arguments"] and evidence and evidence.profiles:
         study = evidence.profiles.name.partition(".")[0]
     return {
-        **{key: test[key] for key in ("says", "operator", "unit")},
+        **{key: test[key] for key in ("says", "short", "operator", "unit")},
         "range": list(test["range"]),
         "studies": [study] if study else [],
         "flags": [],

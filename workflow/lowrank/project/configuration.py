@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.exceptions import ValidationError, best_match, by_relevance
 
 from lowrank.assets import sources
 from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.files import read_yaml
+from lowrank.project.claims import expand_tests
 from lowrank.project.studies import Configuration, Model, expand_study
 from lowrank.space.architecture import FAMILIES, Architecture
 from lowrank.space.design_space import Decomposition
@@ -256,23 +257,26 @@ class Project:
         return {key: self.evaluation_settings(benchmark)[key] for key in kept}
 
     def claims(self) -> dict[str, Any]:
-        """Return the claims of `claims.yaml`, with the defaults of their tests.
+        """Return the claims of `claims.yaml`, each test spelled out and with its defaults.
 
         Raises
         ------
         LowrankError
-            If the file does not fit its schema.
+            If the file does not fit its schema, or a test with `for` does not say what differs.
         """
         path = self.folder / "claims.yaml"
         claims = self._checked("claims", read_yaml(path), str(path))
         schema = read_yaml(self.folder / "schemas" / "claims.schema.yaml")
         parts = schema["$defs"]["test"]["properties"]
         defaults = {key: part["default"] for key, part in parts.items() if "default" in part}
-        return {
-            name: {"untested": "", **claim}
-            | {"tests": [defaults | test for test in claim["tests"]]}
-            for name, claim in claims.items()
-        }
+        made = {}
+        for name, claim in claims.items():
+            tests = expand_tests(
+                claim["tests"], lambda name: self.benchmark(name)["label"], f"{path}: {name}.tests"
+            )
+            spelled_out = [defaults | {"short": test["says"]} | test for test in tests]
+            made[name] = {"untested": "", **claim, "tests": spelled_out}
+        return made
 
     def judged_models(self) -> dict[str, Model]:
         """Return the model that judges the claims on each family: the run's first of it."""
@@ -359,7 +363,9 @@ class Project:
             schema = schema["properties"][path[0]]
             # One entry of `benchmarks`, or the whole of `profile`.
             schema = schema["additionalProperties"] or schema
-        error = best_match(jsonschema.Draft202012Validator(schema).iter_errors(value))
+        # A misspelled key is both unknown and missing: the first says what to do.
+        key = by_relevance(strong=frozenset({"additionalProperties"}))
+        error = best_match(jsonschema.Draft202012Validator(schema).iter_errors(value), key)
         if error is not None:
             raise LowrankError(_explain(error, where, path))
         defaults = {
