@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce doctor smoke compare reference report test test-slurm lint audit lock ci-run gpu-reference archive clean
+.PHONY: help setup reproduce doctor smoke compare reference report test test-slurm lint layers audit lock ci-run gpu-reference archive clean
 
 help: ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -51,11 +51,15 @@ reference: $(VENV)/.runtime ## Keep the last run as the reference, with three of
 test: $(VENV)/.development ## Run all the tests.
 	@begin=$$(date +%s); set -ex; $(BIN)/python -m pytest; { echo $$(($$(date +%s) - begin)); } >$(VENV)/.tests
 
-lint: $(VENV)/.development ## Check style and formatting of Python and of the workflow.
+lint: $(VENV)/.development ## Check style, formatting and the floors of the library.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	PYTHONPATH=workflow $(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(SNAKEMAKE) --lint
+
+layers: $(VENV)/.runtime ## Draw the floors of the library: which package imports which.
+	@PYTHONPATH=workflow $(BIN)/python workflow/scripts/layers.py --contract pyproject.toml
 
 audit: ## Look the pinned packages up among the known vulnerabilities.
 	@PYTHON=$(PYTHON) .ci/audit.sh

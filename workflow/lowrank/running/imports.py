@@ -1,9 +1,10 @@
-"""Which files of the library a script is made of, from its import statements."""
+"""What imports what: the files that a script is made of, and the floors of the library."""
 
 from __future__ import annotations
 
 import ast
 import functools
+import tomllib
 from pathlib import Path
 
 import grimp
@@ -41,6 +42,43 @@ def library_files(root: str | Path, script: str | Path) -> list[str]:
         if path.is_file():
             files.append(str(path))
     return files
+
+
+def package_imports() -> dict[str, set[str]]:
+    """Return the packages of the library, each with those that its modules import."""
+    graph = _graph()
+    made: dict[str, set[str]] = {
+        name.rpartition(".")[2]: set() for name in graph.find_children(PACKAGE)
+    }
+    for importer in graph.modules - {PACKAGE}:
+        package = importer.split(".")[1]
+        for imported in graph.find_modules_directly_imported_by(importer):
+            made[package] |= set(imported.split(".")[1:2]) - {package}
+    return made
+
+
+def drawing(contract: str | Path) -> str:
+    """Return a line for each package: its floor, its name and the packages that it imports.
+
+    Parameters
+    ----------
+    contract
+        The `pyproject.toml` that names the floors, the top one first.
+    """
+    tables = tomllib.loads(Path(contract).read_text(encoding="utf-8"))["tool"]["importlinter"]
+    (layers,) = [table["layers"] for table in tables["contracts"] if table["id"] == "layers"]
+    floors = {
+        package: floor
+        for floor, packages in enumerate(reversed(layers), start=1)
+        for package in packages.split(" | ")
+    }
+    from_the_top = sorted(floors, key=lambda package: (-floors[package], package))
+    imports = package_imports()
+    rows = ["floor  package    imports"]
+    for package in from_the_top:
+        names = ", ".join(name for name in from_the_top if name in imports[package])
+        rows.append(f"{floors[package]:>5}  {package:<9}  {names}".rstrip())
+    return "\n".join(rows)
 
 
 def _direct_imports(script: Path, modules: set[str]) -> set[str]:

@@ -1,0 +1,23 @@
+"""The form of the house: one folder a stage, tests that mirror them, files that can be read."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LIBRARY = ROOT / "workflow/lowrank"
+STAGES = {path.name for path in LIBRARY.iterdir() if (path / "__init__.py").exists()}
+
+
+def test_the_tests_mirror_the_stages():
+    folders = {path.name for path in (ROOT / "tests/unit").iterdir() if path.is_dir()}
+    tested = {name for name in folders if any((ROOT / "tests/unit" / name).rglob("test_*.py"))}
+    assert tested == STAGES
+
+
+@pytest.mark.parametrize("path", sorted(LIBRARY.rglob("__init__.py")), ids=lambda p: p.parent.name)
+def test_a_package_itself_holds_documentation_only(path):
+    """A rule's inputs leave these files out: code in one would change without a rerun."""
+    (statement,) = ast.parse(path.read_text(encoding="utf-8")).body
+    assert isinstance(statement, ast.Expr) and isinstance(statement.value.value, str)
