@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import lowrank
+import pytest
+from lowrank.base import provenance
+from lowrank.base.errors import LowrankError
 
 
 def digest(library, order=()):
@@ -31,3 +34,13 @@ def test_the_code_digest_is_the_same_whatever_was_imported_and_in_which_order(tm
     with open(library / "lowrank" / "evaluate" / "causal.py", "a") as file:
         file.write("# another line\n")
     assert digest(library) != first
+
+
+def test_a_bare_machine_is_told_what_it_lacks(monkeypatch):
+    found = {"torch": "2.3.1+cu121", "transformers": "5.23.0"}
+    monkeypatch.setattr(provenance, "versions", lambda names: found)
+    provenance.require_packages({"transformers": "4.56"})
+    with pytest.raises(LowrankError, match=r"torch 2.3.1\+cu121 is too old: 2.8 or newer"):
+        provenance.require_packages({"torch": "2.8"})
+    with pytest.raises(LowrankError, match="nvidia-ml-py is not installed: 12 or newer"):
+        provenance.require_packages({"nvidia-ml-py": "12"})
