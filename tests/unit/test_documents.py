@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import jsonschema
@@ -191,6 +192,15 @@ def test_every_module_is_there(page):
         is_new = last.startswith("my_") and folder.is_dir()
         is_in_module = parent.is_file() and re.search(rf"\b{last}\b", parent.read_text())
         assert module.is_file() or (folder / last).is_dir() or is_new or is_in_module, name
+
+
+def test_floors_are_those_of_the_contract():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    floors = next(one["layers"] for one in contracts["contracts"] if one["type"] == "layers")
+    table = section(read("docs/architecture.md"), "The library").split("\n\n")[1]
+    rows = re.findall(r"^\| (`[^|]+) \|", table, flags=re.MULTILINE)
+    said = [sorted(re.findall(r"\w+", row)) for row in rows]
+    assert said == [sorted(re.findall(r"\w+", floor)) for floor in reversed(floors)]
 
 
 def keys(schema):
