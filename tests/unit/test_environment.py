@@ -2,7 +2,6 @@ import re
 from pathlib import Path
 
 import yaml
-from lowrank.running.imports import library_files
 
 
 def pins(path):
@@ -20,16 +19,3 @@ def test_every_requirement_is_pinned_and_locked():
     locked = {pin.split("==")[0].lower().replace("_", "-") for pin in pins("requirements.lock")}
     wanted = {re.split("[=<>]", pin)[0].lower() for pin in pins("requirements.in")}
     assert wanted <= locked
-
-
-def test_a_script_is_made_of_what_it_imports_and_nothing_else():
-    figure = library_files("workflow", "workflow/scripts/figure_4_1.py")
-    assert "workflow/lowrank/figures/style.py" in figure
-    assert "workflow/lowrank/decompose/svd.py" not in figure
-    factorize = library_files("workflow", "workflow/scripts/factorize_layer.py")
-    assert "workflow/lowrank/decompose/svd.py" in factorize
-    assert "workflow/lowrank/assets/weights.py" in factorize
-    assert "workflow/lowrank/evaluate/causal.py" not in factorize
-    evaluate = library_files("workflow", "workflow/scripts/evaluate.py")
-    assert "workflow/lowrank/evaluate/causal.py" in evaluate
-    assert "workflow/lowrank/decompose/svd.py" not in evaluate

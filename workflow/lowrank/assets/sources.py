@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lowrank.base.errors import LowrankError
+from lowrank.base.errors import LowrankError, one_line
 from lowrank.base.files import atomic_path, exclusive_lock, require_sha256, sha256_file
 
 MIRROR_VARIABLE = "LOWRANK_MIRROR"
@@ -244,7 +244,7 @@ def hub_error(repository: str, error: Exception) -> LowrankError:
             "network, or download it on a machine that has one and copy its HF_HOME"
         )
     # The address of a file may carry a signature, which is as good as a token.
-    reason = re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]*", r"\1", " ".join(str(error).split()))[:200]
+    reason = re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]*", r"\1", one_line(error))[:200]
     return LowrankError(f"cannot fetch {repository} from the hub: {reason}; try again later")
 
 

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from lowrank.base.errors import LowrankError, is_out_of_memory
+from lowrank.base.errors import LowrankError, is_out_of_memory, one_line
 
 
 def parser(description: str | None, *names: str, **json_names: str) -> argparse.ArgumentParser:
@@ -69,7 +69,7 @@ def run(main: Callable[[], Any]) -> None:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        said = " ".join(str(error).split())[:200] or "no more could be had"
+        said = one_line(error)[:200] or "no more could be had"
         print(
             f"error: out of memory ({said}); ask for fewer questions at once (`batch_size`) or run "
             "fewer jobs at a time (`--cores`)",

@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read, and what a lack of memory looks like."""
+"""The one exception that a user is meant to read, and what messages are made with."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says, on one line."""
+    return " ".join(str(error).split())
 
 
 def is_out_of_memory(error: BaseException) -> bool:

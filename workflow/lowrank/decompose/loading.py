@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from lowrank.assets.model_classes import auto_class
-from lowrank.base.errors import LowrankError, is_out_of_memory
+from lowrank.base.errors import LowrankError, is_out_of_memory, one_line
 from lowrank.base.files import read_json, sha256_file
 from lowrank.base.names import DROP
 from lowrank.decompose.compressed_format import FACTORS, FORMAT, MANIFEST
@@ -52,7 +52,7 @@ def load_base(directory: str | Path, dtype: str, device: str = "cpu") -> PreTrai
     except Exception as error:  # a file cut short, or a shape that is not the class's
         if is_out_of_memory(error):
             raise
-        said = " ".join(str(error).split())[:300]
+        said = one_line(error)[:300]
         raise LowrankError(
             f"{directory} cannot be loaded ({said}): delete it and run again"
         ) from None

@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from lowrank.base.errors import LowrankError, is_out_of_memory
+from lowrank.base.errors import LowrankError, is_out_of_memory, one_line
 from lowrank.base.files import write_json
 from lowrank.base.names import DENSE
 from lowrank.base.provenance import provenance
@@ -335,7 +335,7 @@ def _failures(what: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch's errors are of the second kind
-        said = " ".join(str(error).split())[:200]
+        said = one_line(error)[:200]
         if is_out_of_memory(error):
             raise LowrankError(
                 f"memory ran out during {what} ({said}); lower `batch`, `rows` or `largest_batch` "

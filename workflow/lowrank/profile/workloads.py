@@ -160,6 +160,7 @@ def read_requests(requests: str | Path, questions: str | Path) -> Requests:
     requests, questions
         Its two files.
     """
+    # Here, since a reference on a GPU machine reads no questions and needs no pyarrow.
     from lowrank.assets.choice import read_questions
 
     table = read_questions(requests).select(["context_ids", "continuation_ids"]).to_pylist()

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lowrank.assets.sources import HUB_VARIABLE, MIRROR_VARIABLE, hub_error, is_present, mirror_root
-from lowrank.base.errors import LowrankError
+from lowrank.base.errors import LowrankError, one_line
 from lowrank.project.configuration import Project
 from lowrank.running.devices import device_pool
 from lowrank.running.nvml import NvmlError, open_nvml
@@ -118,7 +118,7 @@ def _bounded(checks: Mapping[str, Callable[[], Finding]]) -> list[Finding]:
         try:
             made[name] = check()
         except Exception as error:
-            says = f"cannot be checked ({type(error).__name__}: {' '.join(str(error).split())})"
+            says = f"cannot be checked ({type(error).__name__}: {one_line(error)})"
             made[name] = Finding(name, BROKEN, says[:300])
 
     threads = [threading.Thread(target=run, args=item, daemon=True) for item in checks.items()]

@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from lowrank.base.errors import LowrankError
+from lowrank.base.errors import LowrankError, one_line
 
 
 class NvmlError(LowrankError):
@@ -47,7 +47,7 @@ class _Asked:
         try:
             return getattr(self._library, function)(*self._subject, *arguments)
         except Exception as error:
-            raise NvmlError(_one_line(error)) from error
+            raise NvmlError(one_line(error)) from error
 
     def ask(self, function: str, *arguments: Any) -> Any:
         """Return what a function says, or None if it cannot say."""
@@ -127,9 +127,5 @@ def open_nvml() -> Nvml:
 
         pynvml.nvmlInit()
     except Exception as error:  # the package, the driver's library or the driver itself is missing
-        return Nvml(None, f"NVML cannot be used ({_one_line(error)})")
+        return Nvml(None, f"NVML cannot be used ({one_line(error)})")
     return Nvml(pynvml)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
