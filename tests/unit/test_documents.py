@@ -1,5 +1,6 @@
 """The documents name what is there: paths, targets, settings, claims and measured numbers."""
 
+import csv
 import json
 import re
 import tomllib
@@ -307,6 +308,31 @@ def test_every_interval_is_of_the_reference_run(page):
         assert any(
             agrees(value, v) and agrees(low, lo) and agrees(high, hi) for v, lo, hi in known
         ), text
+
+
+def test_readme_gives_the_time_and_disk_of_the_reference_run():
+    run = json.loads((REFERENCE / "run.json").read_text(encoding="utf-8"))
+    laptop, smoke, set_up = run["runs"]["laptop"], run["runs"]["smoke"], run["set_up"]
+    for row, seconds, size, places in (
+        ("| set-up", set_up["seconds"], set_up["environment_bytes"], 1),
+        ("| `make reproduce`", laptop["seconds"], laptop["results_bytes"], 0),
+        ("| laptop", laptop["seconds"], laptop["results_bytes"], 0),
+        ("| smoke", smoke["seconds"], smoke["results_bytes"], 0),
+    ):
+        line = next(line for line in README.splitlines() if line.startswith(row))
+        assert f"{seconds / 60:.{places}f} min" in line
+        assert f"{size / 1e9:.1f} GB" in line
+
+
+def test_readme_gives_the_accuracy_of_the_reference_run():
+    with open(REFERENCE / "scores.csv", encoding="utf-8", newline="") as file:
+        scores = {
+            row["label"]: 100 * float(row["score"])
+            for row in csv.DictReader(file)
+            if (row["study"], row["series"], row["benchmark"]) == ("table_4_2", "", "aggregate")
+        }
+    said = f"mean accuracy falls from {scores['dense']:.0f}% to {scores['9%']:.0f}%"
+    assert said in " ".join(README.split())
 
 
 # ---- style ------------------------------------------------------------------------------------
