@@ -133,6 +133,7 @@ def test_limit_of_one_benchmark(workflow):
         ("evaluate/causal", {"evaluate": 8, **SUMMARY}),
         ("decompose/svd", {**COMPRESSED, "evaluate": 8, **SUMMARY, **PROFILES}),
         ("evaluate/requests", {"prepare_requests": 2, "evaluate": 8, **SUMMARY, **PROFILES}),
+        ("evaluate/packed/limits", {"evaluate": 8, **SUMMARY}),
         ("evaluate/packed/shared_states", {"evaluate": 8, **SUMMARY}),
         ("evaluate/journal", {"evaluate": 8, **SUMMARY}),
         (

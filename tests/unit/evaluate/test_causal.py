@@ -18,8 +18,8 @@ from lowrank.decompose.compressed import compress
 from lowrank.decompose.export import export_dense
 from lowrank.decompose.layer_factors import factorize_layer
 from lowrank.evaluate.causal import evaluate, headline, question_scores
-from lowrank.evaluate.packed import greedy, lm
-from lowrank.evaluate.packed.lm import PackedLM
+from lowrank.evaluate.packed import greedy, limits
+from lowrank.evaluate.packed.passes import Passes
 from lowrank.evaluate.requests import prepare_requests
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
@@ -260,7 +260,7 @@ def test_a_killed_job_goes_on_where_it_was(name, scorer, model, tmp_path, monkey
         answered.append(arguments[0])
 
     # Few rows or sequences in a pass, so that there is a middle to be killed in.
-    monkeypatch.setattr(lm, "CPU_BATCH_BYTES", 4 * 64)
+    monkeypatch.setattr(limits, "CPU_BATCH_BYTES", 4 * 64)
     monkeypatch.setattr(greedy, "MOST_ROWS", {"cpu": 1})
     monkeypatch.setattr(CacheHook, "add_partial", add_or_die)
     settings = settings | {"batch_size": 1}
@@ -268,7 +268,7 @@ def test_a_killed_job_goes_on_where_it_was(name, scorer, model, tmp_path, monkey
         run(model, tmp_path / "killed", entry, table, settings)
     assert list((tmp_path / "killed").glob("result.journal*"))
     computed = []
-    for owner, method in ((PackedLM, "_run_batch"), (HFLM, "_model_call")):
+    for owner, method in ((Passes, "run_batch"), (HFLM, "_model_call")):
         original = getattr(owner, method)
 
         def counted(*arguments, original=original, **options):
@@ -295,7 +295,7 @@ def test_a_killed_job_goes_on_where_it_was(name, scorer, model, tmp_path, monkey
 
 
 def test_what_is_left_to_hflm_is_said_in_the_result(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(lm, "VERIFIED_MODEL_TYPES", frozenset())
+    monkeypatch.setattr(limits, "VERIFIED_MODEL_TYPES", frozenset())
     entry, table, settings = case("arc_easy", "packed")
     run(model, tmp_path, entry, table, settings)
     fallback = read_json(tmp_path / "result.json")["scorer"]["fallback"]

@@ -8,6 +8,7 @@ from lowrank.evaluate import journal
 from lowrank.evaluate.journal import AnswerJournal, journal_of
 from lowrank.evaluate.packed import greedy
 from lowrank.evaluate.packed.lm import PackedLM
+from lowrank.evaluate.packed.passes import Passes
 from lowrank.evaluate.packed.shared_states import SharedStates
 from random_models import TOKENIZER, make_model, many_pairs
 
@@ -26,15 +27,15 @@ class Killed(BaseException):
 def score(model, journal=None, passes=None, fail_after=None, shared=None):
     """Score many pairs in small batches; count passes, and be killed after some."""
     lm = PackedLM(model, TOKENIZER, batch_tokens=32, journal=journal, shared=shared)
-    hidden, count = lm._hidden, [0]
+    hidden_states, count = lm.passes.hidden_states, [0]
 
     def counted(*arguments):
         count[0] += 1
         if fail_after is not None and count[0] > fail_after:
             raise Killed
-        return hidden(*arguments)
+        return hidden_states(*arguments)
 
-    lm._hidden = counted
+    lm.passes.hidden_states = counted
     requests = [Instance("loglikelihood", {}, pair, k) for k, pair in enumerate(many_pairs())]
     try:
         return lm.loglikelihood(requests, disable_tqdm=True)
@@ -152,7 +153,7 @@ def journal_entries(path):
 def test_out_of_memory_with_a_journal(model, tmp_path, monkeypatch):
     """What was answered before and after memory ran out is kept, under one name."""
     path, expected = tmp_path / "answers.journal", score(model)
-    run_batch, calls = PackedLM._run_batch, []
+    run_batch, calls = Passes.run_batch, []
 
     def exhausted(self, *arguments):
         calls.append(1)
@@ -162,7 +163,7 @@ def test_out_of_memory_with_a_journal(model, tmp_path, monkeypatch):
             raise Killed
         return run_batch(self, *arguments)
 
-    monkeypatch.setattr(PackedLM, "_run_batch", exhausted)
+    monkeypatch.setattr(Passes, "run_batch", exhausted)
     with pytest.raises(Killed):
         score(model, AnswerJournal(path, IDENTITY))
     monkeypatch.undo()

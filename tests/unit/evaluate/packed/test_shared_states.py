@@ -12,20 +12,13 @@ from lowrank.decompose.linear import LowRankLinear
 from lowrank.evaluate import causal
 from lowrank.evaluate.packed import shared_states
 from lowrank.evaluate.packed.lm import PackedLM
+from lowrank.evaluate.packed.passes import Passes
 from lowrank.evaluate.packed.shared_states import SharedStates, tail
 from lowrank.running.variables import surroundings
 from random_models import TOKENIZER, make_model, many_pairs
 
 LAYERS = 5
 KEY = ("a model", "float32", 1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -141,8 +134,8 @@ def test_a_failed_run_keeps_nothing(dense, tmp_path, monkeypatch):
             raise RuntimeError("cut short")
         return original(self, *arguments)
 
-    original = PackedLM._run_batch
-    monkeypatch.setattr(PackedLM, "_run_batch", fail)
+    original = Passes.run_batch
+    monkeypatch.setattr(Passes, "run_batch", fail)
     with pytest.raises(RuntimeError, match="cut short"):
         score(dense, SharedStates(tmp_path, KEY, LAYERS, LAYERS))
     assert not list(tmp_path.glob("*/*/*"))
@@ -151,7 +144,7 @@ def test_a_failed_run_keeps_nothing(dense, tmp_path, monkeypatch):
 
 def test_out_of_memory_starts_over_without_mixing_plans(dense, tmp_path, monkeypatch):
     expected = [value for value, _ in score(dense)]
-    original = PackedLM._run_batch
+    original = Passes.run_batch
     calls = []
 
     def exhausted(self, *arguments):
@@ -160,7 +153,7 @@ def test_out_of_memory_starts_over_without_mixing_plans(dense, tmp_path, monkeyp
             raise torch.OutOfMemoryError("CUDA out of memory")
         return original(self, *arguments)
 
-    monkeypatch.setattr(PackedLM, "_run_batch", exhausted)
+    monkeypatch.setattr(Passes, "run_batch", exhausted)
     shared = SharedStates(tmp_path, KEY, LAYERS, LAYERS)
     assert [value for value, _ in score(dense, shared)] == pytest.approx(expected, abs=1e-4)
 
@@ -200,7 +193,7 @@ def test_states_that_vanish_cost_their_saving_and_nothing_else(dense, tmp_path, 
     lm = PackedLM(
         dense, TOKENIZER, batch_tokens=96, shared=SharedStates(tmp_path, KEY, LAYERS, LAYERS)
     )
-    original, calls = lm._run_batch, []
+    original, calls = lm.passes.run_batch, []
 
     def remove_then_run(*arguments):
         calls.append(1)
@@ -208,7 +201,7 @@ def test_states_that_vanish_cost_their_saving_and_nothing_else(dense, tmp_path, 
             shutil.rmtree(tmp_path)
         return original(*arguments)
 
-    lm._run_batch = remove_then_run
+    lm.passes.run_batch = remove_then_run
     requests = [Instance("loglikelihood", {}, pair, k) for k, pair in enumerate(many_pairs())]
     assert lm.loglikelihood(requests, disable_tqdm=True) == expected
     assert len(calls) > 2 and "All layers are computed" in caplog.text

@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from transformers import Cache, DynamicCache
+from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from lowrank.evaluate.packed.tree import PrefixTree, Row
@@ -31,6 +31,7 @@ __all__ = [
     "extendable_cache",
     "final_hidden_states",
     "growing_cache",
+    "hidden_states",
     "prefix_states",
     "shared_prefix_cache",
 ]
@@ -197,6 +198,43 @@ def final_hidden_states(
         past_key_values=cache,
         use_cache=cache is not None,
     ).last_hidden_state
+
+
+def hidden_states(
+    model: PreTrainedModel,
+    input_ids_BT: np.ndarray,
+    position_ids_BT: np.ndarray,
+    visible_BTK: np.ndarray,
+    cache: Cache | None = None,
+    body: torch.nn.Module | None = None,
+    hidden_BTM: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Run one pass of a causal language model, all but its output head.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        The model.
+    input_ids_BT, position_ids_BT : numpy.ndarray of int64
+        Tokens and their positions.
+    visible_BTK : numpy.ndarray of bool
+        Whether a query (T) may attend to a key (K).
+    cache : transformers.Cache, optional
+        Keys and values of the tokens before; what becomes of the new ones is up to the cache.
+    body : torch.nn.Module, optional
+        What runs, if not the whole of the model's decoder.
+    hidden_BTM : torch.Tensor, optional
+        What enters the first layer of `body`, in place of the tokens' embeddings.
+
+    Returns
+    -------
+    torch.Tensor, shape (B * T, hidden size)
+        What the output embeddings turn into logits.
+    """
+    mask_B1TK = additive_mask(visible_BTK, model.dtype, model.device)
+    return final_hidden_states(
+        body or model.base_model, input_ids_BT, position_ids_BT, mask_B1TK, cache, hidden_BTM
+    ).flatten(0, 1)
 
 
 def additive_mask(
