@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lowrank.assets.choice import read_questions
 from lowrank.base.files import read_yaml
-from lowrank.evaluate.packed.lm import GPU_BATCH_TOKENS
+from lowrank.evaluate.packed.limits import GPU_BATCH_TOKENS
 from lowrank.evaluate.packed.tree import CostModel, PrefixTree
 from lowrank.evaluate.requests import prepare_requests
 
