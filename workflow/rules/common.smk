@@ -10,7 +10,6 @@ sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
 from lowrank.base.names import DENSE, DROP
 from lowrank.assets import sources
-from lowrank.space.design_space import Decomposition
 from lowrank.running.devices import require_devices
 from lowrank.base.errors import LowrankError
 from lowrank.running.imports import library_files
@@ -80,7 +79,7 @@ def study_rows(wildcards):
                 "label": row.label,
                 "position": row.position,
                 "method": row.decomposition.method,
-                "rank": row.decomposition.rank,
+                "rank": row.decomposition.rank.label,
                 "decomposition": row.decomposition.name(model.architecture),
             }
             for row in project.configurations(wildcards.study, model)
@@ -106,7 +105,7 @@ def study_evaluations(wildcards, pattern):
 def layer_factors(wildcards):
     """The factor files that a configuration is cut from."""
     model = model_of(wildcards)
-    decomposition = Decomposition.from_name(model.architecture, wildcards.decomposition)
+    decomposition = project.decomposition(model, wildcards.decomposition)
     if decomposition.is_dense or METHODS[decomposition.method].scope == "layer":
         return []
     return expand(
@@ -442,6 +441,7 @@ def table_4_2_rows(wildcards):
             {
                 "label": row.label,
                 "name": row.decomposition.name(model.architecture),
+                "modules": row.decomposition.rank.modules,
                 "thesis_reduction": row.thesis_reduction,
             }
             for row in project.configurations("table_4_2", model)

@@ -18,9 +18,7 @@ rule factorize_layer:
         gpu=gpus,
     params:
         architecture=architecture_of,
-        rank=lambda wildcards: project.largest_rank(
-            project.model(wildcards.model), wildcards.method
-        ),
+        rank=lambda wildcards: project.largest_rank(wildcards.model, wildcards.method),
         device=project.settings["device"],
     shell:
         "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
@@ -46,10 +44,14 @@ rule compress:
         "../../environment.yml"
     params:
         architecture=architecture_of,
+        modules=lambda wildcards: as_json(
+            project.decomposition(model_of(wildcards), wildcards.decomposition).rank.modules
+        ),
     shell:
         "PYTHONPATH=workflow python {input.script} --model {wildcards.model} "
         "--architecture {params.architecture:q} --base-manifest {input.manifest} "
-        "--decomposition {wildcards.decomposition} --layer-factors {input.factors} "
+        "--decomposition {wildcards.decomposition} --modules {params.modules:q} "
+        "--layer-factors {input.factors} "
         "--output $(dirname {output.manifest}) 2> {log}"
 
 

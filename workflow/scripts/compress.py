@@ -8,11 +8,14 @@ from lowrank.space.design_space import Decomposition
 
 def main() -> None:
     names = ("model", "base-manifest", "decomposition", "output")
-    parser = cli.parser(__doc__, *names, architecture="JSON")
+    modules = "JSON: ranks by layer and tensor, where the name holds their digest; else null"
+    parser = cli.parser(__doc__, *names, architecture="JSON", modules=modules)
     parser.add_argument("--layer-factors", nargs="*", default=[])
     arguments = parser.parse_args()
     architecture = Architecture.from_config(arguments.architecture)
-    decomposition = Decomposition.from_name(architecture, arguments.decomposition)
+    decomposition = Decomposition.from_name(
+        architecture, arguments.decomposition, arguments.modules
+    )
     compress(
         architecture,
         arguments.model,

@@ -5,7 +5,7 @@ from pathlib import Path
 from lowrank.base import cli
 from lowrank.base.files import read_yaml
 from lowrank.base.provenance import require_packages
-from lowrank.project.studies import Model
+from lowrank.project.studies import Model, with_rank_files
 from lowrank.running.devices import lease
 from lowrank.space.architecture import Architecture
 
@@ -26,6 +26,7 @@ def main() -> None:
     schema = read_yaml(root / "schemas" / "study.schema.yaml")["properties"]
     study = {key: part["default"] for key, part in schema.items() if "default" in part}
     study |= read_yaml(root / "studies" / f"{settings.pop('study')}.yaml")
+    study = with_rank_files(study, lambda file: read_yaml(root / file))
     with lease(settings["device"], settings["gpus"]):
         from lowrank.profile.gpu_reference import measure_reference, reference_folder
 

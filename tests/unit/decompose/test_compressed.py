@@ -13,6 +13,7 @@ from lowrank.decompose.linear import LowRankLinear
 from lowrank.decompose.loading import load_base, load_compressed, preload
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
+from lowrank.space.rank_rule import BreakEvenShare, ModuleRanks
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -58,16 +59,30 @@ def by_hand(base, decomposition):
         for tensor in decomposition.tensors:
             module = model.get_submodule(ARCHITECTURE.module_path(layer, tensor))
             left, values, right = np.linalg.svd(module.weight.detach().double().numpy())
-            rank = decomposition.rank
+            rank = decomposition.rank.rank_of(ARCHITECTURE, layer, tensor)
             module.weight.data = torch.tensor(
                 (left[:, :rank] * values[:rank]) @ right[:rank]
             ).float()
     return model
 
 
+A_MODULE = ModuleRanks.make(ARCHITECTURE, {1: {"q": 2, "d": 8}, 4: {"q": 7, "d": 1}})
+
+
 @pytest.mark.parametrize("method", ["tucker", "svd"])
-@pytest.mark.parametrize(("layers", "tensors", "rank"), [([2], "all", 1), ([1, 4], ["q", "d"], 5)])
-def test_loaded_model_is_the_truncated_one(base, tmp_path, method, layers, tensors, rank):
+@pytest.mark.parametrize(
+    ("layers", "tensors", "rank", "label", "kept"),
+    [
+        ([2], "all", 1, 1, [1] * 7),
+        ([1, 4], ["q", "d"], 5, 5, [5] * 4),
+        # 0.4 of 32 · 32 / 64 = 16, of 16 · 32 / 48 = 10.7 and of 48 · 32 / 80 = 19.2.
+        ([3], "all", BreakEvenShare.make(0.4), "0.4 of break-even", [6, 4, 4, 6, 7, 7, 7]),
+        ([1, 4], ["q", "d"], A_MODULE, "ranks a module", [2, 8, 7, 1]),
+    ],
+)
+def test_loaded_model_is_the_truncated_one(
+    base, tmp_path, method, layers, tensors, rank, label, kept
+):
     fields = {"tensors": tensors, "rank": rank, "method": method}
     folder = compressed(base, tmp_path / "c", layers, **fields)
     model, manifest = load_compressed(base / "weights", folder, "float32")
@@ -76,7 +91,17 @@ def test_loaded_model_is_the_truncated_one(base, tmp_path, method, layers, tenso
     assert torch.allclose(logits(model), logits(expected), atol=2e-4)
     replaced = [m for m in model.modules() if isinstance(m, LowRankLinear)]
     assert len(replaced) == len(manifest["modules"]) == len(layers) * len(decomposition.tensors)
+    assert manifest["decomposition"]["rank"] == label
+    ranks = {
+        (entry["layer"], entry["tensor"]): entry["rank"] for entry in manifest["modules"].values()
+    }
+    assert [ranks[layer, tensor] for layer in layers for tensor in decomposition.tensors] == kept
+    counted = sum(parameter.numel() for parameter in model.parameters())
+    cores = sum(rank**2 for rank in kept) if method == "tucker" else 0  # folded when loaded
+    assert counted == manifest["parameters"]["compressed"] - cores
     for path, entry in manifest["modules"].items():
+        rank = entry["rank"]
+        assert model.get_submodule(path).right.shape[0] == rank
         dense = load_file(base / "weights" / "model.safetensors")[f"{path}.weight"]
         values = torch.linalg.svdvals(dense.double())
         best = (values[rank:].square().sum() / values.square().sum()).sqrt()

@@ -34,7 +34,7 @@ def test_random_weights_are_not_zero_have_the_shapes_and_repeat():
         decomposed(one, TINY, made, 3) for one in (dense, random_model(TINY, SETTINGS, "cpu"))
     )
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    cores = len(made.tensors) * made.rank**2  # counted for Tucker, folded when it is loaded
+    cores = len(made.tensors) * made.rank.label**2  # counted for Tucker, folded when it is loaded
     removed = made.removed_parameters(TINY.architecture) + cores
     assert parameters == TINY.architecture.parameters() - removed
     for (name, one), other in zip(model.named_parameters(), again.parameters(), strict=True):

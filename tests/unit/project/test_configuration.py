@@ -1,4 +1,5 @@
 import copy
+import json
 import os
 import shutil
 import subprocess
@@ -159,6 +160,15 @@ def bad_file(name, key, value, drop=None):
     return change
 
 
+def rank_file(ranks):
+    def change(config, folder):
+        (folder / "ranks").mkdir()
+        (folder / "ranks" / "a.yaml").write_text(yaml.safe_dump(ranks))
+        bad_file(STUDY, "configurations.6%.rank", {"file": "ranks/a.yaml"})(config, folder)
+
+    return change
+
+
 STUDY = "studies/table_4_2.yaml"
 MODEL = "models/llama-2-7b-chat.yaml"
 BENCHMARK = "benchmarks/arc_easy.yaml"
@@ -228,6 +238,43 @@ MISTAKES = {
         bad_file(STUDY, "configurations.6%.rank", 5000),
         "configurations.6%: rank 5000 is above the rank 4096 of tensor q",
     ),
+    "share under another name": (
+        bad_file(STUDY, "rank", {"break_evn": 0.6}),
+        "table_4_2.yaml: rank.break_evn: unknown key; did you mean 'break_even'",
+    ),
+    "two rules for the ranks": (
+        bad_file(STUDY, "rank", {"break_even": 0.6, "file": "ranks/a.yaml"}),
+        "table_4_2.yaml: rank: .* has too many properties",
+    ),
+    "no share at all": (
+        bad_file(STUDY, "configurations.6%.rank", {"break_even": 0}),
+        "configurations.6%.rank.break_even: 0 is less than or equal to the minimum of 0",
+    ),
+    "share above the tensor's rank": (
+        bad_file(STUDY, "configurations.6%.rank", {"break_even": 2.5}),
+        "6%: 2.5 of break-even: rank 5120 is above the rank 4096 of tensor q",
+    ),
+    "rank file that is not there": (
+        bad_file(STUDY, "configurations.6%.rank", {"file": "ranks/none.yaml"}),
+        "config/ranks/none.yaml does not exist",
+    ),
+    "rank file without layers": (
+        rank_file({"q": 5}),
+        "config/ranks/a.yaml: top level: 'q' does not match",
+    ),
+    "rank file without tensors": (rank_file({3: 5}), "ranks/a.yaml: 3: 5 is not of type 'object'"),
+    "rank file of half a rank": (
+        rank_file({3: {"q": 2.5}}),
+        "ranks/a.yaml: 3.q: 2.5 is not of type 'integer'",
+    ),
+    "rank file of an unknown tensor": (
+        rank_file({3: {"w": 5}}),
+        "table_4_2.yaml: configurations.6%: ranks/a.yaml: layer 3: unknown tensor 'w'; known: q",
+    ),
+    "rank file without a decomposed layer": (
+        rank_file({3: dict.fromkeys(("q", "k", "v", "so", "g", "u", "d"), 5)}),
+        "configurations.6%: the ranks lack tensor q of layer 30",
+    ),
     "unknown tensor": (
         bad_file(STUDY, "configurations.6%.tensors", ["w"]),
         "configurations.6%: unknown tensor 'w'; known: q, k, v",
@@ -265,6 +312,51 @@ def test_mistakes_are_one_clear_line(name, folder):
     with pytest.raises(LowrankError, match=message) as caught:
         Project(config, folder)
     assert "\n" not in str(caught.value)
+
+
+def test_a_rank_file_is_part_of_its_configuration_alone(folder):
+    (folder / "ranks").mkdir()
+    ranks = {3: {"q": 40, "v": 600}, 30: {"q": 5, "v": 7}, 31: {"q": 4000}}
+    (folder / "ranks" / "a.yaml").write_text(yaml.safe_dump(ranks))
+    (folder / "ranks" / "a.json").write_text(json.dumps(ranks))
+    study = {
+        "title": "Three rules",
+        "method": "svd",
+        "tensors": ["q", "v"],
+        "configurations": {
+            "a rank": {"layers": [3], "rank": 250},
+            "a share": {"layers": [3], "rank": {"break_even": 0.3}},
+            "a module": {"layers": [3, 30], "rank": {"file": "ranks/a.yaml"}},
+            "the same": {"layers": [3, 30], "rank": {"file": "ranks/a.json"}},
+        },
+    }
+    (folder / "studies" / "rules.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+    config = {**PAPER, "models": ["llama-2-7b-chat"], "studies": ["table_4_2", "rules"]}
+
+    def made():
+        project = Project(config, folder)
+        llama = project.model("llama-2-7b-chat")
+        rows = project.configurations("rules", llama)
+        return project, llama, [row.decomposition.name(llama.architecture) for row in rows]
+
+    project, llama, names = made()
+    assert names[:2] == ["svd-r250-l3-q.v", "svd-b0.3-l3-q.v"]  # 0.3 of 2048 is 614.4
+    assert names[2] == names[3]
+    found = project.decomposition(llama, names[2])
+    assert found.rank.modules == {layer: ranks[layer] for layer in (3, 30)}
+    assert project.decomposition(llama, "svd-r7-l1-q").rank.label == 7
+    with pytest.raises(LowrankError, match="ffffffffff is the digest of ranks that no configur"):
+        project.decomposition(llama, "svd-mffffffffff-l3-q.v")
+    assert project.largest_rank(llama.name, "svd") == 614
+    assert project.largest_rank(llama.name, "tucker") == 1
+    ranks[31]["q"] = 1  # of a layer that is not decomposed
+    (folder / "ranks" / "a.yaml").write_text(yaml.safe_dump(ranks))
+    assert made()[2] == names
+    ranks[3]["v"] = 700
+    (folder / "ranks" / "a.yaml").write_text(yaml.safe_dump(ranks))
+    project, llama, changed = made()
+    assert changed[:2] == names[:2] and changed[3] == names[3] != changed[2]
+    assert project.largest_rank(llama.name, "svd") == 700
 
 
 def test_snakemake_prints_the_line_and_nothing_else():

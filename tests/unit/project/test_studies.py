@@ -4,7 +4,7 @@ import pytest
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_yaml
 from lowrank.project.configuration import Project
-from lowrank.project.studies import carry_rank, expand_study
+from lowrank.project.studies import carry_rank, expand_study, with_rank_files
 
 PROJECT = Project(read_yaml("config/config.yaml"), "config")
 LLAMA = PROJECT.model("llama-2-7b-chat")
@@ -39,7 +39,49 @@ def test_series_cross_labels_and_own_fields_win():
         ("r5", "one"),
         ("r5", "two"),
     ]
-    assert [row.decomposition.rank for row in rows] == [1, 9, 5, 9]
+    assert [row.decomposition.rank.label for row in rows] == [1, 9, 5, 9]
+
+
+def test_shares_and_ranks_a_module_are_not_carried_over():
+    ranks = {"file": "ranks/a.yaml", "ranks": {2: {"q": 40, "d": 3}}}
+    rows = expand(
+        SMOL,
+        method="svd",
+        width=4096,
+        rank={"break_even": 0.60},
+        series={"a share": {}, "a rank": {"rank": 500}, "a module": {"rank": ranks}},
+        configurations={"one": {"layers": [2], "tensors": ["q", "d"]}},
+    )
+    assert [row.decomposition.rank.label for row in rows] == [
+        "0.6 of break-even",
+        70,
+        "ranks a module",
+    ]
+    assert names(rows, SMOL)[0] == "svd-b0.6-l2-q.d"
+    assert names(rows, SMOL)[2].startswith("svd-m")
+    kept = [
+        [row.decomposition.rank.rank_of(SMOL.architecture, 2, tensor) for tensor in ("q", "d")]
+        for row in rows
+    ]
+    # 0.6 of 576 · 576 / 1152 = 288 and of 576 · 1536 / 2112 = 418.9.
+    assert kept == [[172, 251], [70, 70], [40, 3]]
+
+
+def test_rank_files_are_read_wherever_they_are_named():
+    study = DEFAULTS | {
+        "rank": {"file": "a"},
+        "series": {"x": {"rank": {"file": "b"}}, "y": {"rank": 5}},
+        "configurations": {"one": {"layers": [1], "rank": {"file": "c"}}, "two": {"layers": [2]}},
+    }
+    filled = with_rank_files(study, lambda file: {1: {"q": ord(file)}})
+    assert filled["rank"] == {"file": "a", "ranks": {1: {"q": 97}}}
+    assert filled["series"] == {
+        "x": {"rank": {"file": "b", "ranks": {1: {"q": 98}}}},
+        "y": {"rank": 5},
+    }
+    assert filled["configurations"]["one"]["rank"]["ranks"] == {1: {"q": 99}}
+    assert filled["configurations"]["two"] == {"layers": [2]}
+    assert study["rank"] == {"file": "a"}
 
 
 def test_control_leaves_the_same_layers_out_once():
@@ -95,6 +137,20 @@ def test_figure_3_7_moves_nothing_but_the_distance():
         (
             {"series": {"s": {"rank": 5000}}, "configurations": {"x": {"layers": [1]}}},
             "s, x: rank 5000 is above",
+        ),
+        (
+            {
+                "rank": {"file": "ranks/a.yaml", "ranks": {40: {"q": 1}}},
+                "configurations": {"x": {"layers": [1]}},
+            },
+            "ranks/a.yaml: layer 40 is outside 1…32",
+        ),
+        (
+            {
+                "rank": {"file": "ranks/a.yaml", "ranks": {1: {"q": 1}}},
+                "configurations": {"x": {"layers": [1]}},
+            },
+            "the ranks lack tensor k of layer 1",
         ),
     ],
 )

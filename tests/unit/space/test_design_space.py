@@ -1,3 +1,5 @@
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -5,24 +7,77 @@ from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_yaml
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition, expand_layers, scale_layers
+from lowrank.space.methods import METHODS
+from lowrank.space.rank_rule import BreakEvenShare, ModuleRanks
 
 LLAMA_7B = Architecture.from_config(read_yaml("config/models/llama-2-7b.yaml")["architecture"])
 TENSORS = LLAMA_7B.tensors
 
 layer_sets = st.sets(st.integers(1, 32), min_size=1)
 tensor_sets = st.sets(st.sampled_from(TENSORS), min_size=1)
+shares = st.decimals("0.00001", "1.37", places=5).map(BreakEvenShare.make)  # 1.37: rank 4089 of d
+module_ranks = st.tuples(st.integers(0, 4095), st.integers(0, 4095), st.integers(0, 4095)).map(
+    lambda steps: ModuleRanks.make(
+        LLAMA_7B,
+        {
+            layer: {
+                tensor: 1 + (steps[0] + layer * steps[1] + place * steps[2]) % 4096
+                for place, tensor in enumerate(TENSORS)
+            }
+            for layer in range(1, 33)
+        },
+    )
+)
+ranks = st.one_of(st.integers(1, 4096), shares, module_ranks)
+methods = st.sampled_from(["tucker", "svd"])
 
 
-@given(layer_sets, tensor_sets, st.integers(1, 4096), st.sampled_from(["tucker", "svd"]))
+@given(layer_sets, tensor_sets, ranks, methods)
 def test_name_and_decomposition_are_one_to_one(layers, tensors, rank, method):
     made = Decomposition.make(LLAMA_7B, layers, tensors, rank, method)
     name = made.name(LLAMA_7B)
-    assert Decomposition.from_name(LLAMA_7B, name) == made
+    assert Decomposition.from_name(LLAMA_7B, name, made.rank.modules) == made
     assert len(name) < 200 and set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789._-")
     shuffled = Decomposition.make(
         LLAMA_7B, sorted(layers, reverse=True), sorted(tensors), rank, method
     )
     assert shuffled == made and hash(shuffled) == hash(made)
+
+
+EVERYWHERE_ONE = {layer: dict.fromkeys(TENSORS, 1) for layer in range(1, 33)}
+alike = st.sampled_from(
+    [
+        *(1, 2),
+        *(BreakEvenShare.make(share) for share in ("0.5", "0.50", "0.51")),
+        ModuleRanks.make(LLAMA_7B, EVERYWHERE_ONE),
+        ModuleRanks.make(LLAMA_7B, {**EVERYWHERE_ONE, 7: {**EVERYWHERE_ONE[7], "q": 2}}),
+    ]
+)
+
+
+@given(layer_sets, tensor_sets, alike, alike)
+def test_equal_decompositions_are_those_of_equal_names(layers, tensors, one, other):
+    first, second = (Decomposition.make(LLAMA_7B, layers, tensors, rank) for rank in (one, other))
+    assert (first == second) == (first.name(LLAMA_7B) == second.name(LLAMA_7B))
+    assert first != second or hash(first) == hash(second)
+
+
+@pytest.mark.parametrize(
+    ("rank", "method", "layers", "tensors", "name"),
+    [
+        (1, "tucker", [3, 30], "all", "tucker-r1-l3.30-all"),
+        (250, "svd", [3], ["q", "k"], "svd-r250-l3-q.k"),
+        (BreakEvenShare.make(0.60), "svd", ["25-32"], "all", "svd-b0.6-l25-32-all"),
+        (BreakEvenShare.make("0.600"), "svd", ["25-32"], "all", "svd-b0.6-l25-32-all"),
+        (BreakEvenShare.make(1), "tucker", [1], "d", "tucker-b1-l1-d"),
+        (BreakEvenShare.make(1e-7), "tucker", [1], "d", "tucker-b0.0000001-l1-d"),
+        (BreakEvenShare.make(Decimal("1.0")), "svd", [1], "d", "svd-b1-l1-d"),
+    ],
+)
+def test_names_by_hand(rank, method, layers, tensors, name):
+    made = Decomposition.make(LLAMA_7B, layers, tensors, rank, method)
+    assert made.name(LLAMA_7B) == name
+    assert Decomposition.from_name(LLAMA_7B, name) == made
 
 
 @given(layer_sets)
@@ -32,14 +87,16 @@ def test_drop_ignores_rank_and_tensors(layers):
     assert Decomposition.from_name(LLAMA_7B, one.name(LLAMA_7B)) == one
 
 
-@given(layer_sets, tensor_sets, st.integers(1, 4096))
-def test_removed_parameters_is_the_sum_over_tensors(layers, tensors, rank):
-    made = Decomposition.make(LLAMA_7B, layers, tensors, rank)
+@given(layer_sets, tensor_sets, ranks, methods)
+def test_removed_parameters_is_the_sum_over_tensors(layers, tensors, rule, method):
+    made = Decomposition.make(LLAMA_7B, layers, tensors, rule, method)
     by_hand = 0
-    for _ in layers:
+    for layer in layers:
         for tensor in tensors:
             height, width = LLAMA_7B.shape(tensor)
-            by_hand += height * width - (height * rank + rank**2 + rank * width)
+            rank = rule if isinstance(rule, int) else rule.rank_of(LLAMA_7B, layer, tensor)
+            core = rank**2 if METHODS[method].has_core else 0
+            by_hand += height * width - (height * rank + core + rank * width)
     assert made.removed_parameters(LLAMA_7B) == by_hand
 
 
@@ -71,6 +128,14 @@ def test_reductions_of_table_4_2_by_hand():
         ({"layers": [1], "tensors": ["q", "qkv"]}, "tensor 'q' is listed twice"),
         ({"layers": [1], "tensors": []}, "the list of tensors is empty"),
         ({"layers": [1], "method": "magic"}, "unknown method 'magic'"),
+        (
+            {"layers": [1], "rank": BreakEvenShare.make(2.5)},
+            "2.5 of break-even: rank 5120 is above the rank 4096 of tensor q",
+        ),
+        (
+            {"layers": [1, 2], "tensors": "qkv", "rank": ModuleRanks(((1, "q", 3), (2, "q", 3)))},
+            "the ranks lack tensor k of layer 1",
+        ),
     ],
 )
 def test_invalid_decompositions_say_why(arguments, message):
@@ -78,10 +143,34 @@ def test_invalid_decompositions_say_why(arguments, message):
         Decomposition.make(LLAMA_7B, **arguments)
 
 
-@pytest.mark.parametrize("name", ["tucker-r1-l2.1-all", "tucker-r1-l1.2-all", "tucker-r1", "x-l1"])
-def test_names_that_are_not_canonical_are_refused(name):
-    with pytest.raises(LowrankError):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tucker-r1-l2.1-all", "is not canonical: 'tucker-r1-l1-2-all' is"),
+        ("tucker-r1-l1.2-all", "is not canonical"),
+        ("tucker-r01-l1-all", "is not canonical: 'tucker-r1-l1-all' is"),
+        ("tucker-l1-all", "is not canonical: 'tucker-r1-l1-all' is"),
+        ("svd-b0.60-l1-all", "is not canonical: 'svd-b0.6-l1-all' is"),
+        ("svd-b1.0-l1-all", "is not canonical: 'svd-b1-l1-all' is"),
+        ("svd-b.6-l1-all", "'b.6' is not the name of a rank, a share or ranks a module"),
+        ("svd-b0-l1-all", "the share '0' of break-even is not a positive number"),
+        ("svd-m1a2b-l1-all", "'m1a2b' is not the name of a rank, a share or ranks a module"),
+        ("svd-m1a2b3c4d5e-l1-all", "m1a2b3c4d5e is the digest of ranks that no configuration"),
+        ("drop-b0.6-l1", "is not canonical: 'drop-l1' is"),
+        ("tucker-r1", "is not the name of a decomposition"),
+        ("x-l1", "unknown method 'x'"),
+    ],
+)
+def test_names_that_are_not_canonical_are_refused(name, message):
+    with pytest.raises(LowrankError, match=message):
         Decomposition.from_name(LLAMA_7B, name)
+
+
+def test_ranks_of_another_digest_are_refused():
+    rule = ModuleRanks.make(LLAMA_7B, {3: {"q": 5}})
+    name = Decomposition.make(LLAMA_7B, [3], "q", rule).name(LLAMA_7B)
+    with pytest.raises(LowrankError, match=f"'{name}' is not canonical"):
+        Decomposition.from_name(LLAMA_7B, name, {"3": {"q": 6}})
 
 
 def test_groups_of_tensors():

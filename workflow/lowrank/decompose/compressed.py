@@ -58,7 +58,8 @@ def compress(
             factors = LayerFactors(layer_files[layer], decomposition.method, layer)
             for tensor in decomposition.tensors:
                 path = architecture.module_path(layer, tensor)
-                left, values, right, error = factors.cut(tensor, decomposition.rank)
+                rank = decomposition.rank.rank_of(architecture, layer, tensor)
+                left, values, right, error = factors.cut(tensor, rank)
                 if METHODS[decomposition.method].has_core:
                     arrays[f"{path}.core"] = np.diag(values)
                 else:
@@ -69,7 +70,7 @@ def compress(
                     "layer": layer,
                     "tensor": tensor,
                     "shape": list(architecture.shape(tensor)),
-                    "rank": decomposition.rank,
+                    "rank": rank,
                     "relative_error": error,
                 }
     total, removed = architecture.parameters(), decomposition.removed_parameters(architecture)
@@ -83,7 +84,7 @@ def compress(
             "decomposition": {
                 "name": decomposition.name(architecture),
                 "method": decomposition.method,
-                "rank": decomposition.rank,
+                "rank": decomposition.rank.label,
                 "layers": list(decomposition.layers),
                 "tensors": list(decomposition.tensors),
             },

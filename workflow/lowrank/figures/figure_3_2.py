@@ -30,7 +30,8 @@ def render(
             for index, series in enumerate(study.series):
                 rows = study.rows(name, series)
                 x = rows["parameter_reduction_percent"] + 0.7 * (index - 1)
-                named = f"rank {rows['rank'].iloc[0]:.0f}"
+                rank = str(rows["rank"].iloc[0])
+                named = f"rank {rank}" if rank.isdecimal() else rank
                 accuracy.draw(axes, x, rows, label=named, **looks[series])
         canvas.supylabel("Accuracy (%)", fontsize=7)
         canvas.suptitle(f"{label}: {subtitle}", fontsize=7.5)

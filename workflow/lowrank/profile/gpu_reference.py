@@ -131,7 +131,8 @@ def decomposed(
     for layer in decomposition.layers:
         for tensor in decomposition.tensors:
             path = model.architecture.module_path(layer, tensor)
-            made.set_submodule(path, _random_factors(made, path, decomposition.rank))
+            rank = decomposition.rank.rank_of(model.architecture, layer, tensor)
+            made.set_submodule(path, _random_factors(made, path, rank))
     return made.requires_grad_(False).eval()
 
 

@@ -11,16 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-from jsonschema.exceptions import ValidationError, best_match, by_relevance
-
 from lowrank.assets import sources
 from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.files import read_yaml
 from lowrank.project.claims import expand_tests
-from lowrank.project.studies import Configuration, Model, expand_study
+from lowrank.project.schema import checked
+from lowrank.project.studies import Configuration, Model, expand_study, with_rank_files
 from lowrank.space.architecture import FAMILIES, Architecture
 from lowrank.space.design_space import Decomposition
+from lowrank.space.rank_rule import Ranks
 
 SCORERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "lm_eval": (
@@ -54,6 +53,9 @@ class Project:
         Benchmarks that the run names but that have no source here.
     model
         A function from a name to any model of the registry, whether the run uses it or not.
+    largest_rank
+        A function from the names of a model and of a method to the largest rank of any tensor
+        that any study asks for: the rank at which weights are factorized.
 
     Raises
     ------
@@ -65,6 +67,8 @@ class Project:
         self.folder = Path(folder)
         # Rules ask for these once a job.
         self.model = functools.cache(self._model)
+        self.largest_rank = functools.cache(self._largest_rank)
+        self._decompositions = functools.cache(self._all_decompositions)
         self._schema = functools.cache(self._read_schema)
         self.settings = self._checked("config", dict(config), "config")
         self.settings["profile"] = self._checked(
@@ -224,6 +228,21 @@ class Project:
 
     def decompositions(self, model: Model) -> dict[str, Decomposition]:
         """Return every γ that a model's studies ask for, by name, each once; dense first."""
+        return self._decompositions(model.name)
+
+    def decomposition(self, model: Model, name: str) -> Decomposition:
+        """Return the γ of a name: one of the model's studies, or any that its name spells out.
+
+        Raises
+        ------
+        LowrankError
+            If the name is not canonical, or holds the digest of ranks that no study asks for.
+        """
+        known = self._decompositions(model.name)
+        return known[name] if name in known else Decomposition.from_name(model.architecture, name)
+
+    def _all_decompositions(self, model_name: str) -> dict[str, Decomposition]:
+        model = self.model(model_name)
         dense = Decomposition.make(model.architecture, [])
         every = [dense] + [
             configuration.decomposition
@@ -232,9 +251,15 @@ class Project:
         ]
         return {decomposition.name(model.architecture): decomposition for decomposition in every}
 
-    def largest_rank(self, model: Model, method: str) -> int:
-        """Return the largest rank that any study asks of a model and method."""
-        ranks = [d.rank for d in self.decompositions(model).values() if d.method == method]
+    def _largest_rank(self, model_name: str, method: str) -> int:
+        architecture = self.model(model_name).architecture
+        ranks = (
+            made.rank.rank_of(architecture, layer, tensor)
+            for made in self._decompositions(model_name).values()
+            if made.method == method
+            for layer in made.layers
+            for tensor in made.tensors
+        )
         return max(ranks, default=1)
 
     def evaluation_settings(self, benchmark: str) -> dict[str, Any]:
@@ -342,7 +367,11 @@ class Project:
                 f"{path}: family: unknown family {entry['family']!r}"
                 f"{suggestion(entry['family'], dict.fromkeys(families))}"
             )
-        return entry
+        return with_rank_files(entry, self._ranks)
+
+    def _ranks(self, file: str) -> Ranks:
+        path = self.folder / file
+        return self._checked("ranks", read_yaml(path), str(path))
 
     def _entry(self, kind: str, name: str) -> Path:
         plural = "studies" if kind == "study" else f"{kind}s"
@@ -358,37 +387,9 @@ class Project:
     def _checked(
         self, schema_name: str, value: Any, where: str, path: tuple[str, ...] = ()
     ) -> dict[str, Any]:
-        schema = self._schema(schema_name)
-        if path:  # a part of the configuration, to fill in its defaults
-            schema = schema["properties"][path[0]]
-            # One entry of `benchmarks`, or the whole of `profile`.
-            schema = schema["additionalProperties"] or schema
-        # A misspelled key is both unknown and missing: the first says what to do.
-        key = by_relevance(strong=frozenset({"additionalProperties"}))
-        error = best_match(jsonschema.Draft202012Validator(schema).iter_errors(value), key)
-        if error is not None:
-            raise LowrankError(_explain(error, where, path))
-        defaults = {
-            key: part["default"]
-            for key, part in schema.get("properties", {}).items()
-            if "default" in part
-        }
-        return defaults | value
+        return checked(self._schema(schema_name), value, where, path)
 
 
 def _scores(benchmark: Mapping[str, Any], model: Model) -> bool:
     """Return whether a benchmark's scorer is for models of this task."""
     return SCORERS[benchmark["scorer"]][0] == model.architecture.task
-
-
-def _explain(error: ValidationError, where: str, path: tuple[str, ...]) -> str:
-    place = ".".join(str(part) for part in (*path, *error.absolute_path))
-    if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
-        known = list(error.schema.get("properties", {}))
-        unknown = next(key for key in error.instance if key not in known)
-        key = f"{place}.{unknown}" if place else str(unknown)
-        return f"{where}: {key}: unknown key{suggestion(str(unknown), known)}"
-    message = " ".join(error.message.split())
-    if len(message) > 200:
-        message = message[:200] + "…"
-    return f"{where}: {place or 'top level'}: {message}"

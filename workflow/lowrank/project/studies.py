@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -13,6 +13,7 @@ from lowrank.base.names import CONTROL, DROP
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition, every_layers, expand_layers, scale_layers
 from lowrank.space.methods import METHODS
+from lowrank.space.rank_rule import BreakEvenShare, ModuleRanks, PrunedRank, RankRule, Ranks
 
 EACH = "each"
 
@@ -50,6 +51,30 @@ class Model:
     architecture: Architecture
 
 
+def with_rank_files(study: Mapping[str, Any], read: Callable[[str], Ranks]) -> dict[str, Any]:
+    """Return a study's entry with the content of the rank files that it names.
+
+    Parameters
+    ----------
+    study
+        The study's entry, with its defaults.
+    read
+        From a file's name, as it stands in the entry, to the ranks in it.
+    """
+
+    def filled(fields: Mapping[str, Any]) -> dict[str, Any]:
+        rank = fields.get("rank")
+        if not isinstance(rank, Mapping) or "file" not in rank:
+            return dict(fields)
+        return {**fields, "rank": {**rank, "ranks": read(rank["file"])}}
+
+    parts = {
+        part: {name: filled(fields) for name, fields in study[part].items()}
+        for part in ("series", "configurations")
+    }
+    return filled(study) | parts
+
+
 def expand_study(study: Mapping[str, Any], model: Model, where: str) -> list[Configuration]:
     """Return the configurations that a study asks of a model, in the study's order.
 
@@ -60,9 +85,9 @@ def expand_study(study: Mapping[str, Any], model: Model, where: str) -> list[Con
     Parameters
     ----------
     study
-        The study's entry, with its defaults.
+        The study's entry, with its defaults and the content of its rank files.
     model
-        The model; layer lists and ranks are carried over to its depth and width.
+        The model; layer lists and pruned ranks are carried over to its depth and width.
     where
         The study's file, for messages.
 
@@ -105,7 +130,7 @@ def expand_study(study: Mapping[str, Any], model: Model, where: str) -> list[Con
 def carry_rank(rank: int, width: int | None, architecture: Architecture) -> int:
     """Return a rank as the same fraction of another model's hidden size; rank 1 stays 1."""
     hidden = architecture.config["hidden_size"]
-    if width is None or width == hidden or rank == 1:
+    if width is None or width == hidden or rank <= 1:
         return rank
     return max(1, math.floor(Fraction(rank * hidden, width) + Fraction(1, 2)))
 
@@ -119,9 +144,7 @@ def _expand(
         raise LowrankError(
             f"unknown method {fields['method']!r}{suggestion(fields['method'], METHODS)}"
         )
-    rank = fields["rank"]
-    if isinstance(rank, int) and rank > 1:
-        rank = carry_rank(rank, study["width"], model.architecture)
+    rank = _rank_rule(fields["rank"], study["width"], model.architecture)
     if fields["layers"] == EACH:
         rows = [(str(n), (n,), float(n)) for n in range(1, model.architecture.layers + 1)]
     else:
@@ -139,6 +162,20 @@ def _expand(
         )
         for row_label, layers, position in rows
     ]
+
+
+def _rank_rule(
+    given: int | Mapping[str, Any], width: int | None, architecture: Architecture
+) -> RankRule:
+    """Return the rule of an entry's `rank`; shares and ranks a module hold as they are."""
+    if not isinstance(given, Mapping):
+        return PrunedRank(carry_rank(given, width, architecture))
+    if "break_even" in given:
+        return BreakEvenShare.make(given["break_even"])
+    try:
+        return ModuleRanks.make(architecture, given["ranks"])
+    except LowrankError as error:
+        raise LowrankError(f"{given['file']}: {error}") from None
 
 
 def _carry_layers(

@@ -1,6 +1,6 @@
 """The decomposition configuration γ and the space it lives in (thesis, Section 3.1).
 
-A γ is (pruned rank, decomposed layers, decomposed tensors) and a method. It is an immutable
+A γ is (pruned ranks, decomposed layers, decomposed tensors) and a method. It is an immutable
 value with one canonical form, and its name is that form spelled out, so that two studies that
 ask for the same γ share one result.
 """
@@ -17,6 +17,7 @@ from lowrank.base.errors import LowrankError
 from lowrank.base.names import DENSE
 from lowrank.space.architecture import Architecture
 from lowrank.space.methods import METHODS
+from lowrank.space.rank_rule import NO_RANK, PrunedRank, RankRule, Ranks, rule_of_name
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Decomposition:
     method
         Key of `lowrank.space.methods.METHODS`.
     rank
-        Pruned rank: the rank that is kept, the same for every decomposed tensor; 0 for a
-        method that works on whole layers.
+        The rule that says which rank each decomposed tensor keeps; `NO_RANK` for a method that
+        works on whole layers.
     layers
         Decomposed layers, counted from 1, ascending.
     tensors
@@ -40,7 +41,7 @@ class Decomposition:
     """
 
     method: str
-    rank: int
+    rank: RankRule
     layers: tuple[int, ...]
     tensors: tuple[str, ...]
 
@@ -50,7 +51,7 @@ class Decomposition:
         architecture: Architecture,
         layers: Iterable[int | str],
         tensors: str | Iterable[str] = "all",
-        rank: int = 1,
+        rank: int | RankRule = 1,
         method: str = "tucker",
     ) -> Decomposition:
         """Build the canonical γ for a model, checking validity (Proposition 3.1).
@@ -64,14 +65,14 @@ class Decomposition:
         tensors
             `"all"`, or names of tensors and of groups of the family.
         rank
-            Pruned rank, 1 … the smallest rank of the decomposed tensors.
+            A pruned rank, 1 … the smallest rank of the decomposed tensors, or another rule.
         method
             Key of `lowrank.space.methods.METHODS`.
 
         Raises
         ------
         LowrankError
-            If a layer, a tensor, the rank or the method does not exist, or one is repeated.
+            If a layer, a tensor, a rank or the method does not exist, or one is repeated.
         """
         if method not in METHODS:
             raise LowrankError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
@@ -81,17 +82,12 @@ class Decomposition:
                 raise LowrankError(f"layer {layer} is outside 1…{architecture.layers}")
         tensor_names = _expand_tensors(architecture, tensors)
         if not layer_numbers:
-            return cls(DENSE, 0, (), ())
+            return cls(DENSE, NO_RANK, (), ())
         if METHODS[method].scope == "layer":
-            return cls(method, 0, layer_numbers, architecture.tensors)
-        if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-            raise LowrankError(f"rank {rank!r} is not a positive whole number")
-        for tensor in tensor_names:
-            if rank > architecture.rank(tensor):
-                raise LowrankError(
-                    f"rank {rank} is above the rank {architecture.rank(tensor)} of tensor {tensor}"
-                )
-        return cls(method, rank, layer_numbers, tensor_names)
+            return cls(method, NO_RANK, layer_numbers, architecture.tensors)
+        rule = rank if isinstance(rank, RankRule) else PrunedRank(rank)
+        fitted = rule.fitted(architecture, layer_numbers, tensor_names)
+        return cls(method, fitted, layer_numbers, tensor_names)
 
     @property
     def is_dense(self) -> bool:
@@ -106,21 +102,37 @@ class Decomposition:
         if METHODS[self.method].scope == "layer":
             return f"{self.method}-{layers}"
         every = self.tensors == architecture.tensors
-        return f"{self.method}-r{self.rank}-{layers}-{'all' if every else '.'.join(self.tensors)}"
+        tensors = "all" if every else ".".join(self.tensors)
+        return f"{self.method}-{self.rank.name}-{layers}-{tensors}"
 
     @classmethod
-    def from_name(cls, architecture: Architecture, name: str) -> Decomposition:
+    def from_name(
+        cls,
+        architecture: Architecture,
+        name: str,
+        modules: Ranks | None = None,
+    ) -> Decomposition:
         """Return the γ of a canonical name: the inverse of :meth:`name`.
+
+        Parameters
+        ----------
+        architecture
+            The model.
+        name
+            The name.
+        modules
+            The γ's `rank.modules`, where the name holds no more than their digest.
 
         Raises
         ------
         LowrankError
-            If the name is not canonical or not valid for the model.
+            If the name is not canonical or not valid for the model, or holds a digest of other
+            ranks.
         """
         if name == DENSE:
-            return cls(DENSE, 0, (), ())
+            return cls(DENSE, NO_RANK, (), ())
         match = re.fullmatch(
-            r"(?P<method>\w+?)(-r(?P<rank>\d+))?-l(?P<layers>[\d.-]+?)(-(?P<tensors>[a-z.]+))?",
+            r"(?P<method>\w+?)(-(?P<rank>[rbm][\w.]+))?-l(?P<layers>[\d.-]+?)(-(?P<tensors>[a-z.]+))?",
             name,
         )
         if match is None:
@@ -130,7 +142,7 @@ class Decomposition:
             architecture,
             match["layers"].split("."),
             tensors if tensors == "all" else tensors.split("."),
-            int(match["rank"] or 1),
+            rule_of_name(architecture, match["rank"] or "r1", modules),
             match["method"],
         )
         if made.name(architecture) != name:
@@ -144,9 +156,13 @@ class Decomposition:
         method = METHODS[self.method]
         if method.scope == "layer":
             return len(self.layers) * architecture.layer_parameters()
-        shapes = [architecture.shape(tensor) for tensor in self.tensors]
-        per_layer = sum(math.prod(shape) - method.parameters(*shape, self.rank) for shape in shapes)
-        return len(self.layers) * per_layer
+        shapes = {tensor: architecture.shape(tensor) for tensor in self.tensors}
+        return sum(
+            math.prod(shape)
+            - method.parameters(*shape, self.rank.rank_of(architecture, layer, tensor))
+            for layer in self.layers
+            for tensor, shape in shapes.items()
+        )
 
     def parameter_reduction(self, architecture: Architecture) -> float:
         """Return the parameter reduction in percent of all the model's parameters."""

@@ -41,7 +41,7 @@ def render(
     config
         Its Hugging Face configuration.
     configurations
-        `label`, `name` (of the decomposition) and `thesis_reduction` of each row.
+        `label`, `name` and `modules` (of the decomposition) and `thesis_reduction` of each row.
     carried_over
         Whether the layer lists were carried over from a model of another depth; then the
         thesis's figures are no reference and no difference is printed.
@@ -57,7 +57,9 @@ def render(
     counts = parameter_counts(config)
     rows = []
     for configuration in configurations:
-        decomposition = Decomposition.from_name(architecture, configuration["name"])
+        decomposition = Decomposition.from_name(
+            architecture, configuration["name"], configuration["modules"]
+        )
         removed = _removed_on_meta_device(decomposition, architecture, counts)
         if removed != decomposition.removed_parameters(architecture) or (
             counts[""] != architecture.parameters()
@@ -102,7 +104,9 @@ def _removed_on_meta_device(
     method = METHODS[decomposition.method]
     return sum(
         counts[f"{architecture.module_path(layer, tensor)}.weight"]
-        - method.parameters(*architecture.shape(tensor), decomposition.rank)
+        - method.parameters(
+            *architecture.shape(tensor), decomposition.rank.rank_of(architecture, layer, tensor)
+        )
         for layer in decomposition.layers
         for tensor in decomposition.tensors
     )
