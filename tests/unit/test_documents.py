@@ -9,6 +9,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from lowrank.space.architecture import Architecture
+from lowrank.space.design_space import Decomposition
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -229,6 +231,15 @@ def test_every_variable_is_there(page):
     library = "".join(p.read_text(encoding="utf-8") for p in ROOT.glob("workflow/lowrank/**/*.py"))
     named = set(re.findall(r"\bLOWRANK_[A-Z_]+", read(page)))
     assert {name for name in named if f'"{name}"' not in library} == set()
+
+
+@pages
+def test_every_configuration_is_named_as_it_should(page):
+    entry = yaml.safe_load((ROOT / "config/models/llama-2-7b.yaml").read_text(encoding="utf-8"))
+    architecture = Architecture.from_config(entry["architecture"])
+    for name in re.findall(r"`((?:tucker|svd|drop)-[\w.-]+)`", read(page)):
+        if not re.match(r"\w+-m", name):  # a digest of ranks, which no one can read back
+            assert Decomposition.from_name(architecture, name).name(architecture) == name
 
 
 def test_readme_and_pages_lead_to_each_other():
