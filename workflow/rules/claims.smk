@@ -1,4 +1,15 @@
-# The ledger: a verdict on each claim of the thesis.
+# The ledger: a verdict on each claim of the thesis, for every scope.
+
+
+def claim_scopes():
+    """The results that judge the claims, one entry a column of the ledger; see `load_scope`."""
+    run = {
+        "name": "run",
+        "title": "This run",
+        "models": claim_models(),
+        "design_space": rules.table_3_1.output.csv,
+    }
+    return [run]
 
 
 rule judge_claims:
@@ -11,27 +22,28 @@ rule judge_claims:
     output:
         ledger="<results>/claims.json",
         text="<results>/claims.txt",
+        details="<results>/claims_details.txt",
     log:
         "<logs>/judge_claims.log",
     conda:
         "../../environment.yml"
     params:
         claims=lambda wildcards: as_json(list(project.claims().items())),  # pairs keep their order
-        models=lambda wildcards: as_json(claim_models()),
+        scopes=lambda wildcards: as_json(claim_scopes()),
         figures=lambda wildcards: as_json(claim_figures()),
-        design_space=rules.table_3_1.output.csv,
     shell:
         "PYTHONPATH=workflow python {input.script} --claims {params.claims:q} "
-        "--models {params.models:q} --figures {params.figures:q} --design-space {params.design_space} "
-        "--ledger {output.ledger} --text {output.text} 2> {log}"
+        "--scopes {params.scopes:q} --figures {params.figures:q} "
+        "--ledger {output.ledger} --text {output.text} --details {output.details} 2> {log}"
 
 
 rule claims_table:
-    """The ledger as a table."""
+    """The verdicts on one page, and a table of the tests."""
     input:
         script=script("claims_table"),
         library=library("claims_table"),
         lock=LOCK,
+        template="paper/verdicts.typ",
         ledger=rules.judge_claims.output.ledger,
     output:
         csv="<figures>/claims/claims.csv",
@@ -49,5 +61,5 @@ rule claims_table:
     conda:
         "../../environment.yml"
     shell:
-        "PYTHONPATH=workflow python {input.script} --ledger {input.ledger} "
+        "PYTHONPATH=workflow python {input.script} --ledger {input.ledger} --template {input.template} "
         "--csv {output.csv} --verdicts {output.verdicts} --pdf {output.pdf} --png {output.png} --tex {output.tex} 2> {log}"

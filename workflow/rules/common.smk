@@ -326,6 +326,7 @@ def report_inputs():
         "facts.json": {"path": rules.gather_facts.output[0]},
         "claims.json": {"path": rules.judge_claims.output.ledger},
         "thesis.yaml": {"path": THESIS},
+        "verdicts.typ": {"path": rules.claims_table.input.template},
     }
     if os.path.exists(REFERENCE_RUN):
         inputs["run.json"] = {"path": REFERENCE_RUN}

@@ -2,18 +2,21 @@
 
 from lowrank.base import cli
 from lowrank.base.files import read_json, write_text
-from lowrank.claims.evidence import load_evidence
-from lowrank.claims.ledger import as_text, judge_claims
+from lowrank.claims.ledger import judge_claims
+from lowrank.claims.rendering import as_details, at_a_glance
+from lowrank.claims.scopes import load_scope
 
 
 def main() -> None:
-    names = ("design-space", "ledger", "text")
-    parser = cli.parser(__doc__, *names, claims="JSON pairs", models="JSON", figures="JSON")
+    names = ("ledger", "text", "details")
+    parser = cli.parser(__doc__, *names, claims="JSON pairs", scopes="JSON", figures="JSON")
     arguments = parser.parse_args()
-    evidence, scopes = load_evidence(arguments.models, arguments.design_space)
-    claims = dict(arguments.claims)
-    judge_claims(claims, evidence, scopes, arguments.figures, arguments.ledger)
-    write_text(arguments.text, as_text(read_json(arguments.ledger)))
+    scopes = [load_scope(**entry) for entry in arguments.scopes]
+    judge_claims(dict(arguments.claims), scopes, arguments.figures, arguments.ledger)
+    ledger = read_json(arguments.ledger)
+    details, lines = as_details(ledger)
+    write_text(arguments.details, details)
+    write_text(arguments.text, at_a_glance(ledger, arguments.details, lines))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ def ledger(*verdicts):
     tests = [
         {"says": f"test {index}", "verdict": verdict} for index, verdict in enumerate(verdicts)
     ]
-    return {"claims": [{"id": "C1", "verdict": "undecided", "tests": tests}]}
+    return {"claims": [{"id": "C1", "scopes": {"run": {"verdict": "undecided", "tests": tests}}}]}
 
 
 @pytest.fixture
@@ -96,6 +96,13 @@ def test_slopes_have_their_own_tolerance(run):
 def test_energy_that_only_one_machine_measures_is_no_disagreement(run):
     change_fit(run[0], "energy", status="measured", slope=0.5)
     assert compare(*run).outside == []
+
+
+def test_a_reference_of_another_version_is_one_line(run):
+    results, reference = run
+    write_json(reference / "claims.json", {"claims": [{"id": "C1", "tests": []}]})
+    with pytest.raises(LowrankError, match=r"claims\.json has no 'scopes': another version"):
+        compare(results, reference)
 
 
 def test_an_opposite_verdict_is_outside_and_an_undecided_one_is_named(run):

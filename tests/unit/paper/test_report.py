@@ -16,8 +16,10 @@ from lowrank.paper.deviations import deviations
 from lowrank.paper.document import build_document
 from lowrank.paper.facts import gather_facts
 from lowrank.paper.inconsistencies import inconsistencies
+from made_ledger import made_ledger
 
 TEMPLATE, THESIS = "paper/report.typ", "paper/thesis.yaml"
+VERDICTS = "paper/verdicts.typ"
 QUESTIONS = 40
 ANSWERS = {  # of the first question, of the first half, and so on
     "dense": [1.0] * 30 + [0.0] * 10,
@@ -216,35 +218,53 @@ def test_worse_beyond_chance_counts_adjusted_for_their_number(entry, gather, tmp
 def inputs(gather, tmp_path):
     test = {
         "says": "a loss",
+        "short": "a loss",
         "unit": "points",
         "range": [4, 10],
         "expected": "4 to 10 points",
+        "measured": "9.88 points [2, 17.6]",
         "studies": ["table_4_2"],
         "verdict": "undecided",
         "reason": "",
         "value": 9.8765,
         "interval_95": [2.0, 17.6],
-        "scope": "Model M, A CPU",
+        "holds_for": "Model M, A CPU",
         "questions": 1234,
         "flags": ["throttled device"],
         "evidence": ["results/models/m/studies/table_4_2.csv"],
     }
+    judged = {
+        "verdict": "undecided",
+        "reason": "",
+        "holds_for": "Model M, A CPU",
+        "studies": ["table_4_2", "figure_9_9"],
+        "deciding": {
+            "test": 0,
+            "says": "a loss",
+            "measured": "9.88 points [2, 17.6]",
+            "note": "expected 4 to 10",
+            "flags": ["throttled device"],
+        },
+        "tests": [test],
+    }
     claim = {
         "id": "C7",
+        "title": "It costs",
         "claim": "It costs accuracy.",
         "source": "Section 4",
         "named": {"model": "Llama"},
         "figures": [{"name": "figure_4_1", "files": [str(tmp_path / "figure.pdf")]}],
-        "studies": ["table_4_2", "figure_9_9"],
         "scales": ["laptop", "paper"],
         "allowed": "any",
-        "verdict": "undecided",
-        "reason": "",
-        "scope": "Model M, A CPU",
-        "tests": [test],
+        "scopes": {"run": judged},
     }
-    ledger = {"claims": [claim], "counts": {"supported": 0, "undecided": 1}}
-    ledger["method"] = "How a verdict is reached."
+    scope = {"scope": "run", "title": "This run", "holds_for": "Model M on A CPU"}
+    ledger = {
+        "scopes": [scope | {"counts": {"supported": 0, "undecided": 1}}],
+        "claims": [claim],
+        "method": "How a verdict is reached.",
+        "deciding": "Which test decides.",
+    }
     write_json(tmp_path / "claims.json", ledger)
     (tmp_path / "figure.typ").write_text("#set page(width: 5cm, height: 3cm)\nA figure.")
     typst.compile(tmp_path / "figure.typ", output=tmp_path / "figure.pdf")
@@ -256,6 +276,7 @@ def inputs(gather, tmp_path):
         "facts.json": {"path": str(gather())},
         "claims.json": {"path": str(tmp_path / "claims.json")},
         "thesis.yaml": {"path": THESIS},
+        "verdicts.typ": {"path": VERDICTS},
         "m/figure_4_1.pdf": figure | made,
         "llama-2-7b/table_4_2.pdf": figure | table,
         "thesis/figure_1_1.pdf": figure | schematic,
@@ -281,7 +302,7 @@ def test_a_claim_leads_to_its_study_its_file_and_its_figure(inputs, tmp_path):
     document, text = built(inputs, tmp_path / "one.pdf")
     assert "Results: results/models/m/studies/table_4_2.csv. Figure: " in text
     assert "flagged: throttled device" in text and "(1,234 questions)" in text
-    assert "9.88 [2, 17.6]" in text or "9.88 [2.00, 17.6]" in text
+    assert "9.88 points [2, 17.6]" in text
     # The figure's caption: what made it, with the file of its data, or none.
     assert "Rule accuracy_figure, script workflow/scripts/figure_4_1.py, data " in text
     assert "script workflow/scripts/figure_1_1.py, drawn from no data." in text
@@ -301,8 +322,8 @@ def test_a_claim_leads_to_its_study_its_file_and_its_figure(inputs, tmp_path):
 def test_a_claim_names_its_studies_scales_and_single_answers(inputs, tmp_path):
     ledger = read_json(inputs["claims.json"]["path"])
     answers = "results/models/m/evaluations"
-    evidence = [*ledger["claims"][0]["tests"][0]["evidence"], f"{answers}/dense/arc_easy.csv"]
-    ledger["claims"][0]["tests"][0]["evidence"] = [*evidence, f"{answers}/tucker-9%/arc_easy.csv"]
+    (test,) = ledger["claims"][0]["scopes"]["run"]["tests"]
+    test["evidence"] += [f"{answers}/{name}/arc_easy.csv" for name in ("dense", "tucker-9%")]
     write_json(inputs["claims.json"]["path"], ledger)
     _, text = built(inputs, tmp_path / "one.pdf")
     assert "Study: table_4_2, figure_9_9." in text
@@ -311,15 +332,34 @@ def test_a_claim_names_its_studies_scales_and_single_answers(inputs, tmp_path):
     assert "laptop, paper" in text
 
 
-@pytest.mark.parametrize(
-    ("low", "shown"), [(-1.4e-17, "[0, 17.6]"), (0.1 + 0.2, "[0.300, 17.6]"), (-1e-7, "[−0.0")]
-)
-def test_numbers_that_floats_hold_badly_are_printed(inputs, tmp_path, low, shown):
+def test_the_first_page_is_one_table_of_claims_and_scopes(inputs, tmp_path):
+    """Every claim of the thesis, with verdict, deciding number and the page of its tests."""
+    ledger = made_ledger(tmp_path / "claims.json")
+    document, _ = built(inputs, tmp_path / "one.pdf")
+    pages = [" ".join(page.extract_text().split()) for page in document.pages]
+    for row in ledger["claims"]:
+        own = row["scopes"]["run"]
+        assert row["title"] in pages[0] and own["deciding"]["measured"] in pages[0]
+        (there,) = (number for number, page in enumerate(pages) if f"{row['id']}: " in page)
+        assert "Allowed: " in pages[there]
+    assert "1 Method" not in pages[0] and "Method" in pages[1]
+    assert "No measurements of other devices are committed" in pages[0]
+    assert "Small-1M on A CPU" in pages[0]
+
+
+def test_another_scope_is_another_column_and_other_devices_are_named(inputs, tmp_path):
     ledger = read_json(inputs["claims.json"]["path"])
-    ledger["claims"][0]["tests"][0]["interval_95"][0] = low
+    ledger["scopes"].append(ledger["scopes"][0] | {"scope": "x", "title": "Another device"})
+    judged = ledger["claims"][0]["scopes"]
+    judged["x"] = judged["run"] | {"verdict": "supported"}
     write_json(inputs["claims.json"]["path"], ledger)
-    _, text = built(inputs, tmp_path / "one.pdf")
-    assert shown in text
+    inputs["reference-gpu/figure_4_2.pdf"] = inputs["m/figure_4_1.pdf"]
+    document, text = built(inputs, tmp_path / "one.pdf")
+    first = " ".join(document.pages[0].extract_text().split())
+    assert "This run" in first and "Another device" in first
+    assert "supported" in first and "undecided" in first
+    assert "Measurements of other devices" in first and "reference-gpu" in first
+    assert text.count("Another device, on Model M, A CPU: ") == 1
 
 
 def test_a_study_without_a_figure_has_its_text(entry, gather, inputs, tmp_path):
@@ -359,7 +399,8 @@ def test_the_text_states_what_was_computed(inputs, tmp_path):
 def test_a_changed_result_changes_the_report(inputs, tmp_path):
     _, before = built(inputs, tmp_path / "one.pdf")
     ledger = read_json(inputs["claims.json"]["path"])
-    ledger["claims"][0]["tests"][0]["value"] = 3.21
+    judged = ledger["claims"][0]["scopes"]["run"]
+    judged["tests"][0]["measured"] = judged["deciding"]["measured"] = "3.21 points"
     write_json(inputs["claims.json"]["path"], ledger)
     _, after = built(inputs, tmp_path / "two.pdf")
     assert "9.88" in before and "9.88" not in after and "3.21" in after

@@ -84,7 +84,7 @@ def test_the_claims_of_the_thesis_have_all_their_tests():
     third = CLAIMS["C3"]["tests"]
     assert third[10] == {
         "says": "SO less Q and K and V in all layers",
-        "short": "SO less Q and K and V in all layers",
+        "short": "SO less its group in all layers",
         "kind": "llama",
         "models": [],
         "devices": [],

@@ -164,7 +164,13 @@ def compare(results: str | Path, reference: str | Path) -> Comparison:
     slopes = list(_slope_pairs(_fits(results), read_json(reference / FITS)))
     outside += [line for line in slopes if line]
     ledgers = (read_json(Path(results) / CLAIMS), read_json(reference / CLAIMS))
-    pairs = list(_verdict_pairs(*ledgers))
+    try:
+        pairs = list(_verdict_pairs(*ledgers))
+    except KeyError as error:
+        raise LowrankError(
+            f"{reference / CLAIMS} has no {error}: another version of the workflow wrote it; "
+            "record the reference anew (`make reference`)"
+        ) from None
     outside += [line for line, is_opposite in pairs if is_opposite]
     noted = [line for line, is_opposite in pairs if line and not is_opposite]
     return Comparison(len(rows) + len(slopes) + len(pairs), outside, noted)
@@ -252,19 +258,23 @@ def _verdict_pairs(
 
     What one machine cannot test is no disagreement.
     """
-    known = {
-        (row["id"], test["says"]): test["verdict"]
-        for row in theirs["claims"]
-        for test in row["tests"]
-    }
-    for row in ours["claims"]:
-        for test in row["tests"]:
-            verdicts = {test["verdict"], known.get((row["id"], test["says"]), NOT_TESTABLE)}
-            if NOT_TESTABLE in verdicts:
-                continue
-            other = known[row["id"], test["says"]]
-            line = f"{row['id']}, {test['says']}: {test['verdict']}, {other} in the reference"
-            yield line if len(verdicts) > 1 else "", verdicts == {SUPPORTED, CONTRADICTED}
+    known = dict(_test_verdicts(theirs))
+    for key, verdict in _test_verdicts(ours):
+        other = known.get(key, NOT_TESTABLE)
+        verdicts = {verdict, other}
+        if NOT_TESTABLE in verdicts:
+            continue
+        _, claim, says = key
+        line = f"{claim}, {says}: {verdict}, {other} in the reference"
+        yield line if len(verdicts) > 1 else "", verdicts == {SUPPORTED, CONTRADICTED}
+
+
+def _test_verdicts(ledger: Mapping[str, Any]) -> Iterable[tuple[tuple[str, str, str], str]]:
+    """Yield the verdict of every test, by its scope, its claim and what it says."""
+    for row in ledger["claims"]:
+        for scope, own in row["scopes"].items():
+            for test in own["tests"]:
+                yield (scope, row["id"], test["says"]), test["verdict"]
 
 
 def _bytes(folder: str | Path, others: Iterable[Path] = ()) -> int:

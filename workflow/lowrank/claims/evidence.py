@@ -16,7 +16,6 @@ import scipy.stats
 
 from lowrank.analyse.accuracy import TOLERANCE, resample
 from lowrank.base.errors import LowrankError, suggestion
-from lowrank.base.files import read_json
 from lowrank.base.names import AGGREGATE, DENSE
 from lowrank.base.statistics import percentile_interval
 
@@ -338,41 +337,3 @@ class Evidence:
             reasons = sorted(set(table.get("reason", pd.Series(dtype=str)).dropna()))
             raise NotTestable(reasons[0] if reasons else f"too few configurations for {metric}")
         return found
-
-
-def load_evidence(
-    models: Mapping[str, Mapping[str, Any]], design_space: str | Path
-) -> tuple[dict[str, Evidence], dict[str, dict[str, str]]]:
-    """Return the results that judge the claims, and what they hold for, by kind of test.
-
-    Parameters
-    ----------
-    models
-        From a model's family to `model`, `label`, `device_type` (`cpu`, `cuda`), `benchmarks`
-        (from a name to its `label` and `chance`), `studies` (from a study to its table, beside
-        whose folder the evaluations are) and `profiles` (at most one table).
-    design_space
-        The table of the design-space sizes.
-
-    Raises
-    ------
-    LowrankError
-        If a study's table does not have the scores of its evaluations.
-    """
-    evidence = {"none": Evidence(design_space=Path(design_space))}
-    scopes = {"none": {"model": "", "label": "", "device": "", "device_type": ""}}
-    for family, entry in models.items():
-        chance = {name: benchmark["chance"] for name, benchmark in entry["benchmarks"].items()}
-        studies, devices = {}, []
-        for name, path in entry["studies"].items():
-            folder = Path(path).parents[1] / "evaluations"
-            studies[name] = Study(Path(path), folder, chance)
-            devices += sorted((folder / DENSE).glob("*.json"))[:1]
-        profiles = [Path(path) for path in entry["profiles"]]
-        labels = [benchmark["label"] for benchmark in entry["benchmarks"].values()]
-        evidence[family] = Evidence(studies, profiles[0] if profiles else None, labels)
-        scopes[family] = {
-            **{key: entry[key] for key in ("model", "label", "device_type")},
-            "device": read_json(devices[0])["provenance"]["device_name"] if devices else "",
-        }
-    return evidence, scopes

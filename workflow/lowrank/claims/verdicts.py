@@ -10,6 +10,7 @@ alone, the interval that contradicts has level 1 - 0.05/m for a claim of m tests
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,11 +26,26 @@ ROUNDING = 1e-9
 AT_CHANCE = "at chance"
 
 METHOD = (
-    "A test is supported if its 95% interval lies in the expected range, contradicted if the "
-    "interval at level 1 − 0.05/m, for the m tests of its claim, lies outside, else undecided. "
-    "Intervals are not corrected across claims: of many claims at their bound, about one in "
-    "twenty is decided wrongly. Benchmarks are fixed effects: an interval says what other "
-    "questions of these benchmarks would give, not what other benchmarks would."
+    "A test compares one number with a range. It is supported if the 95% interval of the number "
+    "lies inside the range. It is contradicted if the interval at level 1 − 0.05/m lies outside, "
+    "where m is the number of tests of its claim: one of many is outside by chance more often "
+    "than one alone. Otherwise it is undecided. A claim is supported if all its tests are, and "
+    "contradicted if one is. A claim that is neither, or that can be tested only in part, is "
+    "undecided. Intervals are not corrected across claims: of many claims at the edge "
+    "of their range, about one in twenty is decided wrongly. For scores the benchmarks are fixed "
+    "effects: an interval says what other questions of the same benchmarks would give, not what "
+    "other benchmarks would. For latency, energy, power and memory an interval says how much the "
+    "number varies over the workloads or the configurations that were measured. All at chance "
+    "means that every score that a test compares is no better than a guess."
+)
+
+DECIDING = (
+    "Of the tests that have the claim's own verdict, the deciding one is the one whose 95% "
+    "interval reaches furthest out of the range, or comes nearest to its edge if none reaches out, "
+    "counted in half-widths of the interval. Undecided tests that have another reason than their "
+    "interval come last. Where a claim is undecided only because some of its tests could not be "
+    "made, the deciding test is one of the others. Where none could be made, the reason stands in "
+    "place of a number."
 )
 
 
@@ -91,7 +107,7 @@ def run_test(
     verdict, reason = judge(estimate, *test["range"], tests), estimate.undecidable
     if estimate.at_chance and test["needs_signal"]:
         verdict = UNDECIDED
-        reason = "what it compares is no better than a guess"
+        reason = f"all {AT_CHANCE}"
     return made | {
         "verdict": verdict,
         "reason": reason,
@@ -131,3 +147,32 @@ def combine(verdicts: Sequence[str]) -> str:
     if CONTRADICTED in verdicts:
         return CONTRADICTED
     return SUPPORTED if set(verdicts) == {SUPPORTED} else UNDECIDED
+
+
+def deciding(tests: Sequence[Mapping[str, Any]], verdict: str) -> int | None:
+    """Return which test decides a claim, as `DECIDING` says; None if no test could be made.
+
+    Parameters
+    ----------
+    tests
+        The results of `run_test`.
+    verdict
+        The verdict on the claim.
+    """
+    made = [index for index, test in enumerate(tests) if "value" in test]
+    own = [index for index in made if tests[index]["verdict"] == verdict] or made
+    return min(
+        own, key=lambda index: (bool(tests[index]["reason"]), _room(tests[index])), default=None
+    )
+
+
+def _room(test: Mapping[str, Any]) -> float:
+    """Return how far an interval stays inside its range, in its half-widths; negative outside."""
+    (low, high), (lower, upper) = test["range"], test["interval_95"]
+    room = min(
+        lower - low if low is not None else math.inf,
+        high - upper if high is not None else math.inf,
+    )
+    if abs(room) < ROUNDING:
+        return 0.0
+    return room / (upper - lower) * 2 if upper - lower > ROUNDING else math.copysign(math.inf, room)

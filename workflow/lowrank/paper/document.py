@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import typst
-
 from lowrank.base.errors import LowrankError
-from lowrank.base.files import atomic_path, write_json
+from lowrank.base.files import write_json
+from lowrank.tables.typesetting import compile_document
 
 
 def build_document(
@@ -36,18 +34,11 @@ def build_document(
         If the template does not compile; the message is Typst's.
     """
     with tempfile.TemporaryDirectory() as workspace:
-        folder = Path(workspace)
-        for name, made in inputs.items():
-            target = folder / "inputs" / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(made["path"], target)
-        write_json(folder / "inputs.json", inputs)
-        shutil.copyfile(template, folder / "document.typ")
+        index = Path(workspace, "inputs.json")
+        write_json(index, inputs)
+        files = {f"inputs/{name}": made["path"] for name, made in inputs.items()}
+        source = Path(template).read_text(encoding="utf-8")
         try:
-            made = typst.compile(
-                folder / "document.typ", root=folder, ignore_system_fonts=True, timestamp=0
-            )
+            compile_document(source, {**files, "inputs.json": index}, output)
         except RuntimeError as error:
             raise LowrankError(f"{template} does not compile: {error}") from None
-    with atomic_path(output) as temporary:
-        temporary.write_bytes(made)

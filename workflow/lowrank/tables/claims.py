@@ -1,79 +1,52 @@
-"""The ledger of claims as a table."""
+"""The ledger of claims: one page at a glance, and every test as a table."""
 
 from __future__ import annotations
 
-import csv as csv_module
-from collections.abc import Sequence
 from pathlib import Path
 
-from lowrank.base.files import atomic_path, read_json
-from lowrank.claims.ledger import HEADER, SUMMARY_HEADER, as_rows, as_summary
-from lowrank.tables.typesetting import render_table
+from lowrank.base.files import read_json, write_text
+from lowrank.claims.rendering import TESTS_HEADER, rows_of_tests, rows_of_verdicts
+from lowrank.tables.typesetting import as_booktabs, compile_document, write_csv
 
-PRINTED = (
-    "",
-    "Claim and verdict",
-    "Test",
-    "Expected (allowed)",
-    "Measured",
-    "Test says (where; flags)",
-    "Shown by; computed from",
-)
-"""The columns on a page: those of `HEADER`, some of them in one."""
+_PAGE = """#import "verdicts.typ": verdict-page
+#verdict-page(json("claims.json"))
+"""
 
+_SHOWN = ("", "Claim", "Verdict", "Test", "Expected (allowed)", "Measured", "Test says")
+"""The columns of the LaTeX table: those of `TESTS_HEADER` that a page has room for."""
 
-def _printed(row: Sequence[str]) -> list[str]:
-    cells = dict(zip(HEADER, row, strict=True))
-    doubts = f"flags: {cells['Flags']}" if cells["Flags"] else ""
-    where = "; ".join(filter(None, (cells["Holds for"], doubts)))
-    return [
-        cells[""],
-        f"{cells['Claim']} Verdict {cells['Verdict']}" if cells["Claim"] else "",
-        *(cells[name] for name in ("Test", "Expected (allowed)", "Measured")),
-        cells["Test says"] + (f" ({where})" if where else ""),
-        "; ".join(filter(None, (cells["Shown by"], cells["Computed from"]))),
-    ]
+_WIDE = ("Claim", "Verdict", "Test", "Measured")
 
 
 def render(
     ledger: str | Path,
+    template: str | Path,
     csv: str | Path,
     verdicts: str | Path,
     pdf: str | Path,
     png: str | Path,
     tex: str | Path,
 ) -> None:
-    """Write the ledger as CSV, PDF, PNG and LaTeX, and one line a claim as CSV.
+    """Write the verdicts as a page and as CSV, and every test as CSV and LaTeX.
 
     Parameters
     ----------
     ledger
         The JSON of `lowrank.claims.ledger.judge_claims`.
-    csv, verdicts, pdf, png, tex
-        The files to write.
+    template
+        The Typst source that lays the verdicts out, `paper/verdicts.typ`.
+    csv, tex
+        The files to write for the tests, a row each.
+    verdicts, pdf, png
+        The files to write for the verdicts, a row a claim.
     """
     content = read_json(ledger)
-    counts = ", ".join(f"{number} {verdict}" for verdict, number in content["counts"].items())
-    allowed = [f"{row['id']} allowed: {row['allowed']}" for row in content["claims"]]
-    notes = [
-        f"{counts}. A verdict holds for the model and device that it names.",
-        content["method"],
-        *allowed,
-    ]
-    rows = as_rows(content)
-    render_table(
-        "Claims",
-        PRINTED,
-        [_printed(row) for row in rows],
-        ("left", "wide", "wide", "left", "wide", "wide", "wide"),
-        notes,
-        csv,
-        pdf,
-        png,
-        tex,
-        note_width="100em",
-        data=[HEADER, *rows],
-    )
-    with atomic_path(verdicts) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv_module.writer(file, lineterminator="\n")
-        writer.writerows([SUMMARY_HEADER, *as_summary(content)])
+    compile_document(_PAGE, {"verdicts.typ": template, "claims.json": ledger}, pdf, png)
+    write_csv(verdicts, rows_of_verdicts(content))
+    rows = rows_of_tests(content)
+    write_csv(csv, [TESTS_HEADER, *rows])
+    places = [TESTS_HEADER.index(name) for name in _SHOWN]
+    shown = [[row[place] for place in places] for row in rows]
+    alignment = ["wide" if name in _WIDE else "left" for name in _SHOWN]
+    notes = [f"{row['id']} allowed: {row['allowed']}" for row in content["claims"]]
+    write_text(tex, as_booktabs(_SHOWN, shown, alignment, [content["method"], *notes]))

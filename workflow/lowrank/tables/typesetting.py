@@ -1,11 +1,13 @@
-"""Typeset a table: CSV, PDF and PNG by Typst, and booktabs rows for LaTeX."""
+"""Typeset by Typst; a table as CSV, PDF and PNG, and booktabs rows for LaTeX."""
 
 from __future__ import annotations
 
 import csv
 import json
 import re
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -98,10 +100,7 @@ def render_table(
     data
         Lines of the CSV where it holds more than is printed (exact values); else header and rows.
     """
-    with atomic_path(csv_output) as temporary, open(temporary, "w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(
-            [cell.replace(_MARK, "$") for cell in line] for line in data or [header, *rows]
-        )
+    write_csv(csv_output, data or [header, *rows])
     source = _TEMPLATE.format(
         mark=_literal(_MARK),
         title=_literal(title),
@@ -120,6 +119,51 @@ def render_table(
                 )
             )
     write_text(tex, as_booktabs(header, rows, alignment, notes, groups))
+
+
+def write_csv(output: str | Path, lines: Iterable[Sequence[str]]) -> None:
+    """Write lines of cells as CSV, mathematics between dollar signs."""
+    with atomic_path(output) as temporary, open(temporary, "w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(
+            [cell.replace(_MARK, "$") for cell in line] for line in lines
+        )
+
+
+def compile_document(source: str, files: Mapping[str, str | Path], *outputs: str | Path) -> None:
+    """Compile a Typst document that reads files, and nothing else, to PDF or PNG.
+
+    Parameters
+    ----------
+    source
+        The document. It is the same bytes whenever it is compiled from the same files.
+    files
+        From the name that the document uses to the file.
+    outputs
+        The files to write; their suffix says which form each has.
+
+    Raises
+    ------
+    RuntimeError
+        If the document does not compile; the message is Typst's.
+    """
+    with tempfile.TemporaryDirectory() as workspace:
+        folder = Path(workspace)
+        for name, path in files.items():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        (folder / "document.typ").write_text(source, encoding="utf-8")
+        for output in map(Path, outputs):
+            made = typst.compile(
+                folder / "document.typ",
+                root=folder,
+                format=output.suffix[1:],
+                ppi=200.0,
+                ignore_system_fonts=True,
+                timestamp=0,
+            )
+            with atomic_path(output) as temporary:
+                temporary.write_bytes(made)
 
 
 def as_booktabs(

@@ -1,0 +1,87 @@
+"""Numbers, ranges and what decides a claim, as text: the same in every rendering."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lowrank.claims.verdict_names import NOT_TESTABLE
+
+
+def measured(test: Mapping[str, Any]) -> str:
+    """Return what a test measured: value, unit and 95% interval; empty if it measured nothing."""
+    if "value" not in test:
+        return ""
+    low, high = test["interval_95"]
+    text = f"{_number(test['value'])}{_unit(test)}"
+    return f"{text} [{_number(low)}, {_number(high)}]" if low < high else text
+
+
+def expected(test: Mapping[str, Any]) -> str:
+    """Return the range that supports a test, with its unit."""
+    return _range(test) + _unit(test)
+
+
+def _range(test: Mapping[str, Any]) -> str:
+    low, high = test["range"]
+    if low is None:
+        text = f"below {high:g}"
+    elif high is None:
+        text = f"above {low:g}"
+    else:
+        text = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    return _signed(text)
+
+
+def deciding_words(
+    tests: Sequence[Mapping[str, Any]], index: int | None, verdict: str, reason: str
+) -> dict[str, Any]:
+    """Return what decides a claim, as every rendering shows it.
+
+    Parameters
+    ----------
+    tests
+        The results of the claim's tests.
+    index
+        Which of them decides; None if none could be made.
+    verdict
+        The verdict on the claim.
+    reason
+        Why no test could be made; used where `index` is None.
+
+    Returns
+    -------
+    `test` (the index), `says` (what the number is, in few words), `measured` (the number with its
+    unit and interval), `note` (what was expected, or why the number says less than it seems) and
+    `flags` (what casts doubt on it).
+    """
+    if index is None:
+        return {"test": None, "says": "", "measured": "", "note": reason, "flags": []}
+    test = tests[index]
+    if test["reason"]:
+        note = test["reason"]
+    elif test["verdict"] != verdict:
+        missing = sum(other["verdict"] == NOT_TESTABLE for other in tests)
+        note = f"{test['verdict']}, {missing} of {len(tests)} tests not made"
+    else:
+        note = f"expected {_range(test)}"
+    return {
+        "test": index,
+        "says": test["short"],
+        "measured": measured(test),
+        "note": note,
+        "flags": [] if test["reason"] else test["flags"],
+    }
+
+
+def _unit(test: Mapping[str, Any]) -> str:
+    unit = test["unit"]
+    return unit if unit.startswith("%") or not unit else f" {unit}"
+
+
+def _number(value: float) -> str:
+    return _signed(f"{round(value, 9) + 0.0:.3g}")  # what rounding left of nothing is nothing
+
+
+def _signed(numbers: str) -> str:
+    return numbers.replace("-", "−")
