@@ -2,7 +2,7 @@
 # and questions to every figure and table. README.md says how to run it, config/ what is run.
 from snakemake.utils import min_version
 
-min_version("9.20")
+min_version("9.27")
 
 
 configfile: "config/config.yaml"
@@ -16,12 +16,13 @@ pathvars:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/running.smk"
 include: "workflow/rules/assets.smk"
 include: "workflow/rules/decompose.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/profile.smk"
+include: "workflow/rules/analyse.smk"
 include: "workflow/rules/figures.smk"
-include: "workflow/rules/schematics.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/paper.smk"
@@ -32,3 +33,6 @@ rule all:
     default_target: True
     input:
         figures_and_tables(),
+        rules.judge_claims.output,
+        rules.claims_table.output,
+        rules.build_report.output,

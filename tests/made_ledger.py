@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from unittest import mock
 
-from lowrank.base.files import read_json, read_yaml
+from lowrank.base.files import read_json
 from lowrank.claims.evidence import Estimate, Evidence, NotTestable
 from lowrank.claims.ledger import judge_claims
 from lowrank.claims.operators import OPERATORS
 from lowrank.claims.scopes import Scope
-from lowrank.project.configuration import Project
+from lowrank.project.registry import Registry
 from scipy.stats import norm
 
 ROOT = Path(__file__).parents[1]
@@ -59,8 +59,7 @@ def made_operator(name):
 
 def made_ledger(output):
     """Write and return a ledger that has every verdict: C1 is supported, C8 contradicted."""
-    config = read_yaml(ROOT / "config" / "config.yaml")
-    claims = Project(config, ROOT / "config").claims()
+    claims = Registry(ROOT / "config").claims()
     subjects = {"llama": SUBJECT, "none": dict.fromkeys(SUBJECT, "")}
     scope = Scope("run", "This run", dict.fromkeys(subjects, Evidence()), subjects)
     with mock.patch.dict(OPERATORS, {name: made_operator(name) for name in OPERATORS}):

@@ -155,6 +155,7 @@ def test_limit_of_one_benchmark(workflow):
         ("decompose/linear", {"prepare_requests": 2, "evaluate": 8, **SUMMARY, **PROFILES}),
         ("decompose/loading", {"prepare_requests": 2, "evaluate": 8, **SUMMARY, **PROFILES}),
         ("project/configuration", {}),
+        ("project/views/paper", {}),
         ("running/imports", {}),
     ],
 )

@@ -36,7 +36,7 @@ class Secretive(Workflow):
         return super().environment | {"HF_TOKEN": SECRET}
 
 
-PLAIN = {"carried_over", "device", "dtype", "rank", "metric", "folder", "design_space"}
+PLAIN = {"carried_over", "device", "dtype", "rank", "metric", "folder"}
 """Parameters that are numbers, booleans, words of a schema's list, or paths below the pathvars."""
 
 

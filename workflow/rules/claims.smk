@@ -1,12 +1,16 @@
 # The ledger: a verdict on each claim of the thesis, for every scope.
 
+from lowrank.project.views.claims import claim_evidence, claim_models, documents
+
 
 def claim_scopes():
     """The results that judge the claims, one entry a column of the ledger; see `load_scope`."""
     run = {
         "name": "run",
         "title": "This run",
-        "models": claim_models(),
+        "models": claim_models(
+            project, rules.collect_accuracy.output[0], rules.collect_profiles.output.table
+        ),
         "design_space": rules.table_3_1.output.csv,
     }
     return [run]
@@ -18,7 +22,13 @@ rule judge_claims:
         script=script("judge_claims"),
         library=library("judge_claims"),
         lock=LOCK,
-        evidence=claim_evidence,
+        design_space=rules.table_3_1.output.csv,
+        results=lambda wildcards: claim_evidence(
+            project,
+            rules.collect_accuracy.output[0],
+            rules.evaluate.output.scores,
+            rules.collect_profiles.output.table,
+        ),
     output:
         ledger="<results>/claims.json",
         text="<results>/claims.txt",
@@ -28,9 +38,9 @@ rule judge_claims:
     conda:
         "../../environment.yml"
     params:
-        claims=lambda wildcards: as_json(list(project.claims().items())),  # pairs keep their order
+        claims=lambda wildcards: as_json(list(project.registry.claims().items())),  # pairs keep their order
         scopes=lambda wildcards: as_json(claim_scopes()),
-        figures=lambda wildcards: as_json(claim_figures()),
+        figures=lambda wildcards: as_json(documents(figures_and_tables())),
     shell:
         "PYTHONPATH=workflow python {input.script} --claims {params.claims:q} "
         "--scopes {params.scopes:q} --figures {params.figures:q} "

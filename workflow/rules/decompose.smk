@@ -1,5 +1,7 @@
 # Factor each weight once, at the largest rank that any study asks for; configurations cut.
 
+from lowrank.project.views.decompose import layer_factors
+
 
 rule factorize_layer:
     """Factorize the decomposable tensors of one layer."""
@@ -34,7 +36,12 @@ rule compress:
         library=library("compress"),
         lock=LOCK,
         manifest=rules.fetch_model.output.manifest,
-        factors=layer_factors,
+        factors=lambda wildcards: layer_factors(
+            project,
+            model_of(wildcards),
+            wildcards.decomposition,
+            rules.factorize_layer.output[0],
+        ),
     output:
         factors="<results>/models/{model}/compressed/{decomposition}/factors.safetensors",
         manifest="<results>/models/{model}/compressed/{decomposition}/manifest.json",

@@ -1,6 +1,31 @@
 # One result a (configuration, benchmark): lm-eval's own tasks and metrics for causal models,
 # the library's for encoders.
 
+from lowrank.project.views.evaluate import asking_settings, evaluation_settings, scoring
+
+
+def is_for_lm_eval(wildcards):
+    return project.benchmarks[wildcards.benchmark]["scorer"] == "lm_eval"
+
+
+def evaluator(wildcards):
+    """The script that scores a benchmark."""
+    return "evaluate" if is_for_lm_eval(wildcards) else "evaluate_encoder"
+
+
+def questions_to_ask(wildcards):
+    """The questions as the evaluator reads them: chosen already, or all of them."""
+    if is_for_lm_eval(wildcards):
+        return expand(rules.prepare_requests.output.asked, **wildcards)
+    return expand(rules.fetch_benchmark.output.questions, **wildcards)
+
+
+def tokenized_requests(wildcards):
+    """The requests of lm-eval's tasks; encoders have none."""
+    if is_for_lm_eval(wildcards):
+        return expand(rules.prepare_requests.output.requests, **wildcards)
+    return []
+
 
 rule prepare_requests:
     """Choose the questions to ask, and tokenize lm-eval's requests, once for all configurations."""
@@ -18,8 +43,8 @@ rule prepare_requests:
     conda:
         "../../environment.yml"
     params:
-        benchmark=lambda wildcards: as_json(project.scoring(wildcards.benchmark)),
-        settings=lambda wildcards: as_json(project.asking_settings(wildcards.benchmark)),
+        benchmark=lambda wildcards: as_json(scoring(project, wildcards.benchmark)),
+        settings=lambda wildcards: as_json(asking_settings(project, wildcards.benchmark)),
     shell:
         "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
         "--questions {input.questions} --benchmark {params.benchmark:q} "
@@ -49,39 +74,11 @@ rule evaluate:
     resources:
         gpu=gpus,
     params:
-        benchmark=lambda wildcards: as_json(project.scoring(wildcards.benchmark)),
-        settings=lambda wildcards: as_json(project.evaluation_settings(wildcards.benchmark)),
+        benchmark=lambda wildcards: as_json(scoring(project, wildcards.benchmark)),
+        settings=lambda wildcards: as_json(evaluation_settings(project, wildcards.benchmark)),
     shell:
         "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
         "--compressed $(dirname {input.compressed[0]}) --questions {input.questions} "
         "--benchmark {params.benchmark:q} --settings {params.settings:q} --gpus {resources.gpu} "
         "--output {output.result} --samples {output.samples} "
         "--scores {output.scores} --requests {input.requests} 2> {log}"
-
-
-rule collect_accuracy:
-    """Gather a study's scores, and their paired differences from the dense model."""
-    input:
-        script=script("collect_accuracy"),
-        library=library("collect_accuracy"),
-        lock=LOCK,
-        results=lambda wildcards: study_evaluations(wildcards, rules.evaluate.output.result),
-        scores=lambda wildcards: study_evaluations(wildcards, rules.evaluate.output.scores),
-    output:
-        "<results>/models/{model}/studies/{study}.csv",
-    log:
-        "<logs>/collect_accuracy/{model}/{study}.log",
-    conda:
-        "../../environment.yml"
-    params:
-        rows=study_rows,
-        benchmarks=lambda wildcards: as_json(
-            [
-                (name, project.benchmark_label(name))
-                for name in project.study_benchmarks(wildcards.study, model_of(wildcards))
-            ]
-        ),
-        folder=lambda wildcards, input: os.path.dirname(os.path.dirname(input.results[0])),
-    shell:
-        "PYTHONPATH=workflow python {input.script} --rows {params.rows:q} "
-        "--benchmarks {params.benchmarks:q} --folder {params.folder} --output {output} 2> {log}"

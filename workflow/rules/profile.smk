@@ -1,5 +1,13 @@
 # Latency, energy and memory of a study's configurations, each beside the dense model.
 
+from lowrank.project.views.profile import profile_settings, profiled_benchmarks
+
+
+def profiled(wildcards, pattern):
+    """The files of `pattern` of the benchmarks whose requests are measured."""
+    benchmarks = profiled_benchmarks(project, model_of(wildcards))
+    return expand(pattern, model=wildcards.model, benchmark=benchmarks)
+
 
 rule profile:
     """Measure one configuration and the dense model in turns, alone on the device."""
@@ -21,11 +29,11 @@ rule profile:
     resources:
         gpu=measuring_gpus,
     params:
-        settings=lambda wildcards: as_json(project.profile_settings()),
+        settings=lambda wildcards: as_json(profile_settings(project)),
         labels=lambda wildcards: as_json(
             [
                 project.benchmarks[name]["label"]
-                for name in project.profiled_benchmarks(model_of(wildcards))
+                for name in profiled_benchmarks(project, model_of(wildcards))
             ]
         ),
     shell:
@@ -33,56 +41,3 @@ rule profile:
         "--compressed $(dirname {input.compressed[0]}) --labels {params.labels:q} "
         "--settings {params.settings:q} --output {output} "
         "--requests {input.requests} --questions {input.questions} 2> {log}"
-
-
-rule collect_profiles:
-    """Gather a study's measurements, and how each follows the parameters removed.
-
-    Of a model of the run, or of one that was measured elsewhere (`paper/reference/`).
-    """
-    input:
-        script=script("collect_profiles"),
-        library=library("collect_profiles"),
-        lock=LOCK,
-        thesis=THESIS,
-        records=profiled_configurations,
-    output:
-        table="<results>/models/{model}/studies/{study}.profiles.csv",
-        fits="<results>/models/{model}/studies/{study}.profile_fits.json",
-    log:
-        "<logs>/collect_profiles/{model}/{study}.log",
-    conda:
-        "../../environment.yml"
-    shell:
-        "PYTHONPATH=workflow python {input.script} --thesis {input.thesis} "
-        "--table {output.table} --fits {output.fits} --records {input.records} 2> {log}"
-
-
-rule efficiency_figure:
-    """Figures 4.2 to 4.4: one metric against the parameters removed."""
-    input:
-        script=script("efficiency_figure"),
-        library=library("efficiency_figure"),
-        lock=LOCK,
-        data=lambda wildcards: collected(wildcards, rules.collect_profiles.output.table),
-        fits=lambda wildcards: collected(wildcards, rules.collect_profiles.output.fits),
-    output:
-        csv="<figures>/{model}/{efficiency_figure}.csv",
-        pdf="<figures>/{model}/{efficiency_figure}.pdf",
-        png=report(
-            "<figures>/{model}/{efficiency_figure}.png",
-            caption="../report/efficiency_figure.rst",
-            category="{model}",
-            labels={"item": "{efficiency_figure}"},
-        ),
-    log:
-        "<logs>/figures/{model}/{efficiency_figure}.log",
-    conda:
-        "../../environment.yml"
-    params:
-        metric=lambda wildcards: EFFICIENCY_FIGURES[wildcards.efficiency_figure],
-        label=lambda wildcards: profiled_model(wildcards).label,
-    shell:
-        "PYTHONPATH=workflow python {input.script} --data {input.data} --fits {input.fits} "
-        "--metric {params.metric} --label {params.label:q} "
-        "--csv {output.csv} --pdf {output.pdf} --png {output.png} 2> {log}"

@@ -1,5 +1,7 @@
 # Tables: PDF, PNG and the CSV behind each.
 
+from lowrank.project.views.tables import is_carried_over, shapes, table_4_1_row, table_4_2_rows
+
 # The rows, by name of a model or an architecture; a value that the thesis lacks stays open.
 LANGUAGE_MODELS = ["bert-base-uncased", "bert-large-uncased", "llama-2-7b", "llama-2-70b"]
 THESIS_BENCHMARKS = [
@@ -11,6 +13,7 @@ THESIS_BENCHMARKS = [
     "winogrande",
     "gsm8k",
 ]
+TABLE_MODELS = ["llama-2-7b"]  # whose Table 4.2 needs no weights, on top of the run's models
 
 
 rule table_1_1:
@@ -36,7 +39,7 @@ rule table_1_1:
         "../../environment.yml"
     params:
         models=lambda wildcards: as_json(
-            [project.shapes(name) for name in ["resnet-50", *LANGUAGE_MODELS]]
+            [shapes(project, name) for name in ["resnet-50", *LANGUAGE_MODELS]]
         ),
     shell:
         "PYTHONPATH=workflow python {input.script} --models {params.models:q} "
@@ -66,7 +69,7 @@ rule table_3_1:
     conda:
         "../../environment.yml"
     params:
-        models=lambda wildcards: as_json([project.shapes(name) for name in LANGUAGE_MODELS]),
+        models=lambda wildcards: as_json([shapes(project, name) for name in LANGUAGE_MODELS]),
     shell:
         "PYTHONPATH=workflow python {input.script} --models {params.models:q} "
         "--thesis {input.thesis} "
@@ -98,7 +101,7 @@ rule table_4_1:
     params:
         benchmarks=lambda wildcards: as_json(
             [
-                project.benchmark_row(name)
+                table_4_1_row(project, name)
                 for name in dict.fromkeys([*THESIS_BENCHMARKS, *project.benchmarks])
             ]
         ),
@@ -131,9 +134,9 @@ rule table_4_2:
     params:
         label=lambda wildcards: project.model(wildcards.model).label,
         architecture=architecture_of,
-        rows=table_4_2_rows,
+        rows=lambda wildcards: as_json(table_4_2_rows(project, model_of(wildcards))),
         carried_over=lambda wildcards: as_json(
-            project.is_carried_over("table_4_2", project.model(wildcards.model))
+            is_carried_over(project, "table_4_2", model_of(wildcards))
         ),
         subtitle=lambda wildcards: project.study("table_4_2")["title"],
     shell:

@@ -21,12 +21,14 @@ from lowrank.claims.scopes import Scope, load_scope
 from lowrank.claims.verdict_names import CONTRADICTED, NOT_TESTABLE, SUPPORTED, UNDECIDED
 from lowrank.claims.verdicts import combine, deciding, judge, run_test
 from lowrank.project.configuration import Project
+from lowrank.project.registry import Registry
+from lowrank.project.views.claims import judged_models
 from scipy.stats import norm
 
 ROOT = Path(__file__).parents[3]
 CONFIG = read_yaml(ROOT / "config" / "config.yaml")
 PROJECT = Project(CONFIG | {"models": ["llama-2-7b", "bert-base-squad"]}, ROOT / "config")
-CLAIMS = PROJECT.claims()
+CLAIMS = PROJECT.registry.claims()
 QUESTIONS = 50
 FIVE = ["arc_easy", "arc_challenge", "hellaswag", "winogrande", "mmlu"]
 CHANCE = {**dict.fromkeys(FIVE, 0.25), "winogrande": 0.5}
@@ -162,7 +164,7 @@ def made_rows(study, kind):
             ("structured pruning", "80%"),
         ],
     }
-    model = PROJECT.judged_models()[kind]
+    model = judged_models(PROJECT)[kind]
     if study in new:
         made = [(series, label, None, 20.0) for series, label in new[study]]
     else:
@@ -701,7 +703,7 @@ def test_a_claims_file_with_a_wrong_key_or_value_names_it(old, new, message, tmp
     assert old in text
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(LowrankError, match=r"claims\.yaml: C\d+") as error:
-        Project(CONFIG, tmp_path / "config").claims()
+        Registry(tmp_path / "config").claims()
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 from lowrank.base.errors import LowrankError
-from lowrank.base.files import read_yaml
 from lowrank.project.claims import expand_tests
-from lowrank.project.configuration import Project
+from lowrank.project.registry import Registry
 
 ROOT = Path(__file__).parents[3]
-CLAIMS = Project(read_yaml(ROOT / "config" / "config.yaml"), ROOT / "config").claims()
+CLAIMS = Registry(ROOT / "config").claims()
 
 
 def expanded(*tests):

@@ -9,6 +9,8 @@ import pytest
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_yaml
 from lowrank.project.configuration import Project
+from lowrank.project.registry import Registry
+from lowrank.project.views.tables import shapes, table_4_1_row
 from lowrank.tables import table_1_1, table_3_1, table_4_1
 from lowrank.tables.typesetting import (
     as_booktabs,
@@ -50,7 +52,7 @@ def cells(monkeypatch):
 
 
 def test_table_1_1_beside_the_thesis(project, cells):
-    models = [project.shapes(name) for name in ("resnet-50", "bert-base-uncased", "llama-2-7b")]
+    models = [shapes(project, name) for name in ("resnet-50", "bert-base-uncased", "llama-2-7b")]
     table_1_1.render(models, THESIS, "", "", "", "")
     resnet, bert, llama = cells["rows"]
     # 25,557,032 · 2 bytes; 4,089,184,256 MACs (see test_macs), 50.2% below 8.21 B.
@@ -73,7 +75,7 @@ def test_table_1_1_beside_the_thesis(project, cells):
 
 
 def test_table_1_1_leaves_open_what_the_thesis_does_not_print(project, cells):
-    table_1_1.render([project.shapes("bert-large-uncased")], THESIS, "", "", "", "")
+    table_1_1.render([shapes(project, "bert-large-uncased")], THESIS, "", "", "", "")
     (row,) = cells["rows"]
     assert [row[index] for index in (2, 4, 5, 7, 8, 10)] == ["–"] * 6
     assert len(cells["notes"]) == 2
@@ -81,7 +83,7 @@ def test_table_1_1_leaves_open_what_the_thesis_does_not_print(project, cells):
 
 def test_table_3_1_beside_the_thesis(project, cells):
     names = ("bert-base-uncased", "bert-large-uncased", "llama-2-7b", "llama-2-70b")
-    table_3_1.render([project.shapes(name) for name in names], THESIS, "", "", "", "")
+    table_3_1.render([shapes(project, name) for name in names], THESIS, "", "", "", "")
     exact = {line[0]: line[1:] for line in cells["data"][1:]}
     assert exact["bert-base-uncased"][4] == str(4095 * 63 * 768 + 1)
     assert exact["bert-large-uncased"][4] == str((2**24 - 1) * 63 * 1024 + 1)
@@ -98,7 +100,7 @@ def test_table_3_1_beside_the_thesis(project, cells):
 
 
 def test_dimensions_come_from_the_family(project):
-    config = project.shapes("bert-large-uncased")["architecture"]
+    config = shapes(project, "bert-large-uncased")["architecture"]
     assert table_3_1.dimensions(config) == (24, 6, 1024)
     with pytest.raises(LowrankError, match="the architecture lacks num_hidden_layers, hidden_size"):
         table_3_1.dimensions({"model_type": "bert"})
@@ -118,7 +120,7 @@ def test_table_4_1_counts(project, cells, tmp_path):
     names = ("arc_easy", "mmlu", "truthfulqa", "hellaswag")
     sizes = {"arc_easy": 2376, "mmlu": 14042, "hellaswag": 10042}
     table_4_1.render(
-        [project.benchmark_row(name) for name in names],
+        [table_4_1_row(project, name) for name in names],
         [manifest(tmp_path, name, size) for name, size in sizes.items()],
         THESIS,
         *("", "", "", ""),
@@ -137,13 +139,13 @@ def test_table_4_1_counts(project, cells, tmp_path):
 
 
 def test_a_benchmark_that_the_thesis_does_not_have(project, cells, tmp_path):
-    row = project.benchmark_row("arc_easy") | {"name": "own", "splits": [], "limit": 50}
+    row = table_4_1_row(project, "arc_easy") | {"name": "own", "splits": [], "limit": 50}
     table_4_1.render([row], [manifest(tmp_path, "own", 20)], THESIS, "", "", "", "")
     assert cells["rows"][0][4:] == ("–", "–", "test", "20", "20")
 
 
 def test_a_missing_manifest_is_named(project):
-    row = project.benchmark_row("arc_easy")
+    row = table_4_1_row(project, "arc_easy")
     with pytest.raises(LowrankError, match="there is no manifest of benchmark arc_easy"):
         table_4_1.render([row], [], THESIS, "", "", "", "")
 
@@ -183,24 +185,24 @@ def test_splits_are_those_of_the_files(project, name, pattern):
 
 def test_shapes_of_models_and_architectures(project):
     model = read_yaml("config/models/llama-2-7b.yaml")
-    assert project.shapes("llama-2-7b")["architecture"] == model["architecture"]
-    assert project.shapes("resnet-50")["label"] == "ResNet50"
-    for path in project.folder.glob("architectures/*.yaml"):
-        assert not (project.folder / "models" / path.name).exists() or (
+    assert shapes(project, "llama-2-7b")["architecture"] == model["architecture"]
+    assert shapes(project, "resnet-50")["label"] == "ResNet50"
+    for path in project.registry.folder.glob("architectures/*.yaml"):
+        assert not (project.registry.folder / "models" / path.name).exists() or (
             read_yaml(path)["architecture"]
-            == read_yaml(project.folder / "models" / path.name)["architecture"]
+            == read_yaml(project.registry.folder / "models" / path.name)["architecture"]
         )
     with pytest.raises(LowrankError, match="resnet-5.yaml does not exist; did you mean"):
-        project.shapes("resnet-5")
+        shapes(project, "resnet-5")
 
 
 def test_a_wrong_architecture_file_is_one_line(project, tmp_path):
     shutil.copytree("config", tmp_path / "config")
-    project.folder = tmp_path / "config"
-    path = project.folder / "architectures" / "resnet-50.yaml"
+    project.registry = Registry(tmp_path / "config")
+    path = project.registry.folder / "architectures" / "resnet-50.yaml"
     path.write_text(path.read_text() + "sources: []\n")
     with pytest.raises(LowrankError, match="resnet-50.yaml: sources: unknown key"):
-        project.shapes("resnet-50")
+        shapes(project, "resnet-50")
 
 
 def test_a_table_as_files(files):
@@ -257,10 +259,10 @@ def test_booktabs_escapes_text_and_writes_mathematics():
 
 def test_every_mark_of_a_latex_table_has_its_note(project, tmp_path, files):
     names = ("resnet-50", "bert-base-uncased", "llama-2-7b")
-    table_1_1.render([project.shapes(name) for name in names], THESIS, *files)
+    table_1_1.render([shapes(project, name) for name in names], THESIS, *files)
     one = files[3].read_text()
     spaces = [tmp_path / f"spaces.{suffix}" for suffix in ("csv", "pdf", "png", "tex")]
-    table_3_1.render([project.shapes("llama-2-7b")], THESIS, *spaces)
+    table_3_1.render([shapes(project, "llama-2-7b")], THESIS, *spaces)
     for text in (one, spaces[3].read_text()):
         table, notes = text.split(r"\end{tabular}")
         assert table.count("*") and "\n* " in notes

@@ -41,12 +41,13 @@ def checked(
     error = best_match(jsonschema.Draft202012Validator(schema).iter_errors(value), key)
     if error is not None:
         raise LowrankError(_explain(error, where, path))
-    defaults = {
-        key: part["default"]
-        for key, part in schema.get("properties", {}).items()
-        if "default" in part
-    }
-    return defaults | value
+    return defaults(schema) | value
+
+
+def defaults(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the defaults of an object's keys, by its JSON schema."""
+    parts = schema.get("properties", {})
+    return {key: part["default"] for key, part in parts.items() if "default" in part}
 
 
 def _explain(error: ValidationError, where: str, path: tuple[str, ...]) -> str:

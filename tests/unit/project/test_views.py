@@ -1,0 +1,258 @@
+"""What the rules ask of a project, on the shipped scales and on small ones."""
+
+import shutil
+
+import pytest
+from lowrank.base.errors import LowrankError
+from lowrank.base.files import merge, read_yaml
+from lowrank.project.configuration import Project
+from lowrank.project.references import find_references, reference_model
+from lowrank.project.views.analyse import (
+    benchmark_label,
+    study_evaluations,
+    study_labels,
+    study_rows,
+)
+from lowrank.project.views.claims import claim_evidence, claim_models, documents, judged_models
+from lowrank.project.views.decompose import decomposition_names, layer_factors
+from lowrank.project.views.evaluate import asking_settings, evaluation_settings, scoring
+from lowrank.project.views.figures import drawings, figure_names, figure_study, subtitle
+from lowrank.project.views.paper import fact_files, fact_models, fact_run, report_figures
+from lowrank.project.views.profile import (
+    profile_settings,
+    profiled_benchmarks,
+    profiled_study,
+    study_profiles,
+)
+from lowrank.project.views.tables import is_carried_over, table_4_2_rows
+
+SMALL = {
+    "models": ["smollm2-135m-instruct", "minilm-l6"],
+    "studies": ["table_4_2", "figure_3_7", "unseen", "bert_figure_3_6"],
+    "benchmarks": {"arc_easy": {"limit": 40}, "gsm8k": {"max_new_tokens": 64}, "mrpc": None},
+    "device": "cpu",
+    "dtype": "float32",
+    "batch_size": 16,
+}
+TABLE = "r/{model}/{study}.csv"
+RESULT = "r/{model}/{decomposition}/{benchmark}.json"
+SCORES = "r/{model}/{decomposition}/{benchmark}.csv"
+FITS = "r/{model}/{study}.fits.json"
+RECORDS = "r/{model}/{study}.profiles.csv"
+
+
+@pytest.fixture
+def project_of(monkeypatch, tmp_path):
+    """A function from changed settings to a project; it has a study without a figure."""
+    monkeypatch.setenv("LOWRANK_HUB", "1")
+    folder = shutil.copytree("config", tmp_path / "config")
+    unseen = 'title: Unseen\nfamily: llama\nconfigurations: {"one": {layers: [1]}}\n'
+    (folder / "studies" / "unseen.yaml").write_text(unseen)
+    return lambda **changes: Project(SMALL | changes, folder)
+
+
+@pytest.fixture
+def project(project_of):
+    return project_of()
+
+
+@pytest.fixture
+def llama(project):
+    return project.models["smollm2-135m-instruct"]
+
+
+@pytest.fixture
+def bert(project):
+    return project.models["minilm-l6"]
+
+
+def test_names_of_a_study_begin_with_the_dense_model_and_repeat_nothing(project, llama):
+    names = decomposition_names(project, "table_4_2", llama)
+    assert names[0] == "dense" and len(names) == len(set(names))
+    assert any(name.startswith("drop-") for name in names)
+    kept = decomposition_names(project, "table_4_2", llama, without=["drop"])
+    assert kept == [name for name in names if not name.startswith("drop-")]
+
+
+def test_a_configuration_is_cut_from_the_factors_of_its_layers(project, llama):
+    pattern = "{model}/{method}/{layer}"
+    made = layer_factors(project, llama, "tucker-r1-l3.28-all", pattern)
+    assert made == ["smollm2-135m-instruct/tucker/3", "smollm2-135m-instruct/tucker/28"]
+    assert layer_factors(project, llama, "dense", pattern) == []
+    assert layer_factors(project, llama, "drop-l3", pattern) == []
+
+
+def test_what_shapes_a_score(project):
+    assert scoring(project, "arc_easy") == {
+        "name": "arc_easy",
+        "tasks": ["arc_easy"],
+        "task_folder": "arc",
+        "metric": "acc",
+        "headline_task": None,
+        "generation": False,
+    }
+    assert set(scoring(project, "mrpc")) == {"name", "scorer", "metric", "options"}
+
+
+def test_a_benchmark_may_have_a_batch_size_of_its_own(project_of):
+    project = project_of(benchmarks={"arc_easy": {"limit": 40, "batch_size": 3}, "mrpc": None})
+    asking = {"limit": 40, "seed": 0, "sampling": "random", "max_new_tokens": None}
+    assert asking_settings(project, "arc_easy") == asking
+    own = {"dtype": "float32", "device": "cpu", "scorer": "packed", "batch_size": 3}
+    assert evaluation_settings(project, "arc_easy") == asking | own
+    assert evaluation_settings(project, "mrpc")["batch_size"] == 16
+
+
+def test_a_study_needs_every_pair_of_configuration_and_benchmark(project, llama, bert):
+    files = study_evaluations(project, "table_4_2", llama, RESULT)
+    names = decomposition_names(project, "table_4_2", llama)
+    assert len(files) == len(set(files)) == 2 * len(names)
+    assert files[:2] == [f"r/{llama.name}/dense/{name}.json" for name in ("arc_easy", "gsm8k")]
+    assert all(
+        path.endswith("/mrpc.json")
+        for path in study_evaluations(project, "bert_figure_3_6", bert, RESULT)
+    )
+
+
+def test_rows_and_labels_of_a_study(project_of, project, llama):
+    rows = study_rows(project, "figure_3_7", llama)
+    assert [row["position"] for row in rows if row["position"] is not None]
+    first = study_rows(project, "table_4_2", llama)[0]
+    assert first == {
+        "series": "",
+        "label": "6%",
+        "position": None,
+        "method": "tucker",
+        "rank": 1,
+        "decomposition": "tucker-r1-l3.28-all",
+    }
+    labels = [("arc_easy", "ARC-Easy"), ("gsm8k", "GSM8K, 64 tokens at most")]
+    assert study_labels(project, "table_4_2", llama) == labels
+    assert benchmark_label(project_of(benchmarks={"gsm8k": None, "mrpc": None}), "gsm8k") == "GSM8K"
+
+
+def test_causal_models_are_measured_without_what_leaves_layers_out(project, llama, bert):
+    assert profiled_study(project, llama) == "table_4_2" and profiled_study(project, bert) is None
+    assert profiled_benchmarks(project, llama) == ["arc_easy", "gsm8k"]
+    assert profiled_benchmarks(project, bert) == []
+    files = study_profiles(project, "table_4_2", llama, "{model}/{decomposition}")
+    assert files[0] == f"{llama.name}/dense" and not any("/drop-" in path for path in files)
+
+
+def test_what_is_measured_does_not_shape_a_measurement(project_of):
+    project = project_of(profile={"study": None, "benchmarks": ["gsm8k"], "rows": 2})
+    model = project.models["smollm2-135m-instruct"]
+    assert profiled_study(project, model) is None
+    assert profiled_benchmarks(project, model) == ["gsm8k"]
+    settings = profile_settings(project)
+    assert not {"study", "benchmarks"} & set(settings)
+    assert settings["rows"] == 2 and settings["gpus"] == 1 and settings["dtype"] == "float32"
+
+
+def test_the_first_model_of_a_family_judges_the_claims(project_of):
+    project = project_of(models=["llama-2-7b", "smollm2-135m-instruct", "minilm-l6"])
+    names = {family: model.name for family, model in judged_models(project).items()}
+    assert names == {"llama": "llama-2-7b", "bert": "minilm-l6"}
+    made = claim_models(project, TABLE, RECORDS)
+    assert made["llama"]["label"] == "Llama-2-7B" and made["llama"]["device_type"] == "cpu"
+    assert made["llama"]["benchmarks"]["arc_easy"] == {"label": "ARC-Easy", "chance": 0.25}
+    assert made["llama"]["studies"]["unseen"] == "r/llama-2-7b/unseen.csv"
+    assert made["llama"]["profiles"] == ["r/llama-2-7b/table_4_2.profiles.csv"]
+    assert made["bert"]["profiles"] == []
+    evidence = claim_evidence(project, TABLE, SCORES, RECORDS)
+    named = [path for entry in made.values() for path in entry["studies"].values()]
+    assert {*named, *made["llama"]["profiles"], "r/minilm-l6/dense/mrpc.csv"} <= set(evidence)
+    assert not any("smollm2" in path for path in evidence)
+
+
+def test_documents_go_by_the_name_of_their_figure():
+    files = ["f/a/figure_4_1.csv", "f/a/figure_4_1.pdf", "f/b/figure_4_1.pdf", "f/b/table.png"]
+    assert documents(files) == {"figure_4_1": ["f/a/figure_4_1.pdf", "f/b/figure_4_1.pdf"]}
+
+
+def test_a_run_draws_each_thing_once(project_of, project):
+    made = drawings(project, ["reference-gpu"], ["llama-2-7b", "smollm2-135m-instruct"])
+    assert len(made) == len({(rule, *wildcards.items()) for rule, wildcards in made})
+    count = {rule: sum(drawing.rule == rule for drawing in made) for rule, _ in made}
+    assert count["efficiency_figure"] == 6 and count["table_4_2"] == 2 and count["table_1_1"] == 1
+    assert ("accuracy_figure", {"model": "minilm-l6", "figure": "figure_3_6"}) in made
+    study = {"model": "smollm2-135m-instruct", "study": "unseen"}
+    assert ("collect_accuracy", study) in made  # it has no figure: its table is what is made
+    without = drawings(project_of(studies=["figure_3_7", "bert_figure_3_6"]), [], ["llama-2-7b"])
+    assert not {"table_4_2", "efficiency_figure"} & {rule for rule, _ in without}
+
+
+def test_a_figure_shows_the_study_of_its_model(project, llama, bert):
+    assert figure_names(project) == ["figure_3_6", "figure_3_7", "figure_4_1"]
+    assert figure_study(project, "figure_3_6", bert) == "bert_figure_3_6"
+    assert figure_study(project, "figure_4_1", llama) == "table_4_2"
+    with pytest.raises(LowrankError, match="no study of the run shows figure_3_7 of model minilm"):
+        figure_study(project, "figure_3_7", bert)
+
+
+def test_a_subtitle_says_how_many_benchmarks_are_there(project, llama, bert, monkeypatch):
+    assert subtitle(project, "bert_figure_3_6", bert).endswith("; MRPC")
+    assert subtitle(project, "table_4_2", llama).endswith("; 2 of 2 benchmarks")
+    monkeypatch.setenv("LOWRANK_HUB", "0")
+    monkeypatch.delenv("LOWRANK_MIRROR", raising=False)
+    laptop = merge(read_yaml(f"config/{name}.yaml") for name in ("config", "laptop"))
+    assert subtitle(Project(laptop, "config"), "table_4_2", llama).endswith("; 6 of 7 benchmarks")
+
+
+def test_layer_lists_are_carried_over_to_another_depth(project, llama):
+    assert is_carried_over(project, "table_4_2", llama)
+    assert not is_carried_over(project, "table_4_2", project.model("llama-2-7b"))
+    rows = table_4_2_rows(project, llama)
+    assert [row["label"] for row in rows][:2] == ["6%", "9%"] and len(rows) == 10
+    assert rows[0]["name"] == "tucker-r1-l3.28-all" and rows[0]["thesis_reduction"] == 6
+
+
+def test_what_the_report_is_gathered_from(project, llama):
+    made = fact_models(project, "m/{model}.json", RESULT, TABLE, FITS)
+    causal, encoder = made
+    assert causal["quantized"] and not encoder["quantized"]
+    assert causal["fits"] == f"r/{llama.name}/table_4_2.fits.json" and encoder["fits"] is None
+    assert [entry["benchmark"] for entry in encoder["benchmarks"]] == ["mrpc"]
+    assert causal["benchmarks"][0]["result"] == f"r/{llama.name}/dense/arc_easy.json"
+    studies = {study["study"]: study for study in causal["studies"]}
+    assert studies["table_4_2"]["carried_over"] and studies["table_4_2"]["figure"] == "figure_4_1"
+    tables = {"table_1_1": "t.csv"}
+    files = fact_files(project, made, tables, SCORES)
+    assert len(files) == len(set(files)) and files[0] == "t.csv"
+    assert {causal["fits"], causal["manifest"], studies["unseen"]["table"]} <= set(files)
+    assert f"r/{llama.name}/dense/gsm8k.csv" in files and None not in files
+
+
+def test_what_the_deviations_need(project):
+    made = fact_run(project, ["arc_easy", "truthfulqa"])
+    assert made["thesis_benchmarks"] == [("arc_easy", "ARC-Easy"), ("truthfulqa", "TruthfulQA")]
+    assert made["profile"] == profile_settings(project) and made["unavailable"] == []
+
+
+def test_a_figure_of_the_report_says_what_made_it():
+    jobs = [
+        {"rule": "a", "script": "a.py", "files": ["f/m/x.csv", "f/m/x.pdf", "f/m/x.png"]},
+        {"rule": "b", "script": "b.py", "files": ["f/thesis/y.pdf"]},
+        {"rule": "c", "script": "c.py", "files": ["r/m/z.csv"]},
+    ]
+    assert report_figures(jobs) == {
+        "m/x.pdf": {"path": "f/m/x.pdf", "rule": "a", "script": "a.py", "data": "f/m/x.csv"},
+        "thesis/y.pdf": {"path": "f/thesis/y.pdf", "rule": "b", "script": "b.py", "data": None},
+    }
+
+
+def test_measurements_of_elsewhere_go_by_their_device(project, tmp_path):
+    for place in ("gpu/llama-2-7b", "gpu/llama-2-70b-random", "other/llama-2-7b"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "dense.json").touch()
+    (tmp_path / "empty/llama-2-7b").mkdir(parents=True)
+    made = find_references(tmp_path, project)
+    names = ["reference-gpu-llama-2-70b-random", "reference-gpu-llama-2-7b", "reference-other"]
+    assert list(made) == names
+    assert made["reference-other"] == tmp_path / "other/llama-2-7b"
+    assert reference_model(made, "reference-other", project).name == "llama-2-7b"
+    assert reference_model(made, "minilm-l6", project).name == "minilm-l6"
+    (tmp_path / "gpu/unheard-of").mkdir()
+    (tmp_path / "gpu/unheard-of/dense.json").touch()
+    with pytest.raises(LowrankError, match=f"^{tmp_path}: config: models: .*does not exist"):
+        find_references(tmp_path, project)

@@ -1,0 +1,128 @@
+"""The registries of a `config` folder: YAML files, each read once and checked by its schema."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lowrank.base.errors import LowrankError, suggestion
+from lowrank.base.files import read_yaml
+from lowrank.project.claims import expand_tests
+from lowrank.project.schema import checked, defaults
+from lowrank.space.rank_rule import Ranks
+
+FOLDERS = {
+    "model": "models",
+    "architecture": "architectures",
+    "benchmark": "benchmarks",
+    "study": "studies",
+}
+"""From a kind of entry, which is its schema's name, to the folder of its files."""
+
+
+class Registry:
+    """The entries of a `config` folder.
+
+    Parameters
+    ----------
+    folder
+        The folder that holds a folder a kind, `schemas/` and `claims.yaml`.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        # Rules ask for these once a job.
+        self._entry = functools.cache(self._read_entry)
+        self._schema = functools.cache(self._read_schema)
+
+    def holds(self, kind: str, name: str) -> bool:
+        """Return whether there is an entry of this name."""
+        return (self.folder / FOLDERS[kind] / f"{name}.yaml").is_file()
+
+    def path(self, kind: str, name: str) -> Path:
+        """Return the file of an entry.
+
+        Raises
+        ------
+        LowrankError
+            If there is none.
+        """
+        folder = FOLDERS[kind]
+        path = self.folder / folder / f"{name}.yaml"
+        if not path.is_file():
+            known = sorted(file.stem for file in (self.folder / folder).glob("*.yaml"))
+            raise LowrankError(f"config: {folder}: {path} does not exist{suggestion(name, known)}")
+        return path
+
+    def entry(self, kind: str, name: str) -> dict[str, Any]:
+        """Return an entry, with the defaults of its schema.
+
+        Raises
+        ------
+        LowrankError
+            If there is none, or if it does not fit its schema.
+        """
+        return dict(self._entry(kind, name))
+
+    def claims(self) -> dict[str, Any]:
+        """Return the claims of `claims.yaml`, each test spelled out and with its defaults.
+
+        Raises
+        ------
+        LowrankError
+            If the file does not fit its schema, or a test with `for` does not say what differs.
+        """
+        path = self.folder / "claims.yaml"
+        claims = self.checked("claims", read_yaml(path), str(path))
+        filled_in = defaults(self._schema("claims")["$defs"]["test"])
+        made = {}
+        for name, claim in claims.items():
+            tests = expand_tests(claim["tests"], self._benchmark_label, f"{path}: {name}.tests")
+            spelled_out = [filled_in | {"short": test["says"]} | test for test in tests]
+            made[name] = {"untested": "", **claim, "tests": spelled_out}
+        return made
+
+    def ranks(self, file: str) -> Ranks:
+        """Return the ranks of a file, whose name is relative to the folder.
+
+        Raises
+        ------
+        LowrankError
+            If it is not there, or if it does not fit its schema.
+        """
+        path = self.folder / file
+        return self.checked("ranks", read_yaml(path), str(path))
+
+    def checked(
+        self, schema_name: str, value: Mapping[str, Any], where: str, path: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
+        """Return a value with the defaults of its schema.
+
+        Parameters
+        ----------
+        schema_name
+            A file of `schemas/`, without its ending.
+        where
+            What messages call the value.
+        path
+            Where the value is in its file, if it is a part: `("profile",)`, or a key of an object
+            whose keys are free, `("benchmarks", "mmlu")`.
+
+        Raises
+        ------
+        LowrankError
+            On the first thing that does not fit; the message has `where` and the key.
+        """
+        return checked(self._schema(schema_name), value, where, path)
+
+    def _benchmark_label(self, name: str) -> str:
+        return self.entry("benchmark", name)["label"]
+
+    def _read_entry(self, kind: str, name: str) -> dict[str, Any]:
+        path = self.path(kind, name)
+        return self.checked(kind, read_yaml(path), str(path))
+
+    def _read_schema(self, name: str) -> Any:
+        return read_yaml(self.folder / "schemas" / f"{name}.schema.yaml")

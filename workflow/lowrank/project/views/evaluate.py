@@ -1,0 +1,29 @@
+"""What the rules of evaluation ask of a project."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lowrank.project.configuration import SCORERS, Project
+
+
+def scoring(project: Project, benchmark: str) -> dict[str, Any]:
+    """Return what of a benchmark's entry shapes a score."""
+    entry = project.benchmarks[benchmark]
+    return {key: entry[key] for key in SCORERS[entry["scorer"]][1]}
+
+
+def evaluation_settings(project: Project, benchmark: str) -> dict[str, Any]:
+    """Return what shapes the evaluation of a benchmark."""
+    run, own = project.settings, project.settings["benchmarks"][benchmark]
+    return {
+        **{key: run[key] for key in ("seed", "sampling", "dtype", "device", "scorer")},
+        **{key: own[key] for key in ("limit", "max_new_tokens")},
+        "batch_size": own["batch_size"] or run["batch_size"],
+    }
+
+
+def asking_settings(project: Project, benchmark: str) -> dict[str, Any]:
+    """Return what shapes the questions that a benchmark asks."""
+    settings = evaluation_settings(project, benchmark)
+    return {key: settings[key] for key in ("limit", "seed", "sampling", "max_new_tokens")}

@@ -1,0 +1,100 @@
+"""What the rules of figures ask of a project, and which figures and tables a run makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from lowrank.base.errors import LowrankError
+from lowrank.project.configuration import Project
+from lowrank.project.studies import Model
+from lowrank.project.views.profile import profiled_study
+
+SCHEMATICS = ("figure_1_1", "figure_3_1", "figure_3_3")
+"""Figures that are drawn from no data."""
+
+EFFICIENCY_FIGURES = {"figure_4_2": "latency", "figure_4_3": "energy", "figure_4_4": "memory"}
+"""From a figure to the metric that it shows."""
+
+REFERENCE_STUDY = "table_4_2"
+"""The study that is measured elsewhere, with random weights."""
+
+
+class Drawing(NamedTuple):
+    """A job that makes a figure or a table: its rule and wildcards."""
+
+    rule: str
+    wildcards: dict[str, str]
+
+
+def drawings(
+    project: Project, references: Iterable[str], table_models: Iterable[str]
+) -> list[Drawing]:
+    """Return what a run draws, in the report's order.
+
+    Parameters
+    ----------
+    references
+        Names of measurements that were made elsewhere.
+    table_models
+        Models whose Table 4.2 is made even if the run does not use them.
+    """
+    made = [Drawing(table, {}) for table in ("table_1_1", "table_3_1", "table_4_1")]
+    made += [Drawing(name, {}) for name in SCHEMATICS]
+    for name, model in project.models.items():
+        for study in project.studies_of(model):
+            figure = project.study(study)["figure"]
+            made.append(
+                Drawing("accuracy_figure", {"model": name, "figure": figure})
+                if figure
+                else Drawing("collect_accuracy", {"model": name, "study": study})
+            )
+        if profiled_study(project, model):
+            made += _efficiency_figures(name)
+    for reference in references:
+        made += _efficiency_figures(reference)
+    if "table_4_2" in project.settings["studies"]:
+        runs = [
+            n for n, model in project.models.items() if "table_4_2" in project.studies_of(model)
+        ]
+        made += [Drawing("table_4_2", {"model": n}) for n in dict.fromkeys([*table_models, *runs])]
+    return made
+
+
+def _efficiency_figures(model: str) -> list[Drawing]:
+    return [
+        Drawing("efficiency_figure", {"model": model, "efficiency_figure": figure})
+        for figure in EFFICIENCY_FIGURES
+    ]
+
+
+def figure_names(project: Project) -> list[str]:
+    """Return the names of the figures that the run's studies draw."""
+    studies = [project.study(name) for name in project.settings["studies"]]
+    return sorted({study["figure"] for study in studies if study["figure"]})
+
+
+def figure_study(project: Project, figure: str, model: Model) -> str:
+    """Return the study that a model's figure shows.
+
+    Raises
+    ------
+    LowrankError
+        If no study of the run has it.
+    """
+    for name in project.studies_of(model):
+        if project.study(name)["figure"] == figure:
+            return name
+    raise LowrankError(f"no study of the run shows {figure} of model {model.name}")
+
+
+def subtitle(project: Project, study: str, model: Model) -> str:
+    """Return a study's title, and how many of the run's benchmarks are there."""
+    named = project.study_benchmarks(study, model, available=False)
+    used = project.study_benchmarks(study, model)
+    count = (
+        f"{len(used)} of {len(named)} benchmarks"
+        if len(named) > 1
+        else project.benchmark(named[0])["label"]
+    )
+    return f"{project.study(study)['title']}; {count}"

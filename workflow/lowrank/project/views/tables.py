@@ -1,0 +1,53 @@
+"""What the rules of tables ask of a project."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lowrank.project.configuration import Project
+from lowrank.project.studies import Model
+
+
+def shapes(project: Project, name: str) -> dict[str, Any]:
+    """Return name, label and Hugging Face configuration of a model that is only counted.
+
+    Found in `models/`, or in `architectures/` for what no run loads.
+    """
+    kind = "model" if project.registry.holds("model", name) else "architecture"
+    entry = project.registry.entry(kind, name)
+    return {"name": name, "label": entry["label"], "architecture": entry["architecture"]}
+
+
+def is_carried_over(project: Project, study: str, model: Model) -> bool:
+    """Return whether a study's layer lists were written for another number of layers."""
+    return project.study(study)["depth"] not in (None, model.architecture.layers)
+
+
+def table_4_1_row(project: Project, name: str) -> dict[str, Any]:
+    """Return what Table 4.1 needs of a benchmark: its entry, and what the run asks of it."""
+    entry = project.benchmark(name)
+    kept = ("name", "label", "task", "tasks", "headline_task", "metric", "subsets")
+    splits = [source["split"] for source in entry["sources"] if "split" in source]
+    used = name in project.benchmarks
+    # A benchmark that lm-eval does not have goes by its scorer.
+    entry.setdefault("tasks", [entry["scorer"]])
+    return {key: entry[key] for key in kept} | {
+        "splits": list(entry["splits"].items()),  # a list, to keep its order as JSON
+        "split": splits[0] if splits else "–",
+        "used": used,
+        "limit": project.settings["benchmarks"][name]["limit"] if used else None,
+    }
+
+
+def table_4_2_rows(project: Project, model: Model) -> list[dict[str, Any]]:
+    """Return the configurations of Table 4.2 for a model."""
+    return [
+        {
+            "label": row.label,
+            "name": row.decomposition.name(model.architecture),
+            "modules": row.decomposition.rank.modules,
+            "thesis_reduction": row.thesis_reduction,
+        }
+        for row in project.configurations("table_4_2", model)
+        if row.series == ""
+    ]

@@ -1,0 +1,71 @@
+# One table a study: its scores, and its measurements.
+
+from lowrank.project.references import find_references, reference_model
+from lowrank.project.views.analyse import study_evaluations, study_labels, study_rows
+from lowrank.project.views.profile import study_profiles
+
+PROFILE_RECORDS = "paper/reference"  # <device>/<model>/*.json, measured by `make gpu-reference`
+
+try:
+    REFERENCES = find_references(PROFILE_RECORDS, project)
+except LowrankError as error:
+    sys.exit(f"error: {error}")
+
+
+def evaluations(wildcards, pattern):
+    return study_evaluations(project, wildcards.study, model_of(wildcards), pattern)
+
+
+def profile_records(wildcards):
+    """The records of a study's configurations, of this run or of a measurement elsewhere."""
+    if wildcards.model in REFERENCES:
+        return sorted(map(str, REFERENCES[wildcards.model].glob("*.json")))
+    return study_profiles(project, wildcards.study, model_of(wildcards), rules.profile.output[0])
+
+
+rule collect_accuracy:
+    """Gather a study's scores, and their paired differences from the dense model."""
+    input:
+        script=script("collect_accuracy"),
+        library=library("collect_accuracy"),
+        lock=LOCK,
+        results=lambda wildcards: evaluations(wildcards, rules.evaluate.output.result),
+        scores=lambda wildcards: evaluations(wildcards, rules.evaluate.output.scores),
+    output:
+        "<results>/models/{model}/studies/{study}.csv",
+    log:
+        "<logs>/collect_accuracy/{model}/{study}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        rows=lambda wildcards: as_json(study_rows(project, wildcards.study, model_of(wildcards))),
+        benchmarks=lambda wildcards: as_json(
+            study_labels(project, wildcards.study, model_of(wildcards))
+        ),
+        folder=lambda wildcards, input: os.path.dirname(os.path.dirname(input.results[0])),
+    shell:
+        "PYTHONPATH=workflow python {input.script} --rows {params.rows:q} "
+        "--benchmarks {params.benchmarks:q} --folder {params.folder} --output {output} 2> {log}"
+
+
+rule collect_profiles:
+    """Gather a study's measurements, and how each follows the parameters removed.
+
+    Of a model of the run, or of one that was measured elsewhere (`paper/reference/`).
+    """
+    input:
+        script=script("collect_profiles"),
+        library=library("collect_profiles"),
+        lock=LOCK,
+        thesis=THESIS,
+        records=profile_records,
+    output:
+        table="<results>/models/{model}/studies/{study}.profiles.csv",
+        fits="<results>/models/{model}/studies/{study}.profile_fits.json",
+    log:
+        "<logs>/collect_profiles/{model}/{study}.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "PYTHONPATH=workflow python {input.script} --thesis {input.thesis} "
+        "--table {output.table} --fits {output.fits} --records {input.records} 2> {log}"

@@ -1,0 +1,60 @@
+"""How jobs share this machine: GPUs, cores, and what is checked before the first job.
+
+This file alone uses parts of Snakemake that its manual does not promise. Tried with 9.27.
+"""
+
+from lowrank.running.devices import require_devices
+from lowrank.running.slurm import keeps_accounts
+
+CLUSTER_THREADS = 4  # of a measurement on a cluster's CPUs; `set-threads` in the profile changes it
+
+
+def gpus(wildcards):
+    return 1 if project.settings["device"] == "cuda" else 0
+
+
+def measuring_gpus(wildcards):
+    return gpus(wildcards) * project.settings["profile"]["gpus"]
+
+
+def measuring_threads(wildcards):
+    """All cores for a measurement on this machine's CPU: nothing else may run beside it."""
+    if project.settings["device"] == "cuda":
+        return 1
+    return workflow.resource_settings.cores or CLUSTER_THREADS
+
+
+def requested_gpus():
+    """What a job of each rule asks for, as the rules and `--set-resources` say.
+
+    A job's own `resources` are clipped to `--resources` already.
+    """
+    requests = {}
+    for job in workflow.dag.needrun_jobs():
+        asked = job.rule.resources.get("gpu")
+        count = asked.evaluate(job.wildcards, input=job.input, attempt=1, threads=1).value or 0
+        requests[job.rule.name] = max(requests.get(job.rule.name, 0), count)
+    return requests
+
+
+onstart:
+    # With a limit on the rate of jobs the scheduler looks again once a timespan for every job that it
+    # ever started: after some hundred it takes a core. How many run at once is bounded anyway.
+    workflow.scheduler.job_rate_limiter = None
+    # Snakemake takes `--resources gpu=9` on any machine, and clips what a job asks for.
+    if project.settings["device"] == "cuda" and workflow.local_exec:
+        try:
+            require_devices(workflow.global_resources.get("gpu").value, requested_gpus())
+        except LowrankError as error:
+            sys.exit(f"error: {error}")
+    # SLURM's plugin takes the command `sacct` for accounts; without any it fails on every call.
+    settings = workflow.executor_settings
+    if getattr(settings, "status_command", None) == "sacct" and not keeps_accounts():
+        settings.status_command = "squeue"
+
+
+if project.unavailable_benchmarks and workflow.is_main_process:
+    logger.warning(
+        f"Left out for want of a source here: {', '.join(project.unavailable_benchmarks)} "
+        f"(set {sources.MIRROR_VARIABLE} to a mirror directory, or `hub: true`)."
+    )
