@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import lm_eval
 import pytest
 import tiny
+import torch
 import yaml
 from lm_eval.api.model import CacheHook
 from lm_eval.models.huggingface import HFLM
@@ -17,12 +18,17 @@ from lowrank.base.files import read_json, read_yaml, write_json
 from lowrank.decompose.compressed import compress
 from lowrank.decompose.export import export_dense
 from lowrank.decompose.layer_factors import factorize_layer
-from lowrank.evaluate.causal import evaluate, headline, question_scores
+from lowrank.decompose.loading import load_compressed
+from lowrank.evaluate import causal
+from lowrank.evaluate.causal import evaluate, question_scores, require_agreement
 from lowrank.evaluate.packed import greedy, limits
 from lowrank.evaluate.packed.passes import Passes
 from lowrank.evaluate.requests import prepare_requests
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
+
+BAD = torch.tensor([7])
+"""A token whose logit is not finite."""
 
 ARCHITECTURE = Architecture.from_config(tiny.ARCHITECTURE)
 SETTINGS = {
@@ -294,6 +300,26 @@ def test_a_killed_job_goes_on_where_it_was(name, scorer, model, tmp_path, monkey
         assert 0 < resumed < len(computed) - resumed
 
 
+@pytest.mark.parametrize("scorer", ["packed", "hf"])
+@pytest.mark.parametrize("name", ["arc_easy", "truthfulqa"])
+def test_answers_that_are_not_finite_are_no_scores(name, scorer, model, tmp_path, monkeypatch):
+    """One logit too large for the number format, as half precision has them."""
+
+    def overflown(*arguments):
+        loaded, manifest = load_compressed(*arguments)
+        head = loaded.get_output_embeddings()
+        head.register_forward_hook(lambda _, inputs, logits: logits.index_fill(-1, BAD, math.inf))
+        return loaded, manifest
+
+    monkeypatch.setattr(causal, "load_compressed", overflown)
+    entry, table, settings = case(name, scorer)
+    with pytest.raises(
+        LowrankError, match=rf"^{name}.*: the answer to question \d+ is not a finite "
+    ):
+        run(model, tmp_path, entry, table, settings)
+    assert not list(tmp_path.glob("scores.csv")) and not list(tmp_path.glob("result.json"))
+
+
 def test_what_is_left_to_hflm_is_said_in_the_result(model, tmp_path, monkeypatch):
     monkeypatch.setattr(limits, "VERIFIED_MODEL_TYPES", frozenset())
     entry, table, settings = case("arc_easy", "packed")
@@ -302,20 +328,20 @@ def test_what_is_left_to_hflm_is_said_in_the_result(model, tmp_path, monkeypatch
     assert fallback == "model type 'llama' is not verified"
 
 
-def test_headline_is_the_mean_of_the_samples():
-    benchmark = {"name": "toy", "metric": "acc", "headline_task": "b"}
-    scores = [{"task": "b", "value": n / 4, "log_probability": -n} for n in range(5)]
-    score = headline({"a": {"acc,none": 1.0}, "b": {"acc,none": 0.5}}, scores, benchmark)
-    assert score["value"] == 0.5 and score["questions"] == 5 and score["log_probability"] == -2
-    assert score["standard_error"] == pytest.approx((0.15625 / 5) ** 0.5)
-    with pytest.raises(LowrankError, match=r"lm-eval scores 0.75, its samples give 0.5"):
-        headline({"a": {"acc,none": 1.0}, "b": {"acc,none": 0.75}}, scores, benchmark)
+def test_lm_evals_score_is_the_mean_of_the_questions():
+    benchmark = {"name": "toy", "metric": "acc"}
+    scores = [{"task": "b", "value": n / 4} for n in range(5)]
+    require_agreement({"a": {"acc,none": 1.0}, "b": {"acc,none": 0.5}}, scores, benchmark)
+    for theirs in (0.75, math.nan):
+        results = {"a": {"acc,none": 1.0}, "b": {"acc,none": theirs}}
+        with pytest.raises(LowrankError, match=f"lm-eval scores {theirs}, its samples give 0.5"):
+            require_agreement(results, scores, benchmark)
 
 
 def test_question_filters_and_tasks_are_not_mixed():
     benchmark = {"name": "toy", "metric": "exact_match,strict", "headline_task": "a"}
-    sample = {"doc_id": 3, "exact_match": 0.0, "filter": "strict"}
-    samples = {"a": [sample, sample | {"exact_match": 1.0, "filter": "loose"}], "b": [sample]}
+    sample = {"task": "a", "doc_id": 3, "exact_match": 0.0, "filter": "strict"}
+    samples = [sample, sample | {"exact_match": 1.0, "filter": "loose"}, sample | {"task": "b"}]
     task = SimpleNamespace(OUTPUT_TYPE="generate_until")
     expected = {"task": "a", "question": 3, "value": 0.0, "log_probability": None}
     assert question_scores(samples, benchmark, {"a": task, "b": task}) == [expected]
@@ -331,8 +357,8 @@ def test_companion_is_the_log_probability_of_the_right_choice():
         doc_to_choice=lambda document: ["x", "y", "z"],
     )
     responses = [[math.log(0.2), False], [math.log(0.1), False], [math.log(0.5), True]]
-    sample = {"doc_id": 0, "acc": 0.0, "filter": "none", "filtered_resps": responses}
+    sample = {"task": "a", "doc_id": 0, "acc": 0.0, "filter": "none", "filtered_resps": responses}
     for right, expected in ((0, 0.25), (1, 0.125), ("z", 0.625)):
-        samples = {"a": [sample | {"doc": {"right": right}}]}
+        samples = [sample | {"doc": {"right": right}}]
         (score,) = question_scores(samples, benchmark, {"a": task})
         assert score["log_probability"] == pytest.approx(math.log(expected))

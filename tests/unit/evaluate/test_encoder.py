@@ -1,7 +1,8 @@
 """Encoders scored end to end on tiny models, and MRPC's score against values by hand."""
 
-import dataclasses
+import importlib
 import json
+import math
 import shutil
 
 import numpy as np
@@ -9,18 +10,16 @@ import pandas as pd
 import pytest
 import tiny
 import tiny_bert
-import torch
 from lowrank.analyse.accuracy import collect_accuracy
 from lowrank.assets.choice import SUBSET, choose_questions
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json, read_yaml, write_json
 from lowrank.decompose.compressed import compress
 from lowrank.decompose.layer_factors import factorize_layer
-from lowrank.decompose.loading import load_base
 from lowrank.evaluate import encoder
 from lowrank.evaluate.encoder import evaluate
-from lowrank.evaluate.metrics.mrpc import embed, summarize
 from lowrank.evaluate.metrics.squad import f1
+from lowrank.project.scorers import SCORERS
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
 from sklearn.metrics import average_precision_score
@@ -40,51 +39,6 @@ OPTIONS = {
     "mrpc": {"max_length": 60},
     "squad": {"max_length": 40, "stride": 10, "n_best": 5, "max_answer_length": 10},
 }
-
-
-def samples_of(pairs):
-    return [{"similarity": similarity, "label": label} for similarity, label in pairs]
-
-
-def test_average_precision_by_hand():
-    # Ranked: 1 0 1 1 0, precision at the paraphrases 1/1, 2/3 and 3/4.
-    pairs = [(0.9, 1), (0.8, 0), (0.7, 1), (0.6, 1), (0.5, 0)]
-    score = summarize(samples_of(pairs), "average_precision")
-    assert score["value"] == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
-    assert score["interval_95"][0] <= score["value"] <= score["interval_95"][1]
-    assert score["standard_error"] > 0 and score["questions"] == 5
-    assert summarize(samples_of(pairs), "average_precision") == score
-
-
-def test_average_precision_of_no_order_is_the_share_of_paraphrases():
-    samples = samples_of([(0.5, label) for label in (1, 1, 0, 1)])
-    assert summarize(samples, "average_precision")["value"] == 0.75
-
-
-@pytest.mark.parametrize(
-    ("pairs", "metric", "message"),
-    [
-        ([(0.5, 0)], "average_precision", "none of the pairs is a paraphrase"),
-        ([(float("nan"), 1)], "average_precision", "not finite"),
-        ([(0.5, 1)], "acc", "no metric 'acc'"),
-    ],
-)
-def test_scores_that_do_not_exist(pairs, metric, message):
-    with pytest.raises(LowrankError, match=message):
-        summarize(samples_of(pairs), metric)
-
-
-def test_embeddings_are_means_over_a_sentence_alone(tmp_path):
-    """Padding in a batch changes nothing: each text by itself gives the same embedding."""
-    model = load_base(tiny_bert.save_model(tmp_path / "w", tiny_bert.ENCODER), "float32")
-    tokenizer = tiny_bert.tokenizer()
-    texts = [tiny.words(index, 1 + index) for index in range(5)]
-    made = embed(model, tokenizer, texts, 60, batch_size=3).numpy()
-    for text, row in zip(texts, made, strict=True):
-        with torch.no_grad():
-            states = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].numpy()
-        mean = states.mean(axis=0)
-        assert row == pytest.approx(mean / np.linalg.norm(mean), abs=1e-5)
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -168,10 +122,40 @@ def test_collect_accuracy_takes_the_results(evaluated):
 def test_a_model_of_another_kind_is_refused(evaluated):
     name, folder, _ = evaluated
     other = {"mrpc": "squad", "squad": "mrpc"}[name]
-    entry = {"name": other, "scorer": other, "metric": "f1", "options": {}}
+    metric = {"mrpc": "average_precision", "squad": "f1"}[other]
+    entry = {"name": other, "scorer": other, "metric": metric, "options": {}}
     with pytest.raises(LowrankError, match=f"{other} is for .* models; tiny is "):
         questions, out = folder / "questions.parquet", folder / "x"
         evaluate(folder / "weights", folder / "dense", questions, entry, SETTINGS, out, out, out)
+
+
+def test_a_metric_that_the_scorer_lacks_is_refused(evaluated):
+    name, folder, _ = evaluated
+    entry = {"name": name, "scorer": name, "metric": "acc", "options": {}}
+    with pytest.raises(LowrankError, match=f"^{name} has no metric 'acc'; known: "):
+        questions, out = folder / "questions.parquet", folder / "x"
+        evaluate(folder / "weights", folder / "dense", questions, entry, SETTINGS, out, out, out)
+
+
+def test_answers_that_are_not_finite_are_no_scores(evaluated, tmp_path, monkeypatch):
+    """An activation too large for the number format, as half precision has them."""
+    name, folder, _ = evaluated
+
+    def overflown(*arguments):
+        model, manifest = encoder_loads(*arguments)
+        embeddings = model.get_input_embeddings()
+        embeddings.register_forward_hook(lambda _, inputs, hidden: hidden.fill_(math.inf))
+        return model, manifest
+
+    encoder_loads = encoder.load_compressed
+    monkeypatch.setattr(encoder, "load_compressed", overflown)
+    entry = read_yaml(f"config/benchmarks/{name}.yaml") | {"name": name, "options": OPTIONS[name]}
+    inputs = folder / "weights", folder / "dense", folder / "questions.parquet"
+    outputs = [tmp_path / name for name in ("result.json", "samples.jsonl", "scores.csv")]
+    message = rf"^{name}: the answer to question \d+ is not a finite number in bfloat16; "
+    with pytest.raises(LowrankError, match=message):
+        evaluate(*inputs, entry, SETTINGS | {"dtype": "bfloat16"}, *outputs)
+    assert not any(path.exists() for path in outputs)
 
 
 def test_a_pooler_that_is_not_there_is_noticed(tmp_path):
@@ -212,17 +196,17 @@ def test_a_killed_job_goes_on_where_it_was(name, tmp_path, monkeypatch):
     table = TABLES[name].append_column(SUBSET, tiny.pa.array([""] * len(TABLES[name])))
     tiny.write_parquet(table, tmp_path / "questions.parquet")
     entry = read_yaml(f"config/benchmarks/{name}.yaml") | {"name": name, "options": OPTIONS[name]}
-    scorer, asked = encoder.SCORERS[name], []
+    metrics, asked = importlib.import_module(SCORERS[name].metrics), []
+    answer_questions = metrics.answer_questions
 
     def score(target, alive):
-        def samples(model, tokenizer, rows, options, size):
+        def counted(model, tokenizer, rows, options, size):
             if len(asked) == alive:
                 raise Killed
             asked.append(len(rows))
-            return scorer.samples(model, tokenizer, rows, options, size)
+            return answer_questions(model, tokenizer, rows, options, size)
 
-        changed = dataclasses.replace(scorer, samples=samples)
-        monkeypatch.setitem(encoder.SCORERS, name, changed)
+        monkeypatch.setattr(metrics, "answer_questions", counted)
         names = ("result.json", "samples.jsonl", "scores.csv")
         inputs = (tmp_path / "weights", tmp_path / "dense", tmp_path / "questions.parquet")
         settings = SETTINGS | {"batch_size": 2}

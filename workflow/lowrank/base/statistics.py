@@ -187,8 +187,9 @@ class Average:
 
 
 def _average_precisions(values_QC: np.ndarray, labels_Q: np.ndarray) -> np.ndarray:
-    once_1Q = np.ones((1, len(labels_Q)))
-    return np.array([average_precision(values, labels_Q, once_1Q)[0] for values in values_QC.T])
+    from sklearn.metrics import average_precision_score  # slow to import, and rarely needed
+
+    return np.array([average_precision_score(labels_Q, values) for values in values_QC.T])
 
 
 def _weighted_means(values_QC: np.ndarray, weights_Q: np.ndarray) -> np.ndarray:

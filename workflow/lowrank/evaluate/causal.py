@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from lm_eval.api.model import LM, CachingLM
 from lm_eval.api.task import Task
@@ -18,9 +16,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lowrank.assets.choice import read_questions
 from lowrank.base.errors import LowrankError
-from lowrank.base.files import atomic_path, read_json, sha256_file, write_json
-from lowrank.base.provenance import code_digest, provenance, versions
-from lowrank.base.statistics import mean_interval
+from lowrank.base.files import read_json, sha256_file
+from lowrank.base.metric import Metric
+from lowrank.base.provenance import code_digest, versions
 from lowrank.decompose.loading import load_compressed, load_tokenizer, state_of_files
 from lowrank.evaluate.job import prepare as prepare  # what the warm server calls
 from lowrank.evaluate.journal import AnswerJournal, journal_of
@@ -32,9 +30,8 @@ from lowrank.evaluate.requests import (
     original_positions,
     read_requests,
 )
+from lowrank.evaluate.result import Answers, write_result
 from lowrank.evaluate.tasks import load_tasks, run_tasks
-
-SCORE_COLUMNS = ("task", "question", "value", "log_probability")
 
 
 def evaluate(
@@ -61,18 +58,18 @@ def evaluate(
     settings
         `limit`, `seed`, `sampling`, `dtype`, `device`, `scorer`, `batch_size`, `max_new_tokens`.
     output
-        lm-eval's results (JSON), with `score`, `questions` and `provenance` added.
+        The result (JSON), with lm-eval's own `results`.
     samples_output
-        lm-eval's samples, one question a line (JSON Lines).
+        lm-eval's samples, one answer a line (JSON Lines).
     scores_output
-        The table of `question_scores` (CSV); what pairs configurations question by question.
+        The table of `question_scores` (CSV).
     requests
         Their tokenized requests, from the same.
 
     Raises
     ------
     LowrankError
-        If the compressed model or the questions cannot be read.
+        If the compressed model or the questions cannot be read, or an answer is not finite.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     model, manifest = load_compressed(base, compressed, settings["dtype"], settings["device"])
@@ -90,51 +87,36 @@ def evaluate(
         shared=_shared(base, manifest, settings),
         journal=journal,
     )
-    positions = original_positions(table)
-    tasks, names = load_tasks(table, benchmark)
+    tasks, subsets = load_tasks(table, benchmark)
     results = run_tasks(language_model, tasks, benchmark, settings)
-    samples = results.pop("samples")
-    for task, subset in names.items():
-        for sample in samples[task]:
-            sample["doc_id"] = positions[subset][sample["doc_id"]]
-    scores = question_scores(samples, benchmark, tasks["tasks"])
-    score = headline(results["results"], scores, benchmark)
-    with atomic_path(samples_output) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        for task in sorted(samples):
-            for sample in sorted(samples[task], key=lambda item: item["doc_id"]):
-                file.write(json.dumps({"task": task} | sample, default=str) + "\n")
-    with atomic_path(scores_output) as temporary:
-        pd.DataFrame(scores, columns=SCORE_COLUMNS).to_csv(temporary, index=False)
-    write_json(
-        output,
-        _plain(
-            {
-                "model": manifest["model"],
-                "decomposition": manifest["decomposition"]["name"],
-                "parameter_reduction_percent": manifest["parameter_reduction_percent"],
-                "benchmark": benchmark["name"],
-                "score": score,
-                "questions": {"asked": score["questions"], "available": facts["available"]},
-                "settings": dict(settings),
-                "scorer": {
-                    "name": settings["scorer"],
-                    "fallback": getattr(language_model, "fallback", None),
-                },
-                **{key: results[key] for key in ("results", "versions", "n-shot", "n-samples")},
-                "samples_sha256": sha256_file(samples_output),
-                "scores_sha256": sha256_file(scores_output),
-                "provenance": provenance(
-                    settings["device"],
-                    base_files=manifest["base"],
-                    factors_sha256=manifest["factors_sha256"],
-                    questions_sha256=facts["questions_sha256"],
-                    seed=settings["seed"],
-                    torch_threads=torch.get_num_threads(),
-                ),
-            }
-        ),
+    positions = original_positions(table)
+    samples = [
+        {"task": task} | sample | {"doc_id": positions[subsets[task]][sample["doc_id"]]}
+        for task in sorted(subsets)
+        for sample in sorted(results["samples"][task], key=lambda sample: sample["doc_id"])
+    ]
+    answers = Answers(
+        samples,
+        question_scores(samples, benchmark, tasks["tasks"]),
+        facts["available"],
+        facts["questions_sha256"],
+        settings["dtype"],
     )
-    journal.remove()
+    require_agreement(results["results"], answers.scores, benchmark)
+    scorer = {"name": settings["scorer"], "fallback": getattr(language_model, "fallback", None)}
+    own = {key: results[key] for key in ("results", "versions", "n-shot", "n-samples")}
+    write_result(
+        output,
+        samples_output,
+        scores_output,
+        answers,
+        manifest,
+        benchmark,
+        settings,
+        journal,
+        {"scorer": scorer, **own},
+        escape=True,
+    )
 
 
 def _shared(
@@ -183,46 +165,39 @@ def make_language_model(
     return language_model if journal is None else CachingLM(language_model, str(journal.database))
 
 
-def headline(
+def require_agreement(
     results: Mapping[str, Mapping[str, Any]],
     scores: Sequence[Mapping[str, Any]],
     benchmark: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return the benchmark's one score: the plain mean over questions of its headline metric.
+) -> None:
+    """Check that lm-eval's own score is the mean of the questions' values.
 
-    Returns
-    -------
-    `value`, `standard_error`, `interval_95` (fractions), `questions`, `metric`, and
-    `log_probability`, the mean of the companion metric (natural logarithm) or None.
+    Otherwise the samples, on which every comparison rests, would not be what was scored.
+
+    Parameters
+    ----------
+    results
+        lm-eval's, by task.
+    scores
+        What `question_scores` returns.
+    benchmark
+        Its entry: `name`, `metric`.
 
     Raises
     ------
     LowrankError
-        If lm-eval's own figure is not the mean of the samples: then the samples, on which every
-        comparison rests, would not be what was scored.
+        If the two differ.
     """
-    values = [score["value"] for score in scores]
-    count, mean = len(values), sum(values) / len(values)
-    variance = sum((value - mean) ** 2 for value in values) / max(count - 1, 1)
-    metric, _, metric_filter = benchmark["metric"].partition(",")
-    theirs = sum(results[score["task"]][f"{metric},{metric_filter or 'none'}"] for score in scores)
-    if abs(theirs / count - mean) > 1e-9:
-        raise LowrankError(
-            f"{benchmark['name']}: lm-eval scores {theirs / count}, its samples give {mean}"
-        )
-    companion = [score["log_probability"] for score in scores]
-    return {
-        "value": mean,
-        "standard_error": math.sqrt(variance / count),
-        "interval_95": list(mean_interval(values)),
-        "questions": count,
-        "metric": benchmark["metric"],
-        "log_probability": None if None in companion else sum(companion) / count,
-    }
+    metric = Metric.from_config(benchmark["metric"])
+    key = f"{metric.name},{metric.filter or 'none'}"
+    theirs = sum(results[score["task"]][key] for score in scores) / len(scores)
+    ours = sum(score["value"] for score in scores) / len(scores)
+    if not abs(theirs - ours) <= 1e-9:
+        raise LowrankError(f"{benchmark['name']}: lm-eval scores {theirs}, its samples give {ours}")
 
 
 def question_scores(
-    samples: Mapping[str, Sequence[Mapping[str, Any]]],
+    samples: Sequence[Mapping[str, Any]],
     benchmark: Mapping[str, Any],
     tasks: Mapping[str, Task],
 ) -> list[dict[str, Any]]:
@@ -233,23 +208,31 @@ def question_scores(
     A graded metric that is itself such a probability (TruthfulQA's mc2) is taken as it is, and
     generated text has none.
 
+    Parameters
+    ----------
+    samples
+        lm-eval's, each with its `task`.
+    benchmark
+        Its entry: `metric`, `headline_task`.
+    tasks
+        lm-eval's tasks by name.
+
     Returns
     -------
     `task`, `question` (position within the task's data), `value`, `log_probability` or None.
     """
-    metric, _, metric_filter = benchmark["metric"].partition(",")
+    metric = Metric.from_config(benchmark["metric"])
     headline_task = benchmark.get("headline_task")
     return [
         {
-            "task": name,
+            "task": sample["task"],
             "question": sample["doc_id"],
-            "value": float(sample[metric]),
-            "log_probability": _log_probability(sample, metric, tasks[name]),
+            "value": float(sample[metric.name]),
+            "log_probability": _log_probability(sample, metric.name, tasks[sample["task"]]),
         }
-        for name in sorted(samples)
-        if headline_task is None or name == headline_task
-        for sample in sorted(samples[name], key=lambda item: item["doc_id"])
-        if sample.get("filter", "none") == (metric_filter or "none")
+        for sample in samples
+        if headline_task in (None, sample["task"])
+        and sample.get("filter", "none") == (metric.filter or "none")
     ]
 
 
@@ -266,14 +249,3 @@ def _log_probability(sample: Mapping[str, Any], metric: str, task: Task) -> floa
     scores = [float(response[0]) for response in sample["filtered_resps"]]
     highest = max(scores)
     return scores[right] - highest - math.log(sum(math.exp(score - highest) for score in scores))
-
-
-def _plain(value: Any) -> Any:
-    """Return `value` with what JSON lacks (NaN, tuples, foreign objects) made plain."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import importlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
 from lowrank.assets.choice import SUBSET, choose_questions, read_questions
-from lowrank.base.errors import LowrankError
-from lowrank.base.files import atomic_path, sha256_file, write_json
-from lowrank.base.provenance import provenance, versions
+from lowrank.base.errors import LowrankError, suggestion
+from lowrank.base.files import sha256_file
+from lowrank.base.metric import Metric
+from lowrank.base.provenance import versions
 from lowrank.decompose.loading import load_compressed, load_tokenizer
-from lowrank.evaluate.job import prepare as prepare  # what the warm server calls
+from lowrank.evaluate import job
 from lowrank.evaluate.journal import AnswerJournal, journal_of
-from lowrank.evaluate.metrics import mrpc, squad
+from lowrank.evaluate.result import Answers, make_score, write_result
+from lowrank.project.scorers import SCORERS
 from lowrank.space.architecture import Architecture
 from lowrank.space.methods import METHODS
 
@@ -30,55 +30,47 @@ BATCHES_IN_PART = 16
 """Batches after which the samples so far are kept for a rerun."""
 
 
-@dataclass(frozen=True)
-class Scorer:
-    """How a benchmark is scored.
+class MetricModule(Protocol):
+    """What a module of `lowrank.evaluate.metrics` has.
 
     Attributes
     ----------
-    task
-        The task of the models that it is for.
-    samples
-        From model, tokenizer, questions, options and batch size to one sample a question.
-    summary
-        From the samples and a metric to the score.
-    scores
-        From the samples and a metric to the columns of the scores.
-    metrics
-        The metrics of a sample, all reported; the benchmark's entry names the headline.
+    METRICS
+        The names of its metrics, all reported. The benchmark's entry names the headline; the
+        others are known to `lowrank.base.metric.METRICS`.
     """
 
-    task: str
-    samples: Callable[..., list[dict[str, Any]]]
-    summary: Callable[[Sequence[Mapping[str, Any]], str], dict[str, Any]]
-    scores: Callable[[Sequence[Mapping[str, Any]], str], Mapping[str, Sequence[Any]]]
-    metrics: tuple[str, ...]
+    METRICS: tuple[str, ...]
+
+    def answer_questions(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Any,
+        rows: Sequence[Mapping[str, Any]],
+        options: Mapping[str, int],
+        batch_size: int,
+    ) -> list[dict[str, Any]]:
+        """Return what the model answers to each question, as plain values."""
+
+    def question_scores(
+        self, answers: Sequence[Mapping[str, Any]], metric: str
+    ) -> list[dict[str, Any]]:
+        """Return what each answer is worth: `value`, and the column that the metric averages by.
+
+        See `scores` of `lowrank.evaluate.result.Answers`.
+        """
 
 
-SCORERS: Mapping[str, Scorer] = {
-    "mrpc": Scorer(
-        "encoder",
-        mrpc.score_pairs,
-        mrpc.summarize,
-        lambda samples, metric: {
-            "value": [sample["similarity"] for sample in samples],
-            "log_probability": None,
-            "label": [sample["label"] for sample in samples],
-        },
-        ("average_precision",),
-    ),
-    "squad": Scorer(
-        "question_answering",
-        squad.score_questions,
-        squad.summarize,
-        lambda samples, metric: {
-            "value": [sample[metric] for sample in samples],
-            "log_probability": None,
-        },
-        squad.METRICS,
-    ),
-}
-"""From the `scorer` of a benchmark's entry to what does it."""
+def prepare(
+    base: str, compressed: str, questions: str, benchmark: Any, settings: Any, *_: Any
+) -> None:
+    """Load what every job of a model and benchmark needs (see `lowrank.running.warm_start`)."""
+    _metrics(benchmark)
+    job.prepare(base, compressed, questions, benchmark, settings)
+
+
+def _metrics(benchmark: Mapping[str, Any]) -> MetricModule:
+    return importlib.import_module(SCORERS[benchmark["scorer"]].metrics)
 
 
 def evaluate(
@@ -104,19 +96,25 @@ def evaluate(
     settings
         `limit`, `seed`, `sampling`, `dtype`, `device`, `batch_size`.
     output
-        The result (JSON), in the form of `lowrank.evaluate.causal.evaluate`.
+        The result (JSON), with the score of each of the scorer's metrics as `results`.
     samples_output
-        One question a line (JSON Lines).
+        One answer a line (JSON Lines).
     scores_output
-        Task, question and value (CSV), what pairs configurations question by question; for a
-        metric of ranking the value is the score that ranks and `label` says what is right.
+        What each question is worth (CSV).
 
     Raises
     ------
     LowrankError
-        If the model or the questions cannot be read, or the benchmark is not for such a model.
+        If the model or the questions cannot be read, the benchmark is not for such a model, its
+        scorer lacks its metric, or an answer is not finite.
     """
-    scorer = SCORERS[benchmark["scorer"]]
+    scorer, metrics = SCORERS[benchmark["scorer"]], _metrics(benchmark)
+    headline = Metric.from_config(benchmark["metric"])
+    if headline.name not in metrics.METRICS:
+        raise LowrankError(
+            f"{benchmark['scorer']} has no metric {headline.name!r}"
+            f"{suggestion(headline.name, metrics.METRICS)}"
+        )
     model, manifest = load_compressed(base, compressed, settings["dtype"], settings["device"])
     task = Architecture.from_config(model.config.to_dict()).task
     if task != scorer.task:
@@ -128,56 +126,51 @@ def evaluate(
     chosen = choose_questions(
         table[SUBSET].to_pylist(), settings["limit"], settings["seed"], settings["sampling"]
     )[""]
+    rows = table.take(chosen).to_pylist()
     questions_sha256 = sha256_file(questions)
-    threads = torch.get_num_threads()
-    journal = journal_of(output, manifest, benchmark, settings, threads, questions_sha256)
-    samples = _samples(
-        scorer,
-        model,
-        load_tokenizer(base),
-        table.take(chosen).to_pylist(),
+    journal = journal_of(
+        output, manifest, benchmark, settings, torch.get_num_threads(), questions_sha256
+    )
+    answered = _answers(metrics, model, load_tokenizer(base), rows, benchmark, settings, journal)
+    places = [{"task": benchmark["name"], "question": position} for position in chosen]
+    scores = {
+        name: [
+            place | score
+            for place, score in zip(places, metrics.question_scores(answered, name), strict=True)
+        ]
+        for name in metrics.METRICS
+    }
+    samples = [
+        {"task": place["task"], "doc_id": place["question"]} | answer
+        for place, answer in zip(places, answered, strict=True)
+    ]
+    answers = Answers(
+        samples, scores[headline.name], len(table), questions_sha256, settings["dtype"]
+    )
+    write_result(
+        output,
+        samples_output,
+        scores_output,
+        answers,
+        manifest,
         benchmark,
         settings,
         journal,
-    )
-    with atomic_path(samples_output) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        for position, sample in zip(chosen, samples, strict=True):
-            identity = {"task": benchmark["name"], "doc_id": position}
-            file.write(json.dumps(identity | sample, ensure_ascii=False) + "\n")
-    scores = pd.DataFrame(scorer.scores(samples, benchmark["metric"]))
-    scores.insert(0, "task", benchmark["name"])
-    scores.insert(1, "question", chosen)
-    with atomic_path(scores_output) as temporary:
-        scores.to_csv(temporary, index=False)
-    write_json(
-        output,
         {
-            "model": manifest["model"],
-            "decomposition": manifest["decomposition"]["name"],
-            "parameter_reduction_percent": manifest["parameter_reduction_percent"],
-            "benchmark": benchmark["name"],
-            "score": scorer.summary(samples, benchmark["metric"]),
-            "questions": {"asked": len(samples), "available": len(table)},
             "settings": dict(settings) | {"options": dict(benchmark["options"])},
-            "results": {metric: scorer.summary(samples, metric) for metric in scorer.metrics},
-            "samples_sha256": sha256_file(samples_output),
-            "scores_sha256": sha256_file(scores_output),
-            "provenance": provenance(
-                settings["device"],
-                base_files=manifest["base"],
-                factors_sha256=manifest["factors_sha256"],
-                questions_sha256=questions_sha256,
-                seed=settings["seed"],
-                torch_threads=threads,
-                scorer_versions=versions(["scikit-learn"]),
-            ),
+            "results": {
+                name: make_score(
+                    scores[name], headline if name == headline.name else Metric.from_config(name)
+                )
+                for name in metrics.METRICS
+            },
         },
+        scorer_versions=versions(["scikit-learn"]),
     )
-    journal.remove()
 
 
-def _samples(
-    scorer: Scorer,
+def _answers(
+    metrics: MetricModule,
     model: PreTrainedModel,
     tokenizer: Any,
     rows: Sequence[Mapping[str, Any]],
@@ -185,20 +178,20 @@ def _samples(
     settings: Mapping[str, Any],
     journal: AnswerJournal,
 ) -> list[dict[str, Any]]:
-    """Return one sample a question, in parts that a killed job does not do again."""
+    """Return one answer a question, in parts that a killed job does not do again."""
     automatic = str(settings["batch_size"]).startswith("auto")
     size = AUTO_BATCH_SIZE if automatic else settings["batch_size"]
     key = journal.key([benchmark["name"], len(rows)])
     known = journal.read(key)
-    samples = []
+    answers = []
     for start in range(0, len(rows), size * BATCHES_IN_PART):
         part = known.get(start)
         if part is None:
             asked = rows[start : start + size * BATCHES_IN_PART]
-            part = scorer.samples(model, tokenizer, asked, benchmark["options"], size)
+            part = metrics.answer_questions(model, tokenizer, asked, benchmark["options"], size)
             journal.add(key, {start: part})
-        samples += part
-    return samples
+        answers += part
+    return answers
 
 
 def _require_declared_size(model: PreTrainedModel, manifest: Mapping[str, Any]) -> None:

@@ -14,19 +14,10 @@ from typing import Any
 from lowrank.assets import sources
 from lowrank.base.errors import LowrankError, suggestion
 from lowrank.project.registry import Registry
+from lowrank.project.scorers import SCORERS
 from lowrank.project.studies import Configuration, Model, expand_study, with_rank_files
 from lowrank.space.architecture import FAMILIES, Architecture
 from lowrank.space.design_space import Decomposition
-
-SCORERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "lm_eval": (
-        "causal",
-        ("name", "tasks", "task_folder", "metric", "headline_task", "generation"),
-    ),
-    "mrpc": ("encoder", ("name", "scorer", "metric", "options")),
-    "squad": ("question_answering", ("name", "scorer", "metric", "options")),
-}
-"""From a scorer to the task of the models that it scores and to the keys that shape a score."""
 
 
 class Project:
@@ -230,4 +221,4 @@ class Project:
 
 def _scores(benchmark: Mapping[str, Any], model: Model) -> bool:
     """Return whether a benchmark's scorer is for models of this task."""
-    return SCORERS[benchmark["scorer"]][0] == model.architecture.task
+    return SCORERS[benchmark["scorer"]].task == model.architecture.task

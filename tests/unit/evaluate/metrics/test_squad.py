@@ -10,16 +10,16 @@ import tiny_bert
 from hypothesis import given
 from hypothesis import strategies as st
 from lowrank.assets.choice import read_questions
-from lowrank.base.errors import LowrankError
 from lowrank.decompose.loading import load_base
+from lowrank.evaluate.metrics import squad
 from lowrank.evaluate.metrics.squad import (
+    answer_questions,
     best_span,
     cut_windows,
     exact_match,
     f1,
     normalize_answer,
-    score_questions,
-    summarize,
+    question_scores,
 )
 
 OPTIONS = {"max_length": 40, "stride": 10, "n_best": 20, "max_answer_length": 12}
@@ -57,13 +57,10 @@ def test_metrics_of_one_answer(prediction, gold, match, score):
     assert f1(prediction, gold) == pytest.approx(score)
 
 
-def test_summary_is_the_mean_over_questions():
-    samples = [{"exact_match": 1.0, "f1": 1.0}, {"exact_match": 0.0, "f1": 0.5}]
-    assert summarize(samples, "f1")["value"] == 0.75
-    assert summarize(samples, "f1")["standard_error"] == pytest.approx(0.25)
-    assert summarize(samples, "exact_match")["value"] == 0.5
-    with pytest.raises(LowrankError, match="squad has no metric 'acc'"):
-        summarize(samples, "acc")
+def test_an_answer_is_worth_its_metric():
+    answers = [{"exact_match": 1.0, "f1": 1.0}, {"exact_match": 0.0, "f1": 0.5}]
+    assert question_scores(answers, "f1") == [{"value": 1.0}, {"value": 0.5}]
+    assert question_scores(answers, "exact_match") == [{"value": 1.0}, {"value": 0.0}]
 
 
 logits = st.lists(st.integers(-50, 50), min_size=12, max_size=12)
@@ -121,8 +118,8 @@ def model(tmp_path_factory):
 
 def check_predictions(model, rows, options):
     tokenizer = tiny_bert.tokenizer()
-    samples = score_questions(model, tokenizer, rows, options, batch_size=3)
-    again = score_questions(model, tokenizer, rows, options, batch_size=1)
+    samples = answer_questions(model, tokenizer, rows, options, batch_size=3)
+    again = answer_questions(model, tokenizer, rows, options, batch_size=1)
     assert [sample["prediction"] for sample in samples] == [s["prediction"] for s in again]
     for row, sample in zip(rows, samples, strict=True):
         assert sample["prediction"] and sample["prediction"] in row["context"]
@@ -154,9 +151,26 @@ def test_the_answer_is_read_off_the_logits(model, monkeypatch):
             ends.append(np.array([float(o is not None and o[1] == end) for o in window.offsets]))
         return starts, ends
 
-    monkeypatch.setattr("lowrank.evaluate.metrics.squad._logits", oracle)
-    samples = score_questions(model, tiny_bert.tokenizer(), rows, OPTIONS, batch_size=2)
+    monkeypatch.setattr(squad, "_logits", oracle)
+    samples = answer_questions(model, tiny_bert.tokenizer(), rows, OPTIONS, batch_size=2)
     assert [sample["prediction"] for sample in samples] == words
+
+
+def test_logits_that_are_not_finite_are_no_answer(model, monkeypatch):
+    rows, read = tiny_bert.question_rows(3).to_pylist(), squad._logits
+
+    def one_bad(model, tokenizer, windows):
+        starts, ends = read(model, tokenizer, windows)
+        for window, end_logits_T in zip(windows, ends, strict=True):
+            if window.question == 1:
+                end_logits_T[0] = np.nan  # outside of the context, too
+        return starts, ends
+
+    expected = answer_questions(model, tiny_bert.tokenizer(), rows, OPTIONS, batch_size=2)
+    monkeypatch.setattr(squad, "_logits", one_bad)
+    answers = answer_questions(model, tiny_bert.tokenizer(), rows, OPTIONS, batch_size=2)
+    assert np.isnan([answers[1]["f1"], answers[1]["exact_match"]]).all()
+    assert [answers[0], answers[2]] == [expected[0], expected[2]]
 
 
 def mirrored():

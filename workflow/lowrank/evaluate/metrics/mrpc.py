@@ -10,17 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from sklearn.metrics import average_precision_score
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from lowrank.base.errors import LowrankError
-from lowrank.base.statistics import bootstrap_average_precision
+
+METRICS = ("average_precision",)
 
 
-def score_pairs(
+def answer_questions(
     model: PreTrainedModel,
     tokenizer: Any,
     rows: Sequence[Mapping[str, Any]],
@@ -72,34 +71,21 @@ def embed(
     return torch.cat(made)
 
 
-def summarize(samples: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
-    """Return the average precision with a bootstrap over pairs (percentiles).
+def question_scores(answers: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]]:
+    """Return the similarity of each pair, which ranks it, and its label.
 
     Parameters
     ----------
-    samples
-        What `score_pairs` returns.
+    answers
+        What `answer_questions` returns.
     metric
         `average_precision`, the one there is.
 
     Raises
     ------
     LowrankError
-        If the metric is another one, no pair is a paraphrase, or a similarity is not finite.
+        If no pair is a paraphrase: then there is nothing to rank first.
     """
-    if metric != "average_precision":
-        raise LowrankError(f"mrpc has no metric {metric!r}; known: average_precision")
-    labels = np.array([sample["label"] for sample in samples])
-    similarities = np.array([sample["similarity"] for sample in samples])
-    if not labels.any():
+    if not any(answer["label"] for answer in answers):
         raise LowrankError("mrpc: none of the pairs is a paraphrase; ask more of them")
-    if not np.isfinite(similarities).all():
-        raise LowrankError("mrpc: a similarity is not finite; try float32")
-    resampled = bootstrap_average_precision(similarities[:, None], labels)[:, 0]
-    return {
-        "value": float(average_precision_score(labels, similarities)),
-        "standard_error": float(np.std(resampled, ddof=1)),
-        "interval_95": [float(bound) for bound in np.percentile(resampled, [2.5, 97.5])],
-        "questions": len(samples),
-        "metric": metric,
-    }
+    return [{"value": answer["similarity"], "label": answer["label"]} for answer in answers]

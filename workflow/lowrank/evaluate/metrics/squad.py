@@ -20,9 +20,6 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from lowrank.base.errors import LowrankError
-from lowrank.base.statistics import mean_interval
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -48,7 +45,7 @@ class Window:
     offsets: list[tuple[int, int] | None]
 
 
-def score_questions(
+def answer_questions(
     model: PreTrainedModel,
     tokenizer: Any,
     rows: Sequence[Mapping[str, Any]],
@@ -56,6 +53,8 @@ def score_questions(
     batch_size: int,
 ) -> list[dict[str, Any]]:
     """Return the prediction, exact match and F1 of each question.
+
+    Where a logit is not a finite number there is no best span: both metrics are NaN.
 
     Parameters
     ----------
@@ -71,9 +70,12 @@ def score_questions(
     """
     windows = cut_windows(tokenizer, rows, options["max_length"], options["stride"])
     best: list[tuple[float, str]] = [(-math.inf, "")] * len(rows)
+    without_logits: set[int] = set()
     for start in range(0, len(windows), batch_size):
         batch = windows[start : start + batch_size]
         for window, starts_T, ends_T in zip(batch, *_logits(model, tokenizer, batch), strict=True):
+            if not np.isfinite([starts_T, ends_T]).all():
+                without_logits.add(window.question)
             found = best_span(
                 starts_T,
                 ends_T,
@@ -86,18 +88,17 @@ def score_questions(
                 context = rows[window.question]["context"]
                 answer = context[window.offsets[first][0] : window.offsets[last][1]]
                 best[window.question] = (score, answer)
-    samples = []
-    for row, (_, prediction) in zip(rows, best, strict=True):
+    answers = []
+    for question, (row, (_, prediction)) in enumerate(zip(rows, best, strict=True)):
         golds = row["answers"]["text"]
-        samples.append(
-            {
-                "id": row["id"],
-                "prediction": prediction,
-                "exact_match": max(exact_match(prediction, gold) for gold in golds),
-                "f1": max(f1(prediction, gold) for gold in golds),
-            }
-        )
-    return samples
+        metrics = {
+            "exact_match": max(exact_match(prediction, gold) for gold in golds),
+            "f1": max(f1(prediction, gold) for gold in golds),
+        }
+        if question in without_logits:
+            metrics = dict.fromkeys(METRICS, math.nan)
+        answers.append({"id": row["id"], "prediction": prediction, **metrics})
+    return answers
 
 
 def cut_windows(
@@ -207,22 +208,14 @@ def f1(prediction: str, gold: str) -> float:
     return 2.0 * shared / (len(predicted) + len(expected)) if shared else 0.0
 
 
-def summarize(samples: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
-    """Return the mean of a metric over the questions, with its interval.
+def question_scores(answers: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]]:
+    """Return a metric of each answer.
 
-    Raises
-    ------
-    LowrankError
-        If the metric is neither `exact_match` nor `f1`.
+    Parameters
+    ----------
+    answers
+        What `answer_questions` returns.
+    metric
+        One of `METRICS`.
     """
-    if metric not in METRICS:
-        raise LowrankError(f"squad has no metric {metric!r}; known: {', '.join(METRICS)}")
-    values = np.array([sample[metric] for sample in samples])
-    spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    return {
-        "value": float(values.mean()),
-        "standard_error": spread / math.sqrt(len(values)),
-        "interval_95": list(mean_interval(values.tolist())),
-        "questions": len(values),
-        "metric": metric,
-    }
+    return [{"value": answer[metric]} for answer in answers]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from lowrank.project.configuration import SCORERS, Project
+from lowrank.project.configuration import Project
+from lowrank.project.scorers import SCORERS
 
 
 def scoring(project: Project, benchmark: str) -> dict[str, Any]:
     """Return what of a benchmark's entry shapes a score."""
     entry = project.benchmarks[benchmark]
-    return {key: entry[key] for key in SCORERS[entry["scorer"]][1]}
+    return {key: entry[key] for key in SCORERS[entry["scorer"]].keys}
 
 
 def evaluation_settings(project: Project, benchmark: str) -> dict[str, Any]:

@@ -1,0 +1,44 @@
+"""Sentence embeddings against the model's own states, and what a pair is worth."""
+
+import numpy as np
+import pytest
+import tiny
+import tiny_bert
+import torch
+from lowrank.base.errors import LowrankError
+from lowrank.decompose.loading import load_base
+from lowrank.evaluate.metrics.mrpc import answer_questions, embed, question_scores
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    directory = tiny_bert.save_model(tmp_path_factory.mktemp("encoder") / "w", tiny_bert.ENCODER)
+    return load_base(directory, "float32")
+
+
+def test_embeddings_are_means_over_a_sentence_alone(model):
+    """Padding in a batch changes nothing: each text by itself gives the same embedding."""
+    tokenizer = tiny_bert.tokenizer()
+    texts = [tiny.words(index, 1 + index) for index in range(5)]
+    made = embed(model, tokenizer, texts, 60, batch_size=3).numpy()
+    for text, row in zip(texts, made, strict=True):
+        with torch.no_grad():
+            states = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].numpy()
+        mean = states.mean(axis=0)
+        assert row == pytest.approx(mean / np.linalg.norm(mean), abs=1e-5)
+
+
+def test_a_pair_is_as_similar_as_its_embeddings(model):
+    rows = tiny_bert.pair_rows(4).to_pylist()
+    rows[2]["sentence2"] = rows[2]["sentence1"]
+    answers = answer_questions(model, tiny_bert.tokenizer(), rows, {"max_length": 60}, 2)
+    assert [answer["label"] for answer in answers] == [row["label"] for row in rows]
+    assert answers[2]["similarity"] == pytest.approx(1.0)
+    assert all(-1 <= answer["similarity"] < 1 - 1e-6 for answer in answers[:2])
+    scores = question_scores(answers, "average_precision")
+    assert scores[1] == {"value": answers[1]["similarity"], "label": answers[1]["label"]}
+
+
+def test_pairs_without_a_paraphrase_rank_nothing():
+    with pytest.raises(LowrankError, match="none of the pairs is a paraphrase"):
+        question_scores([{"similarity": 0.5, "label": 0}], "average_precision")

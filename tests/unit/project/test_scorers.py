@@ -1,0 +1,20 @@
+"""The registry of scorers: each has what the workflow asks of it."""
+
+import importlib
+
+import pytest
+from lowrank.base.metric import METRICS
+from lowrank.project.scorers import SCORERS
+from lowrank.space.architecture import FAMILIES
+
+
+def test_scorers_are_for_tasks_that_models_have():
+    tasks = {task for family in FAMILIES.values() for task, _ in family.classes.values()}
+    assert {scorer.task for scorer in SCORERS.values()} <= {"causal", *tasks}
+
+
+@pytest.mark.parametrize("name", [name for name in SCORERS if SCORERS[name].metrics])
+def test_a_module_of_metrics_has_what_encoders_are_scored_by(name):
+    module = importlib.import_module(SCORERS[name].metrics)
+    assert module.METRICS and set(module.METRICS) <= set(METRICS)
+    assert callable(module.answer_questions) and callable(module.question_scores)

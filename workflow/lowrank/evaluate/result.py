@@ -1,0 +1,228 @@
+"""The result of an evaluation: what answers are worth, and the three files that say so.
+
+Causal models and encoders make their answers in their own ways; here they become one format. The
+samples hold every answer, the scores what each question is worth, which is what pairs
+configurations question by question, and the result the score with where it comes from.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import numbers
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lowrank.base.errors import LowrankError
+from lowrank.base.files import atomic_path, sha256_file, write_json
+from lowrank.base.metric import Metric
+from lowrank.base.provenance import provenance
+from lowrank.base.statistics import AVERAGES, mean_interval
+from lowrank.evaluate.journal import AnswerJournal
+
+SCORE_COLUMNS = ("task", "question", "value", "log_probability")
+"""Columns that every table of scores has, in their order."""
+
+QUESTION_KEYS = frozenset({"doc", "arguments", "target"})
+"""Keys of a sample that hold what was asked."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one configuration answered to a benchmark's questions; every number in it is finite.
+
+    Attributes
+    ----------
+    samples
+        One mapping an answer, in the order of the file: `task`, `doc_id` (the question's position
+        within the task's data), and what else there is to say.
+    scores
+        One mapping a question of the headline metric: `task`, `question` (its position), `value`;
+        `log_probability`, the continuous companion, if the scorer has it (None where a question
+        has not); and the column that the metric's averaging takes beside the values: `label` or
+        `weight`.
+    available
+        How many questions the benchmark has.
+    questions_sha256
+        Checksum of the file of the benchmark's questions.
+    dtype
+        What the model computed in.
+
+    Raises
+    ------
+    LowrankError
+        If a number is not finite, or no question has the metric.
+    """
+
+    samples: Sequence[Mapping[str, Any]]
+    scores: Sequence[Mapping[str, Any]]
+    available: int
+    questions_sha256: str
+    dtype: str
+
+    def __post_init__(self) -> None:
+        if not self.scores:
+            raise LowrankError(
+                "none of the answers has the benchmark's `metric`: is it the task's?"
+            )
+        for answer, question in (
+            *((sample, sample["doc_id"]) for sample in self.samples),
+            *((score, score["question"]) for score in self.scores),
+        ):
+            found = {key: value for key, value in answer.items() if key not in QUESTION_KEYS}
+            if not all(math.isfinite(number) for number in _numbers(found)):
+                raise LowrankError(
+                    f"{answer['task']}: the answer to question {question} is not a finite number "
+                    f"in {self.dtype}; set a wider `dtype`"
+                )
+
+
+def make_score(scores: Sequence[Mapping[str, Any]], metric: Metric) -> dict[str, Any]:
+    """Return the one score that the scores of questions average to.
+
+    Parameters
+    ----------
+    scores
+        As in `Answers`.
+    metric
+        What the values are, and how they average.
+
+    Returns
+    -------
+    `value`, `standard_error`, `interval_95`, `questions`, `metric`, and where the questions have
+    it `log_probability`, the mean of the companion (natural logarithm; None if one has none).
+
+    Raises
+    ------
+    LowrankError
+        If a question lacks the column that the averaging takes.
+    """
+    values = [score["value"] for score in scores]
+    count = len(values)
+    if metric.averaging == "mean":
+        value = sum(values) / count
+        variance = sum((other - value) ** 2 for other in values) / max(count - 1, 1)
+        error, interval = math.sqrt(variance / count), mean_interval(values)
+    else:
+        average, values_Q1 = AVERAGES[metric.averaging], np.array(values)[:, None]
+        if not all(average.column in score for score in scores):
+            raise LowrankError(
+                f"{metric} is averaged by {metric.averaging}, but its questions have no "
+                f"{average.column}"
+            )
+        others_Q = np.array([score[average.column] for score in scores])
+        replicates_R = average.replicates(values_Q1, others_Q, 0)[:, 0]
+        value = average.scores(values_Q1, others_Q)[0]
+        error, interval = np.std(replicates_R, ddof=1), np.percentile(replicates_R, [2.5, 97.5])
+    made = {
+        "value": float(value),
+        "standard_error": float(error),
+        "interval_95": [float(bound) for bound in interval],
+        "questions": count,
+        "metric": str(metric),
+    }
+    if all("log_probability" in score for score in scores):
+        companion = [score["log_probability"] for score in scores]
+        made["log_probability"] = None if None in companion else sum(companion) / count
+    return made
+
+
+def write_result(
+    output: str | Path,
+    samples_output: str | Path,
+    scores_output: str | Path,
+    answers: Answers,
+    manifest: Mapping[str, Any],
+    benchmark: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    journal: AnswerJournal,
+    details: Mapping[str, Any],
+    escape: bool = False,
+    **facts: Any,
+) -> None:
+    """Write the result of an evaluation, its samples and its scores; then forget the journal.
+
+    Parameters
+    ----------
+    output
+        The result (JSON): what was evaluated, `score`, `questions`, `settings`, `provenance`.
+    samples_output
+        The samples, one a line (JSON Lines).
+    scores_output
+        The scores of questions, a table (CSV).
+    answers
+        What was answered.
+    manifest
+        That of the compressed model.
+    benchmark
+        Its entry: `name`, `metric`.
+    settings
+        What shaped the evaluation: `device`, `seed` and more.
+    journal
+        The answers that were kept for a rerun.
+    details
+        What else the result says, or says otherwise.
+    escape
+        Whether the samples are written in ASCII, with escapes for all other letters.
+    **facts
+        What else the provenance says.
+    """
+    score = make_score(answers.scores, Metric.from_config(benchmark["metric"]))
+    with atomic_path(samples_output) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        for sample in answers.samples:
+            file.write(json.dumps(sample, ensure_ascii=escape, default=str) + "\n")
+    others = [name for name in answers.scores[0] if name not in SCORE_COLUMNS]
+    with atomic_path(scores_output) as temporary:
+        table = pd.DataFrame(answers.scores, columns=[*SCORE_COLUMNS, *others])
+        table.to_csv(temporary, index=False)
+    result = {
+        "model": manifest["model"],
+        "decomposition": manifest["decomposition"]["name"],
+        "parameter_reduction_percent": manifest["parameter_reduction_percent"],
+        "benchmark": benchmark["name"],
+        "score": score,
+        "questions": {"asked": score["questions"], "available": answers.available},
+        "settings": dict(settings),
+        **details,
+        "samples_sha256": sha256_file(samples_output),
+        "scores_sha256": sha256_file(scores_output),
+        "provenance": provenance(
+            settings["device"],
+            base_files=manifest["base"],
+            factors_sha256=manifest["factors_sha256"],
+            questions_sha256=answers.questions_sha256,
+            seed=settings["seed"],
+            torch_threads=torch.get_num_threads(),
+            **facts,
+        ),
+    }
+    write_json(output, _plain(result))
+    journal.remove()
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Yield every number within mappings and lists."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, numbers.Real):
+        yield float(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` with what JSON lacks (NaN, tuples, foreign objects) made plain."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

@@ -1,0 +1,44 @@
+"""The scorers of benchmarks: one entry of `SCORERS` is all that the workflow knows of a scorer.
+
+To add a benchmark that lm-eval does not have, write its metrics as a module of
+`lowrank.evaluate.metrics` and add an entry here; the benchmark's file in `config/benchmarks` names
+the scorer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Who scores a benchmark.
+
+    Attributes
+    ----------
+    task
+        The task of the models that it scores, as `lowrank.space.architecture` names it.
+    keys
+        The keys of the benchmark's entry that shape a score.
+    metrics
+        The module of its metrics, which has what `lowrank.evaluate.encoder.MetricModule` lists;
+        None for lm-eval's own. A name, not the module, so that reading the registry imports no
+        torch.
+    """
+
+    task: str
+    keys: tuple[str, ...]
+    metrics: str | None = None
+
+
+_OWN_KEYS = ("name", "scorer", "metric", "options")
+
+SCORERS: Mapping[str, Scorer] = {
+    "lm_eval": Scorer(
+        "causal", ("name", "tasks", "task_folder", "metric", "headline_task", "generation")
+    ),
+    "mrpc": Scorer("encoder", _OWN_KEYS, "lowrank.evaluate.metrics.mrpc"),
+    "squad": Scorer("question_answering", _OWN_KEYS, "lowrank.evaluate.metrics.squad"),
+}
+"""From the `scorer` of a benchmark's entry to what scores it."""
