@@ -47,9 +47,9 @@ def script(name):
     return f"workflow/scripts/{name}.py"
 
 
-def library(name):
-    """The library modules that a script imports, directly or not, and nothing else."""
-    return library_files("workflow", script(name))
+def library(name, *modules):
+    """The library modules that a script imports, directly or not or by name, and nothing else."""
+    return library_files("workflow", script(name), *modules)
 
 
 def as_json(value):

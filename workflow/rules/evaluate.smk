@@ -1,7 +1,12 @@
 # One result a (configuration, benchmark): lm-eval's own tasks and metrics for causal models,
 # the library's for encoders.
 
-from lowrank.project.views.evaluate import asking_settings, evaluation_settings, scoring
+from lowrank.project.views.evaluate import (
+    asking_settings,
+    evaluation_settings,
+    metrics_modules,
+    scoring,
+)
 
 
 def is_for_lm_eval(wildcards):
@@ -11,6 +16,11 @@ def is_for_lm_eval(wildcards):
 def evaluator(wildcards):
     """The script that scores a benchmark."""
     return "evaluate" if is_for_lm_eval(wildcards) else "evaluate_encoder"
+
+
+def evaluator_library(wildcards):
+    """What the script is made of, and what has the benchmark's metrics."""
+    return library(evaluator(wildcards), *metrics_modules(project, wildcards.benchmark))
 
 
 def questions_to_ask(wildcards):
@@ -55,7 +65,7 @@ rule evaluate:
     """Score one configuration on one benchmark."""
     input:
         script=lambda wildcards: script(evaluator(wildcards)),
-        library=lambda wildcards: library(evaluator(wildcards)),
+        library=evaluator_library,
         lock=LOCK,
         weights=rules.fetch_model.output.weights,
         compressed=rules.compress.output,

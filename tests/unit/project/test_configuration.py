@@ -196,7 +196,10 @@ MISTAKES = {
         bad_file(MODEL, "task", "encoder"),
         "task: 'encoder' does not fit the architecture: 'causal' does",
     ),
-    "unknown scorer": (bad_file(BENCHMARK, "scorer", "glue"), "scorer: 'glue' is not one of"),
+    "unknown scorer": (
+        bad_file(BENCHMARK, "scorer", "lm-eval"),
+        "scorer: unknown scorer 'lm-eval'; did you mean 'lm_eval'?",
+    ),
     "lm-eval without its tasks": (
         bad_file(BENCHMARK, "scorer", "lm_eval", drop="tasks"),
         "'tasks' is a required property",

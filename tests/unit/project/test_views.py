@@ -15,7 +15,12 @@ from lowrank.project.views.analyse import (
 )
 from lowrank.project.views.claims import claim_evidence, claim_models, documents, judged_models
 from lowrank.project.views.decompose import decomposition_names, layer_factors
-from lowrank.project.views.evaluate import asking_settings, evaluation_settings, scoring
+from lowrank.project.views.evaluate import (
+    asking_settings,
+    evaluation_settings,
+    metrics_modules,
+    scoring,
+)
 from lowrank.project.views.figures import drawings, figure_names, figure_study, subtitle
 from lowrank.project.views.paper import fact_files, fact_models, fact_run, report_figures
 from lowrank.project.views.profile import (
@@ -92,6 +97,11 @@ def test_what_shapes_a_score(project):
         "generation": False,
     }
     assert set(scoring(project, "mrpc")) == {"name", "scorer", "metric", "options"}
+
+
+def test_an_evaluation_is_made_of_its_own_metrics_alone(project):
+    assert metrics_modules(project, "arc_easy") == []
+    assert metrics_modules(project, "mrpc") == ["lowrank.evaluate.metrics.mrpc"]
 
 
 def test_a_benchmark_may_have_a_batch_size_of_its_own(project_of):

@@ -94,8 +94,20 @@ class Project:
                 self.configurations(study, model)
 
     def benchmark(self, name: str) -> dict[str, Any]:
-        """Return any benchmark of the registry, whether the run uses it or not."""
-        return self.registry.entry("benchmark", name) | {"name": name}
+        """Return any benchmark of the registry, whether the run uses it or not.
+
+        Raises
+        ------
+        LowrankError
+            If there is none, or if its scorer is not known.
+        """
+        entry = self.registry.entry("benchmark", name)
+        if entry["scorer"] not in SCORERS:
+            raise LowrankError(
+                f"{self.registry.path('benchmark', name)}: scorer: unknown scorer "
+                f"{entry['scorer']!r}{suggestion(entry['scorer'], SCORERS)}"
+            )
+        return entry | {"name": name}
 
     def benchmarks_of(self, model: Model) -> list[str]:
         """Return the benchmarks of the run that score models of this task."""

@@ -17,7 +17,7 @@ def _graph() -> grimp.ImportGraph:
     return grimp.build_graph(PACKAGE, exclude_type_checking_imports=True, cache_dir=None)
 
 
-def library_files(root: str | Path, script: str | Path) -> list[str]:
+def library_files(root: str | Path, script: str | Path, *modules: str) -> list[str]:
     """Return the files of the library modules that a script imports, directly or not.
 
     Parameters
@@ -26,6 +26,8 @@ def library_files(root: str | Path, script: str | Path) -> list[str]:
         The folder that holds the package; it must be on `sys.path`.
     script
         A script; its imports of `lowrank` are read from its syntax tree, wherever they stand.
+    *modules
+        Modules that it imports by their names, which its syntax tree does not show.
 
     Returns
     -------
@@ -34,7 +36,7 @@ def library_files(root: str | Path, script: str | Path) -> list[str]:
     """
     graph = _graph()
     found: set[str] = set()
-    for module in _direct_imports(Path(script), graph.modules):
+    for module in _direct_imports(Path(script), graph.modules) | set(modules):
         found |= {module} | graph.find_upstream_modules(module)
     files = []
     for module in sorted(found):

@@ -14,6 +14,12 @@ def scoring(project: Project, benchmark: str) -> dict[str, Any]:
     return {key: entry[key] for key in SCORERS[entry["scorer"]].keys}
 
 
+def metrics_modules(project: Project, benchmark: str) -> list[str]:
+    """Return the modules of a benchmark's metrics: one, or none for lm-eval's own."""
+    module = SCORERS[project.benchmarks[benchmark]["scorer"]].metrics
+    return [module] if module else []
+
+
 def evaluation_settings(project: Project, benchmark: str) -> dict[str, Any]:
     """Return what shapes the evaluation of a benchmark."""
     run, own = project.settings, project.settings["benchmarks"][benchmark]
