@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 
+import pandas as pd
 import pytest
 import tiny
 
@@ -94,6 +95,57 @@ def test_a_larger_rank_refactors_and_keeps_what_it_can(workflow):
 
     workflow.edit_yaml(STUDY, change)
     assert workflow.jobs()["factorize_layer"] == 4
+
+
+def test_every_rule_for_ranks_runs_and_a_rank_file_reruns_its_configuration_alone(workflow):
+    ranks = {"2": {"q": 3, "d": 1}, "4": {"q": 6, "d": 9}}
+    file = workflow.folder / "config/ranks/tiny.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(ranks))
+
+    def change(study):
+        fields = {"method": "svd", "tensors": ["q", "d"]}
+        study["configurations"] |= {
+            "a rank": {"layers": [2], "rank": 5, **fields},
+            "a share": {"layers": [2], "rank": {"break_even": 0.6}, **fields},
+            "a module": {"layers": [2, 4], "rank": {"file": "ranks/tiny.json"}, **fields},
+        }
+
+    workflow.edit_yaml(STUDY, change)
+    targets = ["results/models/tiny/studies/table_4_2.csv", "figures/tiny/table_4_2.csv"]
+    made = {"compress": 3, "evaluate": 6, "collect_accuracy": 1, "table_4_2": 1}
+    assert workflow.jobs(*targets) == {"factorize_layer": 2, **made}
+    workflow.run(*targets)
+    table = pd.read_csv(workflow.folder / targets[0])
+    rows = table[table["benchmark"] == "arc_easy"].set_index("label")
+    labels = {"a rank": "5", "a share": "0.6 of break-even", "a module": "ranks a module"}
+    assert {label: rows["rank"][label] for label in labels} == labels
+    # q is 32 × 32 and breaks even at 16, d is 32 × 48 and breaks even at 19.2.
+    kept = {"a rank": [5, 5], "a share": [9, 11], "a module": [3, 1, 6, 9]}
+    reductions = {}
+    for label, expected in kept.items():
+        name = rows["decomposition"][label]
+        compressed = workflow.folder / "results/models/tiny/compressed" / name
+        manifest = tiny.read_json(compressed / "manifest.json")
+        modules = manifest["modules"].values()
+        found = {(entry["layer"], entry["tensor"]): entry["rank"] for entry in modules}
+        layers = manifest["decomposition"]["layers"]
+        assert [found[layer, tensor] for layer in layers for tensor in ("q", "d")] == expected
+        reductions[label] = manifest["parameter_reduction_percent"]
+        assert rows["parameter_reduction_percent"][label] == pytest.approx(reductions[label])
+    printed = pd.read_csv(workflow.folder / targets[1]).set_index("Label")["Computed (%)"]
+    assert {label: printed[label] for label in kept} == {
+        label: round(value, 2) for label, value in reductions.items()
+    }
+
+    def jobs_with(ranks):
+        file.write_text(json.dumps(ranks))
+        return workflow.jobs(*targets)
+
+    unused = {"1": {"q": 20}, **dict(reversed(ranks.items()))}
+    assert jobs_with(unused) == {}
+    changed = {**ranks, "2": {"q": 3, "d": 2}}
+    assert jobs_with(changed) == {**made, "compress": 1, "evaluate": 2}
 
 
 def test_what_the_thesis_prints(workflow):
