@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pypdf
 import pytest
+from lowrank.figures import figure_3_2
 
 SERIES = {
     "figure_3_2": ["rank 1", "rank 250", "rank 500"],
@@ -79,3 +80,15 @@ def test_figures_draw_their_table(figure, tmp_path):
         )
         assert "/FontFile2" in descendant["/FontDescriptor"]
     assert len(pd.read_csv(tmp_path / "one.csv")) == len(table(figure))
+
+
+def test_figure_3_2_names_each_line_by_its_rank(tmp_path):
+    data = table("figure_3_2")
+    labels = {"rank 1": "35", "rank 250": "0.6 of break-even", "rank 500": "ranks a module"}
+    data["rank"] = data["series"].map(labels).fillna("0")
+    data.to_csv(tmp_path / "data.csv", index=False)
+    outputs = [tmp_path / f"one.{suffix}" for suffix in ("csv", "pdf", "png")]
+    figure_3_2.render(tmp_path / "data.csv", "The model", "x", *outputs)
+    text = " ".join(pypdf.PdfReader(outputs[1]).pages[0].extract_text().split())
+    assert "rank 35" in text and "ranks a module" in text and "0.6 of break-even" in text
+    assert "rank 0.6" not in text and "rank ranks" not in text

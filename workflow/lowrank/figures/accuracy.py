@@ -73,6 +73,7 @@ class Study:
 _TEXT = frozenset(
     {"model", "series", "label", "method", "decomposition"}
     | {"benchmark", "benchmark_label", "metric"}
+    | {"rank"}  # a number, or a rule in words
 )
 
 
