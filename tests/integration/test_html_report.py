@@ -24,6 +24,18 @@ def test_every_path_that_the_report_prints_exists(finished):
     assert missing == []
 
 
+def test_a_run_ends_with_a_line_a_claim(finished):
+    """What `make reproduce` prints last, and the file whose lines it names."""
+    shown = (finished.folder / "results/claims.txt").read_text().splitlines()
+    claims = [line for line in shown if re.match(r"C\d+ ", line)]
+    assert len(claims) == 14 and max(map(len, shown)) <= 110
+    details = (finished.folder / "results/claims_details.txt").read_text().splitlines()
+    for line in claims:
+        place = int(line.split()[-1])
+        assert details[place - 1].split()[0] == line.split()[0]
+    assert "results/claims_details.txt" in " ".join(shown)
+
+
 @pytest.mark.slow
 def test_the_html_report_is_one_file_that_holds_the_ledger(finished, tmp_path):
     output = tmp_path / "report.html"
@@ -32,6 +44,6 @@ def test_the_html_report_is_one_file_that_holds_the_ledger(finished, tmp_path):
     text = output.read_text()
     ledger = (finished.folder / "figures/claims/verdicts.csv").read_text()
     assert len(ledger.splitlines()) > 10
-    for words in ("Taking away 9% of the parameters costs", "not testable here", "on Tiny, "):
+    for words in ("9% fewer parameters cost", "not testable here", "This run: Tiny on "):
         assert words in ledger and words in text
     assert not re.search(r"""<(?:script|link)[^>]+(?:src|href)=["']https?://""", text)

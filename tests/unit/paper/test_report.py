@@ -301,7 +301,7 @@ def test_the_report_is_the_same_bytes_twice(inputs, tmp_path):
 def test_a_claim_leads_to_its_study_its_file_and_its_figure(inputs, tmp_path):
     document, text = built(inputs, tmp_path / "one.pdf")
     assert "Results: results/models/m/studies/table_4_2.csv. Figure: " in text
-    assert "flagged: throttled device" in text and "(1,234 questions)" in text
+    assert "flagged: throttled device" in text and "n = 1,234" in text
     assert "9.88 points [2, 17.6]" in text
     # The figure's caption: what made it, with the file of its data, or none.
     assert "Rule accuracy_figure, script workflow/scripts/figure_4_1.py, data " in text

@@ -54,7 +54,7 @@ def _fitted(deciding: Mapping[str, Any], room: int) -> str:
     Flags go first, then words that say what the number is, then what was expected.
     """
     if not deciding["measured"]:
-        return textwrap.shorten(deciding["note"], room, placeholder=" …")
+        return _shortened(deciding["note"], room)
     text = ""
     for shorter in (deciding, {**deciding, "flags": []}):
         text = decided_by(shorter)
@@ -63,7 +63,11 @@ def _fitted(deciding: Mapping[str, Any], room: int) -> str:
     rest = text.removeprefix(deciding["says"])
     if room - len(rest) < LEAST_WORDS:
         rest = f": {deciding['measured']}"
-    return textwrap.shorten(deciding["says"], room - len(rest), placeholder=" …") + rest
+    return _shortened(deciding["says"], room - len(rest)) + rest
+
+
+def _shortened(text: str, room: int) -> str:
+    return textwrap.shorten(text, room, placeholder=" …", break_on_hyphens=False)
 
 
 def decided_by(deciding: Mapping[str, Any]) -> str:
