@@ -1,12 +1,12 @@
 """Render Table 3.1."""
 
 from lowrank.base import cli
-from lowrank.tables.table_3_1 import render
+from lowrank.tables.table_3_1 import table
+from lowrank.tables.typesetting import parse_and_write
 
 
 def main() -> None:
-    names = ("thesis", "csv", "pdf", "png", "tex")
-    render(**vars(cli.parser(__doc__, *names, models="JSON").parse_args()))
+    parse_and_write(cli.parser(__doc__, "thesis", models="JSON"), table)
 
 
 if __name__ == "__main__":

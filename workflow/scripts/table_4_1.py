@@ -1,22 +1,14 @@
 """Render Table 4.1."""
 
 from lowrank.base import cli
-from lowrank.tables.table_4_1 import render
+from lowrank.tables.table_4_1 import table
+from lowrank.tables.typesetting import parse_and_write
 
 
 def main() -> None:
-    parser = cli.parser(__doc__, "thesis", "csv", "pdf", "png", "tex", benchmarks="JSON")
+    parser = cli.parser(__doc__, "thesis", benchmarks="JSON")
     parser.add_argument("--manifests", nargs="*", default=[])
-    arguments = parser.parse_args()
-    render(
-        arguments.benchmarks,
-        arguments.manifests,
-        arguments.thesis,
-        arguments.csv,
-        arguments.pdf,
-        arguments.png,
-        arguments.tex,
-    )
+    parse_and_write(parser, table)
 
 
 if __name__ == "__main__":

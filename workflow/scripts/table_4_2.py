@@ -1,27 +1,13 @@
 """Render Table 4.2 for one model."""
 
-import json
-
 from lowrank.base import cli
-from lowrank.tables.table_4_2 import render
+from lowrank.tables.table_4_2 import table
+from lowrank.tables.typesetting import parse_and_write
 
 
 def main() -> None:
-    names = ("label", "subtitle", "csv", "pdf", "png", "tex")
-    parser = cli.parser(__doc__, *names, architecture="JSON", rows="JSON")
-    parser.add_argument("--carried-over", type=json.loads, required=True)
-    arguments = parser.parse_args()
-    render(
-        arguments.label,
-        arguments.subtitle,
-        arguments.architecture,
-        arguments.rows,
-        arguments.carried_over,
-        arguments.csv,
-        arguments.pdf,
-        arguments.png,
-        arguments.tex,
-    )
+    options = {"architecture": "JSON", "rows": "JSON", "carried-over": "JSON"}
+    parse_and_write(cli.parser(__doc__, "label", "subtitle", **options), table)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,17 @@
+"""Parameter reductions counted module by module."""
+
 import pytest
 import tiny
 from lowrank.base.errors import LowrankError
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
 from lowrank.space.rank_rule import BreakEvenShare, ModuleRanks
-from lowrank.tables import table_4_2
+from lowrank.tables.table_4_2 import table
 
 TINY = Architecture.from_config(tiny.ARCHITECTURE)
 
 
-@pytest.fixture
-def rows(monkeypatch):
-    """The rows that are typeset, instead of PDF and PNG."""
-    seen = []
-    monkeypatch.setattr(
-        table_4_2, "render_table", lambda title, header, rows, *others: seen.extend(rows)
-    )
-    return seen
-
-
-def render(*decompositions):
+def rows_of(*decompositions):
     configurations = [
         {
             "label": "x",
@@ -29,12 +21,12 @@ def render(*decompositions):
         }
         for made in decompositions
     ]
-    table_4_2.render("Tiny", "s", tiny.ARCHITECTURE, configurations, False, *[""] * 4)
+    return table("Tiny", "s", tiny.ARCHITECTURE, configurations, False).rows
 
 
-def test_every_rule_is_counted_module_by_module(rows):
+def test_every_rule_is_counted_module_by_module():
     modules = ModuleRanks.make(TINY, {2: {"q": 3, "d": 9}, 4: {"q": 1, "d": 5}})
-    render(
+    rows = rows_of(
         Decomposition.make(TINY, [2, 4], ["q", "d"], 2, "svd"),
         Decomposition.make(TINY, [2, 4], ["q", "d"], BreakEvenShare.make(0.5), "svd"),
         Decomposition.make(TINY, [2, 4], ["q", "d"], modules, "tucker"),
@@ -51,7 +43,7 @@ def test_every_rule_is_counted_module_by_module(rows):
     assert [row[5] for row in rows] == ["2, 4"] * 3
 
 
-def test_two_counts_that_differ_are_an_error(rows, monkeypatch):
+def test_two_counts_that_differ_are_an_error(monkeypatch):
     monkeypatch.setattr(Decomposition, "removed_parameters", lambda self, architecture: 1)
     with pytest.raises(LowrankError, match="the closed form and the meta device count differently"):
-        render(Decomposition.make(TINY, [2]))
+        rows_of(Decomposition.make(TINY, [2]))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lowrank.base.files import read_json, write_text
 from lowrank.claims.rendering import TESTS_HEADER, rows_of_tests, rows_of_verdicts
-from lowrank.tables.typesetting import as_booktabs, compile_document, write_csv
+from lowrank.tables.typesetting import Table, as_booktabs, compile_document, write_csv
 
 _PAGE = """#import "verdicts.typ": verdict-page
 #verdict-page(json("claims.json"))
@@ -49,4 +49,5 @@ def render(
     shown = [[row[place] for place in places] for row in rows]
     alignment = ["wide" if name in _WIDE else "left" for name in _SHOWN]
     notes = [f"{row['id']} allowed: {row['allowed']}" for row in content["claims"]]
-    write_text(tex, as_booktabs(_SHOWN, shown, alignment, [content["method"], *notes]))
+    tests = Table("Claims", _SHOWN, shown, alignment, [content["method"], *notes])
+    write_text(tex, as_booktabs(tests))

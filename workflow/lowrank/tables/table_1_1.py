@@ -8,7 +8,7 @@ from typing import Any
 
 from lowrank.base.thesis import quantity, read_thesis
 from lowrank.tables.macs import Cost, count
-from lowrank.tables.typesetting import difference_percent, mathematics, render_table
+from lowrank.tables.typesetting import Table, difference_percent, mathematics
 
 BATCH = 1
 SEQUENCE = 128
@@ -32,15 +32,8 @@ MARKS: Mapping[tuple[str, str], str] = {
 """Marks of the thesis's values that a note explains."""
 
 
-def render(
-    models: Sequence[Mapping[str, Any]],
-    thesis: str | Path,
-    csv: str | Path,
-    pdf: str | Path,
-    png: str | Path,
-    tex: str | Path,
-) -> None:
-    """Count every model from its configuration and write the table.
+def table(models: Sequence[Mapping[str, Any]], thesis: str | Path) -> Table:
+    """Count every model from its configuration; the CSV holds exact counts.
 
     Parameters
     ----------
@@ -48,8 +41,6 @@ def render(
         `name`, `label` and `architecture` (a Hugging Face configuration) of each row.
     thesis
         The file that holds what the thesis prints.
-    csv, pdf, png, tex
-        The files to write; the CSV holds exact counts.
 
     Raises
     ------
@@ -90,16 +81,12 @@ def render(
                 exact[2],
             )
         )
-    render_table(
+    return Table(
         "Table 1.1",
         ("Model", "Parameters", *COLUMNS * 3),
         rows,
         ("left", *["right"] * 10),
         _notes(costs, printed, read_thesis(thesis, "section_1")),
-        csv,
-        pdf,
-        png,
-        tex,
         note_width="66em",
         groups=[("", 2), ("Model size (FP16)", 3), ("MACs", 3), ("MACs per byte of model", 3)],
         data=data,

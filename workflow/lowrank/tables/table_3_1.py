@@ -10,7 +10,7 @@ from typing import Any
 from lowrank.base.thesis import read_thesis
 from lowrank.space.architecture import Architecture
 from lowrank.space.enumeration import largest_uniform_rank, scale_exponent, space_size
-from lowrank.tables.typesetting import mathematics, render_table, scientific
+from lowrank.tables.typesetting import Table, mathematics, scientific
 
 NOTES = (
     "$|S| = (2^N - 1) (2^T - 1) r + 1$ for $N$ layers, $T$ tensors and ranks up to $r$ "
@@ -37,15 +37,8 @@ DATA_HEADER = (
 )
 
 
-def render(
-    models: Sequence[Mapping[str, Any]],
-    thesis: str | Path,
-    csv: str | Path,
-    pdf: str | Path,
-    png: str | Path,
-    tex: str | Path,
-) -> None:
-    """Compute the size of every model's design space and write the table.
+def table(models: Sequence[Mapping[str, Any]], thesis: str | Path) -> Table:
+    """Compute the size of every model's design space; the CSV holds exact integers.
 
     Parameters
     ----------
@@ -53,8 +46,6 @@ def render(
         `name`, `label` and `architecture` (a Hugging Face configuration) of each row.
     thesis
         The file that holds what the thesis prints.
-    csv, pdf, png, tex
-        The files to write; the CSV holds the sizes as exact integers.
 
     Raises
     ------
@@ -87,7 +78,7 @@ def render(
         )
         exact = (layers, counted, tensors, rank, size, f"{math.log2(size):.4f}", theirs, exponent)
         data.append((model["name"], *("" if value is None else str(value) for value in exact)))
-    render_table(
+    return Table(
         "Table 3.1",
         (
             "Model",
@@ -100,10 +91,6 @@ def render(
         rows,
         ("left", *["right"] * 9),
         [mathematics(note) for note in NOTES],
-        csv,
-        pdf,
-        png,
-        tex,
         note_width="58em",
         groups=[("", 2), ("Tensors", 2), ("", 1), ("Design space", 2), ("Scale", 3)],
         data=data,

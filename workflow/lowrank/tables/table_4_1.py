@@ -9,7 +9,7 @@ from typing import Any
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json
 from lowrank.base.thesis import quantity, read_thesis
-from lowrank.tables.typesetting import render_table
+from lowrank.tables.typesetting import Table
 
 DATA_HEADER = (
     "benchmark",
@@ -46,16 +46,12 @@ REMARKS: Mapping[str, tuple[str, str]] = {
 """Mark and note of what the thesis counts where that is not simply every split."""
 
 
-def render(
+def table(
     benchmarks: Sequence[Mapping[str, Any]],
     manifests: Iterable[str | Path],
     thesis: str | Path,
-    csv: str | Path,
-    pdf: str | Path,
-    png: str | Path,
-    tex: str | Path,
-) -> None:
-    """Write the table from the registry, the fetched questions and the run's limits.
+) -> Table:
+    """Count questions from the registry, what was fetched and the run's limits.
 
     Parameters
     ----------
@@ -67,8 +63,6 @@ def render(
         Those that `lowrank.assets.questions.fetch_benchmark` wrote for benchmarks that are used.
     thesis
         The file that holds what the thesis prints.
-    csv, pdf, png, tex
-        The files to write.
 
     Raises
     ------
@@ -105,16 +99,12 @@ def render(
         theirs = f"{quantity(reference['samples']):.12g}" if reference else ""
         counts = [theirs, total or "", entry["split"], questions or "", asked or 0]
         data.append((name, _task(entry), entry["metric"], *map(str, counts)))
-    render_table(
+    return Table(
         "Table 4.1",
         HEADER,
         rows,
         ("left", "wide", "left", "left", "right", "right", "left", "right", "right"),
         _notes(benchmarks, printed),
-        csv,
-        pdf,
-        png,
-        tex,
         note_width="74em",
         groups=[("", 4), ("Whole data set", 2), ("Questions evaluated here", 3)],
         data=data,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from lowrank.base.errors import LowrankError
@@ -11,67 +10,57 @@ from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
 from lowrank.space.methods import METHODS
 from lowrank.tables.meta_device import parameter_counts
-from lowrank.tables.typesetting import render_table
+from lowrank.tables.typesetting import Table
 
 HEADER = ("Label", "Thesis (%)", "Computed (%)", "Difference (%p)", "Layers", "Decomposed layers")
 
 
-def render(
-    model_label: str,
+def table(
+    label: str,
     subtitle: str,
-    config: Mapping[str, Any],
-    configurations: Sequence[Mapping[str, Any]],
+    architecture: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
     carried_over: bool,
-    csv: str | Path,
-    pdf: str | Path,
-    png: str | Path,
-    tex: str | Path,
-) -> None:
-    """Compute the parameter reductions from the architecture alone and write the table.
+) -> Table:
+    """Compute the parameter reductions from the architecture alone.
 
     Parameters are counted on the meta device, module by module, without weights; the closed
     form that the rest of the workflow uses must agree.
 
     Parameters
     ----------
-    model_label
+    label
         The model's name.
     subtitle
         Method, rank and tensors.
-    config
+    architecture
         Its Hugging Face configuration.
-    configurations
+    rows
         `label`, `name` and `modules` (of the decomposition) and `thesis_reduction` of each row.
     carried_over
         Whether the layer lists were carried over from a model of another depth; then the
         thesis's figures are no reference and no difference is printed.
-    csv, pdf, png, tex
-        The files to write.
 
     Raises
     ------
     LowrankError
         If the two counts differ.
     """
-    architecture = Architecture.from_config(config)
-    counts = parameter_counts(config)
-    rows = []
-    for configuration in configurations:
-        decomposition = Decomposition.from_name(
-            architecture, configuration["name"], configuration["modules"]
-        )
-        removed = _removed_on_meta_device(decomposition, architecture, counts)
-        if removed != decomposition.removed_parameters(architecture) or (
-            counts[""] != architecture.parameters()
+    shapes = Architecture.from_config(architecture)
+    counts = parameter_counts(architecture)
+    cells = []
+    for row in rows:
+        decomposition = Decomposition.from_name(shapes, row["name"], row["modules"])
+        removed = _removed_on_meta_device(decomposition, shapes, counts)
+        if removed != decomposition.removed_parameters(shapes) or (
+            counts[""] != shapes.parameters()
         ):
-            raise LowrankError(
-                f"{model_label}: the closed form and the meta device count differently"
-            )
+            raise LowrankError(f"{label}: the closed form and the meta device count differently")
         reduction = 100.0 * removed / counts[""]
-        thesis = configuration["thesis_reduction"]
-        rows.append(
+        thesis = row["thesis_reduction"]
+        cells.append(
             (
-                configuration["label"],
+                row["label"],
                 "" if thesis is None else f"{thesis:g}",
                 f"{reduction:.2f}",
                 "" if thesis is None or carried_over else f"{reduction - thesis:+.2f}",
@@ -80,21 +69,17 @@ def render(
             )
         )
     notes = [
-        f"{model_label}: {architecture.parameters():,} parameters, {architecture.layers} layers of "
-        f"{architecture.layer_parameters():,}; {subtitle}."
+        f"{label}: {shapes.parameters():,} parameters, {shapes.layers} layers of "
+        f"{shapes.layer_parameters():,}; {subtitle}."
     ]
     if carried_over:
         notes.append("The thesis's layer lists for 32 layers, carried over by relative depth.")
-    render_table(
-        f"Table 4.2, {model_label}",
+    return Table(
+        f"Table 4.2, {label}",
         HEADER,
-        rows,
+        cells,
         ("left", "right", "right", "right", "right", "wide"),
         notes,
-        csv,
-        pdf,
-        png,
-        tex,
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
@@ -54,6 +56,9 @@ _TEMPLATE = """
 ]
 """
 
+OUTPUTS = ("csv", "pdf", "png", "tex")
+"""The files of a table, by their options."""
+
 _MARK = "\ue000"  # no text of a user's holds this character, of private use
 
 
@@ -65,23 +70,11 @@ def mathematics(text: str) -> str:
     return text.replace("$", _MARK)
 
 
-def render_table(
-    title: str,
-    header: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    alignment: Sequence[str],
-    notes: Sequence[str],
-    csv_output: str | Path,
-    pdf: str | Path,
-    png: str | Path,
-    tex: str | Path,
-    note_width: str = "36em",
-    groups: Sequence[tuple[str, int]] = (),
-    data: Sequence[Sequence[str]] | None = None,
-) -> None:
-    """Write a table as CSV, PDF, PNG and LaTeX (for the package booktabs).
+@dataclass(frozen=True)
+class Table:
+    """What a table says.
 
-    Parameters
+    Attributes
     ----------
     title
         Title of the PDF document.
@@ -91,25 +84,59 @@ def render_table(
         `left`, `right` or `wide` (left, wrapped) for each column.
     notes
         Lines below the table, written as cells are.
-    csv_output, pdf, png, tex
-        The files to write; none holds a time stamp.
     note_width
         Width that the notes wrap at.
     groups
         A row above the header: (name, number of columns) from left to right; no name, no rule.
     data
         Lines of the CSV where it holds more than is printed (exact values); else header and rows.
+
+    Raises
+    ------
+    ValueError
+        If its parts differ in the number of columns.
     """
-    write_csv(csv_output, data or [header, *rows])
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    alignment: Sequence[str]
+    notes: Sequence[str] = ()
+    note_width: str = "36em"
+    groups: Sequence[tuple[str, int]] = ()
+    data: Sequence[Sequence[str]] | None = None
+
+    def __post_init__(self) -> None:
+        counts = {len(self.header), len(self.alignment), *map(len, self.rows)}
+        if self.groups:
+            counts.add(sum(columns for _, columns in self.groups))
+        if len(counts) != 1 or len({len(line) for line in self.data or ()}) > 1:
+            raise ValueError(f"{self.title}: header, rows and alignment differ in their columns")
+
+
+def parse_and_write(parser: argparse.ArgumentParser, make: Callable[..., Table]) -> None:
+    """Make a table from a script's arguments and write it to the four files that they name."""
+    for name in OUTPUTS:
+        parser.add_argument(f"--{name}", required=True)
+    arguments = vars(parser.parse_args())
+    files = {name: arguments.pop(name) for name in OUTPUTS}
+    write_table(make(**arguments), **files)
+
+
+def write_table(
+    table: Table, csv: str | Path, pdf: str | Path, png: str | Path, tex: str | Path
+) -> None:
+    """Write a table as CSV, PDF, PNG and LaTeX (for the package booktabs), without a time stamp."""
+    write_csv(csv, table.data or [table.header, *table.rows])
     source = _TEMPLATE.format(
         mark=_literal(_MARK),
-        title=_literal(title),
-        groups=_literal([list(group) for group in groups]),
-        header=_literal(list(header)),
-        rows=_literal([list(row) for row in rows]),
-        alignment=_literal(list(alignment)),
-        notes=_literal([note.replace("'", "’") for note in notes]),
-        note_width=note_width,
+        title=_literal(table.title),
+        groups=_literal([list(group) for group in table.groups]),
+        header=_literal(list(table.header)),
+        rows=_literal([list(row) for row in table.rows]),
+        alignment=_literal(list(table.alignment)),
+        notes=_literal([note.replace("'", "’") for note in table.notes]),
+        note_width=table.note_width,
     )
     for path in map(Path, (pdf, png)):
         with atomic_path(path) as temporary:
@@ -118,7 +145,7 @@ def render_table(
                     source.encode(), format=path.suffix[1:], ppi=300.0, ignore_system_fonts=True
                 )
             )
-    write_text(tex, as_booktabs(header, rows, alignment, notes, groups))
+    write_text(tex, as_booktabs(table))
 
 
 def write_csv(output: str | Path, lines: Iterable[Sequence[str]]) -> None:
@@ -166,32 +193,22 @@ def compile_document(source: str, files: Mapping[str, str | Path], *outputs: str
                 temporary.write_bytes(made)
 
 
-def as_booktabs(
-    header: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    alignment: Sequence[str],
-    notes: Sequence[str] = (),
-    groups: Sequence[tuple[str, int]] = (),
-) -> str:
+def as_booktabs(table: Table) -> str:
     """Return a table as a LaTeX `tabular` with booktabs rules; needs no other package.
 
     The notes follow the tabular as small paragraphs: its marks have nothing to refer to otherwise.
-
-    Parameters
-    ----------
-    header, rows, alignment, notes, groups
-        As for `render_table`.
     """
-    columns = "".join({"right": "r", "wide": r"p{0.22\linewidth}"}.get(a, "l") for a in alignment)
+    kinds = {"right": "r", "wide": r"p{0.22\linewidth}"}
+    columns = "".join(kinds.get(kind, "l") for kind in table.alignment)
     lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
-    if groups:
-        spans = [rf"\multicolumn{{{span}}}{{c}}{{{_latex(name)}}}" for name, span in groups]
+    if table.groups:
+        spans = [rf"\multicolumn{{{span}}}{{c}}{{{_latex(name)}}}" for name, span in table.groups]
         lines.append(" & ".join(spans) + r" \\")
-    lines += [" & ".join(map(_latex, header)) + r" \\", r"\midrule"]
-    lines += [" & ".join(map(_latex, row)) + r" \\" for row in rows]
+    lines += [" & ".join(map(_latex, table.header)) + r" \\", r"\midrule"]
+    lines += [" & ".join(map(_latex, row)) + r" \\" for row in table.rows]
     lines += [r"\bottomrule", r"\end{tabular}"]
-    if notes:
-        lines += ["", r"{\footnotesize", *(rf"{_latex(note)}\par" for note in notes), "}"]
+    if table.notes:
+        lines += ["", r"{\footnotesize", *(rf"{_latex(note)}\par" for note in table.notes), "}"]
     return "\n".join([*lines, ""])
 
 
