@@ -5,6 +5,8 @@ REF ?= paper/reference/laptop
 VENV := .venv
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+# A run is alone in this folder, and shows a live bar, or plain lines where there is no terminal.
+RUN := PYTHONPATH=workflow .ci/guard.sh $(SNAKEMAKE) --logger=progress
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce doctor smoke compare reference report test test-slurm lint layers audit lock ci-run gpu-reference archive clean
@@ -27,7 +29,7 @@ $(VENV)/.development: requirements-dev.lock $(VENV)/.runtime
 setup: $(VENV)/.runtime ## Build .venv from the pinned requirements.
 
 reproduce: $(VENV)/.runtime ## Run the whole workflow on the embedded default (no GPU, no hub).
-	@.ci/guard.sh $(SNAKEMAKE) --quiet rules reason --configfile config/laptop.yaml
+	@$(RUN) --configfile config/laptop.yaml
 	@cat results/claims.txt
 
 doctor: $(VENV)/.runtime ## Say what this machine can run, and what to do about the rest.
@@ -37,7 +39,7 @@ test-slurm: $(VENV)/.development ## Send the workflow through a real SLURM of on
 	$(BIN)/python -m pytest -n 0 -rs tests/cluster
 
 smoke: $(VENV)/.runtime ## Run one configuration through every stage, in a few minutes.
-	@.ci/guard.sh $(SNAKEMAKE) --quiet rules reason --configfile config/laptop.yaml config/smoke.yaml
+	@$(RUN) --configfile config/laptop.yaml config/smoke.yaml
 	@cat results/smoke/claims.txt
 
 compare: $(VENV)/.runtime ## Set this run beside a kept one: make compare REF=paper/reference/laptop
@@ -65,7 +67,7 @@ audit: ## Look the pinned packages up among the known vulnerabilities.
 	@PYTHON=$(PYTHON) .ci/audit.sh
 
 ci-run: $(VENV)/.runtime ## Run the workflow on the real weights with a handful of questions.
-	@.ci/guard.sh $(SNAKEMAKE) --quiet rules reason --configfile config/laptop.yaml config/ci.yaml
+	@$(RUN) --configfile config/laptop.yaml config/ci.yaml
 
 report: $(VENV)/.runtime ## Make report.html from the last run: every figure and table, captions, the graph.
 	$(SNAKEMAKE) --configfile config/laptop.yaml --report report.html
