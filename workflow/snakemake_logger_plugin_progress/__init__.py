@@ -5,8 +5,9 @@ is written when a stage begins, when another 5% are done and once a minute. A fa
 at once, with the end of its log. Snakemake's own log file stays as it is.
 
 Snakemake finds this package because its folder is on PYTHONPATH; without it, `snakemake` prints as
-ever. The package snakemake-logger-plugin-rich (0.5.1) was tried first: it draws one bar a rule, no
-time left, and prints nothing between the first and the last job where there is no terminal.
+ever. The package snakemake-logger-plugin-rich (0.5.1) was tried first: it draws one bar
+a rule, tells no time left, and prints nothing between the first and the last job where there is no
+terminal.
 """
 
 from __future__ import annotations
@@ -86,18 +87,14 @@ class Bar(Lines):
         from rich.live import Live
 
         super().__init__(stream)
-        self.console = Console(
-            file=stream,
-            force_terminal=True,
-            no_color=nocolor or None,
-            highlight=False,
-            emoji=False,
-        )
+        self.console = Console(file=stream, force_terminal=True, no_color=nocolor or None)
         self.live = Live(console=self.console, auto_refresh=False, transient=True)
 
     def say(self, text: str, style: str = "") -> None:
         """Print text above the line."""
-        self.console.print(text, style=style, markup=False, soft_wrap=True)
+        from rich.text import Text
+
+        self.console.print(Text(text, style), soft_wrap=True)
 
     def plan(self) -> None:
         """Show that the jobs are being planned."""

@@ -8,7 +8,7 @@ STAGES = {"fetch": "fetch", "evaluate": "evaluate", "draw": "figures"}
 
 def test_the_stage_of_a_rule_is_the_file_that_holds_it(tmp_path):
     (tmp_path / "assets.smk").write_text("rule fetch_model:\n    input: 'x'\n")
-    (tmp_path / "decompose.smk").write_text('"""What a rule is: text."""\nrule compress:\n    ...\n')
+    (tmp_path / "decompose.smk").write_text('"""A rule is: text."""\nrule compress:\n    ...\n')
     assert stages_of(tmp_path) == {"fetch_model": "fetch", "compress": "decompose"}
 
 
