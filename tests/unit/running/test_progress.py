@@ -42,13 +42,26 @@ def test_jobs_of_a_rule_that_none_is_done_of_cost_the_mean_of_all():
     assert progress.seconds_left(now) == pytest.approx(1 * 4 + 2 * 4)
 
 
-def test_the_time_left_is_unknown_until_half_of_the_jobs_are_of_rules_seen():
-    progress = Progress({"fetch": 4, "evaluate": 5}, STAGES, now=0)
+def test_the_time_left_is_unknown_at_first():
+    progress = Progress({"fetch": 3, "draw": 4, "evaluate": 9}, STAGES, now=0)
     assert progress.seconds_left(5) is None
-    now = done_in_order(progress, enumerate([("fetch", 1)] * 4), 0)
+    now = done_in_order(progress, enumerate([("fetch", 1)] * 3), 0)
     assert progress.seconds_left(now) is None
-    now = done_in_order(progress, [(4, ("evaluate", 10))], now)
-    assert progress.seconds_left(now) == pytest.approx(40)
+    seen = done_in_order(progress, [(3, ("evaluate", 10))], now)
+    assert progress.seconds_left(seen) == pytest.approx(8 * 10 + 4 * 13 / 4)  # rules of 12 jobs
+    progress = Progress({"fetch": 3, "draw": 4, "evaluate": 9}, STAGES, now=0)
+    now = done_in_order(progress, enumerate([("fetch", 1)] * 3 + [("draw", 1)]), 0)
+    assert progress.seconds_left(now) == pytest.approx(12)  # a quarter is done
+
+
+def test_a_job_that_takes_longer_than_any_before_is_a_warning_for_those_like_it():
+    progress = Progress({"fetch": 4, "evaluate": 3}, STAGES, now=0)
+    now = done_in_order(progress, enumerate([("fetch", 1)] * 4), 0)
+    progress.start(4, "evaluate", 1, now)
+    assert progress.seconds_left(now + 60) == pytest.approx(2 * 60)
+    progress.finish(4, now + 60)
+    progress.start(5, "evaluate", 1, now + 60)
+    assert progress.seconds_left(now + 160) == pytest.approx(60)  # now their mean is known
 
 
 def test_jobs_side_by_side_take_less_time_and_jobs_of_more_threads_more():

@@ -54,7 +54,7 @@ class Progress:
         self.begun: set[str] = set()
         """The stages of which a job has begun."""
         self._stage_of = stage_of
-        self._counts = counts
+        self._counts = Counter(counts)
         self._waiting = Counter(counts)
         self._running: dict[int, _Job] = {}
         self._finished: Counter[str] = Counter()
@@ -84,7 +84,7 @@ class Progress:
     def start(self, job: int, rule: str, threads: int, now: float) -> None:
         """Note that a job begins, or begins again after a failure."""
         if job not in self.failed:
-            self._waiting[rule] -= 1
+            self._waiting[rule] = max(self._waiting[rule] - 1, 0)
         self._running[job] = _Job(rule, threads, now)
         self.begun.add(self._stage_of.get(rule, rule))
 
@@ -106,21 +106,24 @@ class Progress:
         """Estimate how long the jobs to come will take.
 
         A job costs its seconds times its threads. A job to come costs the mean of the finished jobs
-        of its rule, or of all finished jobs where its rule has none. The run goes on at the rate
-        that it had so far: cost over time, with every pause in it.
+        of its rule. Where its rule has none, it costs the mean of all finished jobs, or what a
+        running job of its rule has cost already if that is more. The run goes on at the rate that
+        it had so far: cost over time, with every pause in it.
 
         Returns
         -------
         float | None
-            Seconds, or None as long as the rules that have a finished job account for less than
-            half of the run's jobs.
+            Seconds; None until a quarter of the jobs is done, or the rules that have a finished job
+            account for half of the jobs.
         """
         running, costs = self._running.values(), self._costs.total()
         spent = costs + self._lost + sum(job.cost(now) for job in running)
         known = sum(self._counts[rule] for rule in self._finished)
-        if 2 * known < self.total or spent <= 0 or now <= self._begin:
+        if max(2 * known, 4 * self.done) < self.total or spent <= 0 or not self._finished:
             return None
-        means = dict.fromkeys(self._counts, costs / self._finished.total())
+        means = dict.fromkeys(self._waiting, costs / self._finished.total())
+        for job in running:
+            means[job.rule] = max(means[job.rule], job.cost(now))
         means |= {rule: self._costs[rule] / count for rule, count in self._finished.items()}
         rests = [(max(means[job.rule] - job.cost(now), 0.0), job.threads) for job in running]
         to_come = sum(rest for rest, _ in rests)
