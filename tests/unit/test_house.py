@@ -9,6 +9,23 @@ ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "workflow/lowrank"
 STAGES = {path.name for path in LIBRARY.iterdir() if (path / "__init__.py").exists()}
 
+LONGEST_MODULE, LONGEST_COMMON_RULES = 400, 80
+
+
+def lines(path):
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def test_no_module_is_longer_than_a_reader_can_hold():
+    modules = sorted(LIBRARY.rglob("*.py"))
+    assert len(modules) > 50
+    long = {str(path.relative_to(LIBRARY)): lines(path) for path in modules}
+    assert {path: count for path, count in long.items() if count > LONGEST_MODULE} == {}
+
+
+def test_the_rules_common_to_all_stages_are_few():
+    assert lines(ROOT / "workflow/rules/common.smk") <= LONGEST_COMMON_RULES
+
 
 def test_the_tests_mirror_the_stages():
     folders = {path.name for path in (ROOT / "tests/unit").iterdir() if path.is_dir()}
