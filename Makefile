@@ -57,7 +57,7 @@ lint: $(VENV)/.development ## Check style, formatting and the floors of the libr
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PYTHONPATH=workflow $(BIN)/lint-imports --no-cache --no-logo
-	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakefmt --check Snakefile workflow
 	$(SNAKEMAKE) --lint
 
 layers: $(VENV)/.runtime ## Draw the floors of the library: which package imports which.

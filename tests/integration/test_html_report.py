@@ -15,7 +15,7 @@ def test_every_path_that_the_report_prints_exists(finished):
     for name in ("figure_4_1", "figure_4_2", "table_4_2"):
         assert f"figures/tiny/{name}.csv" in printed
     assert "figures/llama-2-7b/table_4_2.csv" in printed
-    assert "workflow/scripts/figure_3_3.py" in printed
+    assert "workflow/scripts/schematic.py" in printed
     missing = [
         path
         for path in printed

@@ -2,7 +2,7 @@
 
 from lowrank.project.references import find_references, reference_model
 from lowrank.project.views.analyse import study_evaluations, study_labels, study_rows
-from lowrank.project.views.profile import study_profiles
+from lowrank.project.views.profile import study_records
 
 PROFILE_RECORDS = "paper/reference"  # <device>/<model>/*.json, measured by `make gpu-reference`
 
@@ -12,25 +12,18 @@ except LowrankError as error:
     sys.exit(f"error: {error}")
 
 
-def evaluations(wildcards, pattern):
-    return study_evaluations(project, wildcards.study, model_of(wildcards), pattern)
-
-
-def profile_records(wildcards):
-    """The records of a study's configurations, of this run or of a measurement elsewhere."""
-    if wildcards.model in REFERENCES:
-        return sorted(map(str, REFERENCES[wildcards.model].glob("*.json")))
-    return study_profiles(project, wildcards.study, model_of(wildcards), rules.profile.output[0])
-
-
 rule collect_accuracy:
     """Gather a study's scores, and their paired differences from the dense model."""
     input:
         script=script("collect_accuracy"),
         library=library("collect_accuracy"),
         lock=LOCK,
-        results=lambda wildcards: evaluations(wildcards, rules.evaluate.output.result),
-        scores=lambda wildcards: evaluations(wildcards, rules.evaluate.output.scores),
+        results=lambda wildcards: study_evaluations(
+            project, wildcards.study, model_of(wildcards), rules.evaluate.output.result
+        ),
+        scores=lambda wildcards: study_evaluations(
+            project, wildcards.study, model_of(wildcards), rules.evaluate.output.scores
+        ),
     output:
         "<results>/models/{model}/studies/{study}.csv",
     log:
@@ -58,7 +51,9 @@ rule collect_profiles:
         library=library("collect_profiles"),
         lock=LOCK,
         thesis=THESIS,
-        records=profile_records,
+        records=lambda wildcards: study_records(
+            project, REFERENCES, wildcards.study, wildcards.model, rules.profile.output[0]
+        ),
     output:
         table="<results>/models/{model}/studies/{study}.profiles.csv",
         fits="<results>/models/{model}/studies/{study}.profile_fits.json",

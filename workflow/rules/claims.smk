@@ -1,19 +1,6 @@
 # The ledger: a verdict on each claim of the thesis, for every scope.
 
-from lowrank.project.views.claims import claim_evidence, claim_models, documents
-
-
-def claim_scopes():
-    """The results that judge the claims, one entry a column of the ledger; see `load_scope`."""
-    run = {
-        "name": "run",
-        "title": "This run",
-        "models": claim_models(
-            project, rules.collect_accuracy.output[0], rules.collect_profiles.output.table
-        ),
-        "design_space": rules.table_3_1.output.csv,
-    }
-    return [run]
+from lowrank.project.views.claims import claim_evidence, claim_scopes, documents
 
 
 rule judge_claims:
@@ -22,13 +9,7 @@ rule judge_claims:
         script=script("judge_claims"),
         library=library("judge_claims"),
         lock=LOCK,
-        design_space=rules.table_3_1.output.csv,
-        results=lambda wildcards: claim_evidence(
-            project,
-            rules.collect_accuracy.output[0],
-            rules.evaluate.output.scores,
-            rules.collect_profiles.output.table,
-        ),
+        results=lambda wildcards: claim_evidence(project, output_of),
     output:
         ledger="<results>/claims.json",
         text="<results>/claims.txt",
@@ -39,8 +20,8 @@ rule judge_claims:
         "../../environment.yml"
     params:
         claims=lambda wildcards: as_json(list(project.registry.claims().items())),  # pairs keep their order
-        scopes=lambda wildcards: as_json(claim_scopes()),
-        figures=lambda wildcards: as_json(documents(figures_and_tables())),
+        scopes=lambda wildcards: as_json(claim_scopes(project, output_of)),
+        figures=lambda wildcards: as_json(documents(drawn())),
     shell:
         "PYTHONPATH=workflow python {input.script} --claims {params.claims:q} "
         "--scopes {params.scopes:q} --figures {params.figures:q} "

@@ -1,6 +1,5 @@
-"""The checked configuration, and what the rules of several stages need. No import may load torch."""
+"""The checked configuration, and what several stages need. No import here may load torch."""
 
-import functools
 import json
 import os
 import sys
@@ -10,10 +9,9 @@ WORKFLOW = Path(workflow.current_basedir).parent
 
 sys.path.insert(0, str(WORKFLOW))
 
-from lowrank.assets import sources
 from lowrank.base.errors import LowrankError
 from lowrank.project.configuration import Project
-from lowrank.project.views.figures import EFFICIENCY_FIGURES, SCHEMATICS, figure_names
+from lowrank.project.views.figures import EFFICIENCY_FIGURES, SCHEMATICS, drawings, figure_names
 from lowrank.running.imports import library_files
 from lowrank.running.variables import surroundings
 from lowrank.space.methods import METHODS
@@ -38,6 +36,7 @@ wildcard_constraints:
     layer=r"\d+",
     benchmark="[a-z0-9_]+",
     study="[a-z0-9_]+",
+    schematic="|".join(SCHEMATICS),
     efficiency_figure="|".join(EFFICIENCY_FIGURES),
     figure="|".join(figure_names(project)) or "no_figure",
 
@@ -50,6 +49,22 @@ def script(name):
 def library(name, *modules):
     """The library modules that a script imports, directly or not or by name, and nothing else."""
     return library_files("workflow", script(name), *modules)
+
+
+def outputs_of(name):
+    """The paths of a rule's outputs, with its wildcards as fields."""
+    return getattr(rules, name).output
+
+
+def output_of(name):
+    """The path of an output, such as `evaluate.scores`, or `profile` for a rule's only one."""
+    outputs = outputs_of(name.split(".")[0])
+    return getattr(outputs, name.split(".")[1]) if "." in name else outputs[0]
+
+
+def drawn():
+    """The jobs that make the figures and tables of this run."""
+    return drawings(project, REFERENCES, outputs_of)
 
 
 def as_json(value):

@@ -4,37 +4,13 @@
 from lowrank.project.views.evaluate import (
     asking_settings,
     evaluation_settings,
+    is_for_lm_eval,
     metrics_modules,
     scoring,
 )
 
-
-def is_for_lm_eval(wildcards):
-    return project.benchmarks[wildcards.benchmark]["scorer"] == "lm_eval"
-
-
-def evaluator(wildcards):
-    """The script that scores a benchmark."""
-    return "evaluate" if is_for_lm_eval(wildcards) else "evaluate_encoder"
-
-
-def evaluator_library(wildcards):
-    """What the script is made of, and what has the benchmark's metrics."""
-    return library(evaluator(wildcards), *metrics_modules(project, wildcards.benchmark))
-
-
-def questions_to_ask(wildcards):
-    """The questions as the evaluator reads them: chosen already, or all of them."""
-    if is_for_lm_eval(wildcards):
-        return expand(rules.prepare_requests.output.asked, **wildcards)
-    return expand(rules.fetch_benchmark.output.questions, **wildcards)
-
-
-def tokenized_requests(wildcards):
-    """The requests of lm-eval's tasks; encoders have none."""
-    if is_for_lm_eval(wildcards):
-        return expand(rules.prepare_requests.output.requests, **wildcards)
-    return []
+has_requests = lambda wildcards: is_for_lm_eval(project, wildcards.benchmark)
+evaluator = branch(has_requests, then="evaluate", otherwise="evaluate_encoder")
 
 
 rule prepare_requests:
@@ -65,12 +41,18 @@ rule evaluate:
     """Score one configuration on one benchmark."""
     input:
         script=lambda wildcards: script(evaluator(wildcards)),
-        library=evaluator_library,
+        library=lambda wildcards: library(
+            evaluator(wildcards), *metrics_modules(project, wildcards.benchmark)
+        ),
         lock=LOCK,
         weights=rules.fetch_model.output.weights,
         compressed=rules.compress.output,
-        questions=questions_to_ask,
-        requests=tokenized_requests,
+        questions=branch(
+            has_requests,
+            then=rules.prepare_requests.output.asked,
+            otherwise=rules.fetch_benchmark.output.questions,
+        ),
+        requests=branch(has_requests, then=rules.prepare_requests.output.requests),
     output:
         result="<results>/models/{model}/evaluations/{decomposition}/{benchmark}.json",
         samples="<results>/models/{model}/evaluations/{decomposition}/{benchmark}.jsonl",

@@ -1,44 +1,16 @@
 # Figures: PDF, PNG and the CSV behind each.
 
-from lowrank.project.views.figures import REFERENCE_STUDY, drawings, figure_study, subtitle
-from lowrank.project.views.profile import profiled_study
+from lowrank.project.views.figures import efficiency_study, figure_study, subtitle
 
-
-def study_shown(wildcards):
-    """The study that a figure of accuracy shows."""
-    return figure_study(project, wildcards.figure, model_of(wildcards))
-
-
-def collected(wildcards, pattern):
-    """The measurements behind a figure of efficiency."""
-    is_reference = wildcards.model in REFERENCES
-    study = REFERENCE_STUDY if is_reference else profiled_study(project, model_of(wildcards))
-    return expand(pattern, model=wildcards.model, study=study)
-
-
-@functools.cache
-def drawn():
-    """What draws each figure and table of a run: rule, script and the files that it makes."""
-    return [
-        {
-            "rule": rule,
-            "script": script(wildcards.get("figure", rule)),
-            "files": expand(getattr(rules, rule).output, **wildcards),
-        }
-        for rule, wildcards in drawings(project, REFERENCES, TABLE_MODELS)
-    ]
-
-
-def figures_and_tables():
-    """The files of every figure and table of a run."""
-    return [path for job in drawn() for path in job["files"]]
+study_shown = lambda wildcards: figure_study(project, wildcards.figure, model_of(wildcards))
+study_measured = lambda wildcards: efficiency_study(project, REFERENCES, wildcards.model)
 
 
 rule accuracy_figure:
-    """A figure of one study: its script, its data, nothing else."""
+    """A figure of one study: its module, its data, nothing else."""
     input:
-        script=lambda wildcards: script(wildcards.figure),
-        library=lambda wildcards: library(wildcards.figure),
+        script=script("accuracy_figure"),
+        library=lambda wildcards: library("accuracy_figure", f"lowrank.figures.{wildcards.figure}"),
         lock=LOCK,
         data=lambda wildcards: expand(
             rules.collect_accuracy.output, model=wildcards.model, study=study_shown(wildcards)
@@ -61,8 +33,8 @@ rule accuracy_figure:
         subtitle=lambda wildcards: subtitle(project, study_shown(wildcards), model_of(wildcards)),
         look_for=lambda wildcards: project.study(study_shown(wildcards))["look_for"],
     shell:
-        "PYTHONPATH=workflow python {input.script} --data {input.data} "
-        "--label {params.label:q} --subtitle {params.subtitle:q} "
+        "PYTHONPATH=workflow python {input.script} --figure {wildcards.figure} "
+        "--data {input.data} --label {params.label:q} --subtitle {params.subtitle:q} "
         "--csv {output.csv} --pdf {output.pdf} --png {output.png} 2> {log}"
 
 
@@ -72,8 +44,16 @@ rule efficiency_figure:
         script=script("efficiency_figure"),
         library=library("efficiency_figure"),
         lock=LOCK,
-        data=lambda wildcards: collected(wildcards, rules.collect_profiles.output.table),
-        fits=lambda wildcards: collected(wildcards, rules.collect_profiles.output.fits),
+        data=lambda wildcards: expand(
+            rules.collect_profiles.output.table,
+            model=wildcards.model,
+            study=study_measured(wildcards),
+        ),
+        fits=lambda wildcards: expand(
+            rules.collect_profiles.output.fits,
+            model=wildcards.model,
+            study=study_measured(wildcards),
+        ),
     output:
         csv="<figures>/{model}/{efficiency_figure}.csv",
         pdf="<figures>/{model}/{efficiency_figure}.pdf",
@@ -96,70 +76,24 @@ rule efficiency_figure:
         "--csv {output.csv} --pdf {output.pdf} --png {output.png} 2> {log}"
 
 
-rule figure_1_1:
-    """Tucker decomposition of a third-order tensor."""
+rule schematic:
+    """A figure that is drawn from no data, hence without a CSV and once for all models."""
     input:
-        script=script("figure_1_1"),
-        library=library("figure_1_1"),
+        script=script("schematic"),
+        library=lambda wildcards: library("schematic", f"lowrank.figures.{wildcards.schematic}"),
         lock=LOCK,
     output:
-        pdf="<figures>/thesis/figure_1_1.pdf",
+        pdf="<figures>/thesis/{schematic}.pdf",
         png=report(
-            "<figures>/thesis/figure_1_1.png",
-            caption="../report/figure_1_1.rst",
+            "<figures>/thesis/{schematic}.png",
+            caption="../report/schematic.rst",
             category="Thesis",
-            labels={"item": "Figure 1.1"},
+            labels={"item": "{schematic}"},
         ),
     log:
-        "<logs>/figure_1_1.log",
+        "<logs>/{schematic}.log",
     conda:
         "../../environment.yml"
     shell:
-        "PYTHONPATH=workflow python {input.script} "
-        "--pdf {output.pdf} --png {output.png} 2> {log}"
-
-
-rule figure_3_1:
-    """The three axes of a decomposition configuration."""
-    input:
-        script=script("figure_3_1"),
-        library=library("figure_3_1"),
-        lock=LOCK,
-    output:
-        pdf="<figures>/thesis/figure_3_1.pdf",
-        png=report(
-            "<figures>/thesis/figure_3_1.png",
-            caption="../report/figure_3_1.rst",
-            category="Thesis",
-            labels={"item": "Figure 3.1"},
-        ),
-    log:
-        "<logs>/figure_3_1.log",
-    conda:
-        "../../environment.yml"
-    shell:
-        "PYTHONPATH=workflow python {input.script} "
-        "--pdf {output.pdf} --png {output.png} 2> {log}"
-
-
-rule figure_3_3:
-    """The decomposable weight tensors of a BERT and a Llama 2 layer."""
-    input:
-        script=script("figure_3_3"),
-        library=library("figure_3_3"),
-        lock=LOCK,
-    output:
-        pdf="<figures>/thesis/figure_3_3.pdf",
-        png=report(
-            "<figures>/thesis/figure_3_3.png",
-            caption="../report/figure_3_3.rst",
-            category="Thesis",
-            labels={"item": "Figure 3.3"},
-        ),
-    log:
-        "<logs>/figure_3_3.log",
-    conda:
-        "../../environment.yml"
-    shell:
-        "PYTHONPATH=workflow python {input.script} "
+        "PYTHONPATH=workflow python {input.script} --figure {wildcards.schematic} "
         "--pdf {output.pdf} --png {output.png} 2> {log}"

@@ -1,39 +1,14 @@
 # The reproduction report.
 
-from lowrank.project.views.paper import fact_files, fact_models, fact_run, report_figures
+from lowrank.project.views.paper import (
+    fact_files,
+    fact_models,
+    fact_run,
+    fact_tables,
+    report_inputs,
+)
 
 REFERENCE_RUN = "paper/reference/laptop/run.json"  # times and sizes, measured once
-
-
-def facts_of_models():
-    return fact_models(
-        project,
-        rules.fetch_model.output.manifest,
-        rules.evaluate.output.result,
-        rules.collect_accuracy.output[0],
-        rules.collect_profiles.output.fits,
-    )
-
-
-def facts_of_tables():
-    """The tables that the report's facts are gathered from, by name."""
-    tables = {"table_1_1": rules.table_1_1.output.csv, "table_3_1": rules.table_3_1.output.csv}
-    if "table_4_2" in project.settings["studies"]:
-        tables["table_4_2"] = expand(rules.table_4_2.output.csv, model=TABLE_MODELS[0])[0]
-    return tables
-
-
-def report_inputs():
-    """From the name in the report's template to the file, and to what made it."""
-    inputs = {
-        "facts.json": {"path": rules.gather_facts.output[0]},
-        "claims.json": {"path": rules.judge_claims.output.ledger},
-        "thesis.yaml": {"path": THESIS},
-        "verdicts.typ": {"path": rules.claims_table.input.template},
-    }
-    if os.path.exists(REFERENCE_RUN):
-        inputs["run.json"] = {"path": REFERENCE_RUN}
-    return inputs | report_figures(drawn())
 
 
 rule gather_facts:
@@ -43,9 +18,7 @@ rule gather_facts:
         library=library("gather_facts"),
         lock=LOCK,
         thesis=THESIS,
-        results=lambda wildcards: fact_files(
-            project, facts_of_models(), facts_of_tables(), rules.evaluate.output.scores
-        ),
+        results=lambda wildcards: fact_files(project, output_of),
     output:
         "<results>/facts.json",
     log:
@@ -53,13 +26,23 @@ rule gather_facts:
     conda:
         "../../environment.yml"
     params:
-        models=lambda wildcards: as_json(facts_of_models()),
-        tables=lambda wildcards: as_json(facts_of_tables()),
+        models=lambda wildcards: as_json(fact_models(project, output_of)),
+        tables=lambda wildcards: as_json(fact_tables(project, output_of)),
         run=lambda wildcards: as_json(fact_run(project, THESIS_BENCHMARKS)),
     shell:
         "PYTHONPATH=workflow python {input.script} --models {params.models:q} "
         "--tables {params.tables:q} --run {params.run:q} --thesis {input.thesis} "
         "--output {output} 2> {log}"
+
+
+REPORT_FILES = {
+    "facts.json": rules.gather_facts.output[0],
+    "claims.json": rules.judge_claims.output.ledger,
+    "thesis.yaml": THESIS,
+    "verdicts.typ": rules.claims_table.input.template,
+}
+if os.path.exists(REFERENCE_RUN):
+    REPORT_FILES["run.json"] = REFERENCE_RUN
 
 
 rule build_report:
@@ -69,7 +52,9 @@ rule build_report:
         library=library("build_report"),
         lock=LOCK,
         template="paper/report.typ",
-        files=lambda wildcards: [made["path"] for made in report_inputs().values()],
+        files=lambda wildcards: [
+            made["path"] for made in report_inputs(REPORT_FILES, drawn(), script).values()
+        ],
     output:
         report(
             "<figures>/report/report.pdf",
@@ -82,7 +67,7 @@ rule build_report:
     conda:
         "../../environment.yml"
     params:
-        inputs=lambda wildcards: as_json(report_inputs()),
+        inputs=lambda wildcards: as_json(report_inputs(REPORT_FILES, drawn(), script)),
     shell:
         "PYTHONPATH=workflow python {input.script} --template {input.template} "
         "--inputs {params.inputs:q} --output {output} 2> {log}"

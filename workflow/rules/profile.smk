@@ -1,12 +1,6 @@
 # Latency, energy and memory of a study's configurations, each beside the dense model.
 
-from lowrank.project.views.profile import profile_settings, profiled_benchmarks
-
-
-def profiled(wildcards, pattern):
-    """The files of `pattern` of the benchmarks whose requests are measured."""
-    benchmarks = profiled_benchmarks(project, model_of(wildcards))
-    return expand(pattern, model=wildcards.model, benchmark=benchmarks)
+from lowrank.project.views.profile import profile_settings, profiled_benchmarks, profiled_requests
 
 
 rule profile:
@@ -17,8 +11,12 @@ rule profile:
         lock=LOCK,
         weights=rules.fetch_model.output.weights,
         compressed=rules.compress.output,
-        requests=lambda wildcards: profiled(wildcards, rules.prepare_requests.output.requests),
-        questions=lambda wildcards: profiled(wildcards, rules.prepare_requests.output.asked),
+        requests=lambda wildcards: profiled_requests(
+            project, model_of(wildcards), rules.prepare_requests.output.requests
+        ),
+        questions=lambda wildcards: profiled_requests(
+            project, model_of(wildcards), rules.prepare_requests.output.asked
+        ),
     output:
         "<results>/models/{model}/profiles/{decomposition}.json",
     log:

@@ -3,6 +3,7 @@
 This file alone uses parts of Snakemake that its manual does not promise. Tried with 9.27.
 """
 
+from lowrank.assets.sources import MIRROR_VARIABLE
 from lowrank.running.devices import require_devices
 from lowrank.running.slurm import keeps_accounts
 
@@ -56,5 +57,5 @@ onstart:
 if project.unavailable_benchmarks and workflow.is_main_process:
     logger.warning(
         f"Left out for want of a source here: {', '.join(project.unavailable_benchmarks)} "
-        f"(set {sources.MIRROR_VARIABLE} to a mirror directory, or `hub: true`)."
+        f"(set {MIRROR_VARIABLE} to a mirror directory, or `hub: true`)."
     )

@@ -13,7 +13,6 @@ THESIS_BENCHMARKS = [
     "winogrande",
     "gsm8k",
 ]
-TABLE_MODELS = ["llama-2-7b"]  # whose Table 4.2 needs no weights, on top of the run's models
 
 
 rule table_1_1:

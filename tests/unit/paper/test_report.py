@@ -269,8 +269,8 @@ def inputs(gather, tmp_path):
     (tmp_path / "figure.typ").write_text("#set page(width: 5cm, height: 3cm)\nA figure.")
     typst.compile(tmp_path / "figure.typ", output=tmp_path / "figure.pdf")
     figure = {"path": str(tmp_path / "figure.pdf"), "rule": "accuracy_figure"}
-    made = {"script": "workflow/scripts/figure_4_1.py", "data": "figures/m/figure_4_1.csv"}
-    schematic = {"rule": "figure_1_1", "script": "workflow/scripts/figure_1_1.py", "data": None}
+    made = {"script": "workflow/scripts/accuracy_figure.py", "data": "figures/m/figure_4_1.csv"}
+    schematic = {"rule": "schematic", "script": "workflow/scripts/schematic.py", "data": None}
     table = {"rule": "table_4_2", "script": "workflow/scripts/table_4_2.py", "data": "t.csv"}
     return {
         "facts.json": {"path": str(gather())},
@@ -304,8 +304,8 @@ def test_a_claim_leads_to_its_study_its_file_and_its_figure(inputs, tmp_path):
     assert "flagged: throttled device" in text and "n = 1,234" in text
     assert "9.88 points [2, 17.6]" in text
     # The figure's caption: what made it, with the file of its data, or none.
-    assert "Rule accuracy_figure, script workflow/scripts/figure_4_1.py, data " in text
-    assert "script workflow/scripts/figure_1_1.py, drawn from no data." in text
+    assert "Rule accuracy_figure, script workflow/scripts/accuracy_figure.py, data " in text
+    assert "script workflow/scripts/schematic.py, drawn from no data." in text
     assert ".pdf" not in text
     pages = [page.extract_text() for page in document.pages]
     targets = [

@@ -1,6 +1,7 @@
 """What the rules ask of a project, on the shipped scales and on small ones."""
 
 import shutil
+from collections import Counter
 
 import pytest
 from lowrank.base.errors import LowrankError
@@ -13,7 +14,7 @@ from lowrank.project.views.analyse import (
     study_labels,
     study_rows,
 )
-from lowrank.project.views.claims import claim_evidence, claim_models, documents, judged_models
+from lowrank.project.views.claims import claim_evidence, claim_scopes, documents, judged_models
 from lowrank.project.views.decompose import decomposition_names, layer_factors
 from lowrank.project.views.evaluate import (
     asking_settings,
@@ -21,13 +22,27 @@ from lowrank.project.views.evaluate import (
     metrics_modules,
     scoring,
 )
-from lowrank.project.views.figures import drawings, figure_names, figure_study, subtitle
-from lowrank.project.views.paper import fact_files, fact_models, fact_run, report_figures
+from lowrank.project.views.figures import (
+    Drawing,
+    drawings,
+    efficiency_study,
+    figure_names,
+    figure_study,
+    subtitle,
+)
+from lowrank.project.views.paper import (
+    fact_files,
+    fact_models,
+    fact_run,
+    fact_tables,
+    report_inputs,
+)
 from lowrank.project.views.profile import (
     profile_settings,
     profiled_benchmarks,
+    profiled_requests,
     profiled_study,
-    study_profiles,
+    study_records,
 )
 from lowrank.project.views.tables import is_carried_over, table_4_2_rows
 
@@ -39,11 +54,19 @@ SMALL = {
     "dtype": "float32",
     "batch_size": 16,
 }
-TABLE = "r/{model}/{study}.csv"
-RESULT = "r/{model}/{decomposition}/{benchmark}.json"
-SCORES = "r/{model}/{decomposition}/{benchmark}.csv"
-FITS = "r/{model}/{study}.fits.json"
-RECORDS = "r/{model}/{study}.profiles.csv"
+OUTPUTS = {
+    "fetch_model.manifest": "r/{model}.json",
+    "evaluate.result": "r/{model}/{decomposition}/{benchmark}.json",
+    "evaluate.scores": "r/{model}/{decomposition}/{benchmark}.csv",
+    "collect_accuracy": "r/{model}/{study}.csv",
+    "collect_profiles.table": "r/{model}/{study}.profiles.csv",
+    "collect_profiles.fits": "r/{model}/{study}.fits.json",
+    "table_1_1.csv": "f/table_1_1.csv",
+    "table_3_1.csv": "f/table_3_1.csv",
+    "table_4_2.csv": "f/{model}/table_4_2.csv",
+}
+RESULT = OUTPUTS["evaluate.result"]
+output_of = OUTPUTS.__getitem__
 
 
 @pytest.fixture
@@ -145,7 +168,8 @@ def test_causal_models_are_measured_without_what_leaves_layers_out(project, llam
     assert profiled_study(project, llama) == "table_4_2" and profiled_study(project, bert) is None
     assert profiled_benchmarks(project, llama) == ["arc_easy", "gsm8k"]
     assert profiled_benchmarks(project, bert) == []
-    files = study_profiles(project, "table_4_2", llama, "{model}/{decomposition}")
+    assert profiled_requests(project, llama, "{model}/{benchmark}")[0] == f"{llama.name}/arc_easy"
+    files = study_records(project, {}, "table_4_2", llama.name, "{model}/{decomposition}")
     assert files[0] == f"{llama.name}/dense" and not any("/drop-" in path for path in files)
 
 
@@ -163,33 +187,59 @@ def test_the_first_model_of_a_family_judges_the_claims(project_of):
     project = project_of(models=["llama-2-7b", "smollm2-135m-instruct", "minilm-l6"])
     names = {family: model.name for family, model in judged_models(project).items()}
     assert names == {"llama": "llama-2-7b", "bert": "minilm-l6"}
-    made = claim_models(project, TABLE, RECORDS)
+    (run,) = claim_scopes(project, output_of)
+    assert run["design_space"] == "f/table_3_1.csv"
+    made = run["models"]
     assert made["llama"]["label"] == "Llama-2-7B" and made["llama"]["device_type"] == "cpu"
     assert made["llama"]["benchmarks"]["arc_easy"] == {"label": "ARC-Easy", "chance": 0.25}
     assert made["llama"]["studies"]["unseen"] == "r/llama-2-7b/unseen.csv"
     assert made["llama"]["profiles"] == ["r/llama-2-7b/table_4_2.profiles.csv"]
     assert made["bert"]["profiles"] == []
-    evidence = claim_evidence(project, TABLE, SCORES, RECORDS)
+    evidence = claim_evidence(project, output_of)
     named = [path for entry in made.values() for path in entry["studies"].values()]
-    assert {*named, *made["llama"]["profiles"], "r/minilm-l6/dense/mrpc.csv"} <= set(evidence)
+    assert {
+        *named,
+        *made["llama"]["profiles"],
+        "r/minilm-l6/dense/mrpc.csv",
+        run["design_space"],
+    } <= set(evidence)
     assert not any("smollm2" in path for path in evidence)
 
 
 def test_documents_go_by_the_name_of_their_figure():
-    files = ["f/a/figure_4_1.csv", "f/a/figure_4_1.pdf", "f/b/figure_4_1.pdf", "f/b/table.png"]
-    assert documents(files) == {"figure_4_1": ["f/a/figure_4_1.pdf", "f/b/figure_4_1.pdf"]}
+    made = [
+        Drawing("a", ("f/a/figure_4_1.csv", "f/a/figure_4_1.pdf")),
+        Drawing("a", ("f/b/figure_4_1.pdf", "f/b/figure_4_1.png")),
+    ]
+    assert documents(made) == {"figure_4_1": ["f/a/figure_4_1.pdf", "f/b/figure_4_1.pdf"]}
+
+
+FIGURES = {
+    "table_4_2": ["f/{model}/t.csv", "f/{model}/t.pdf"],
+    "accuracy_figure": ["f/{model}/{figure}.pdf"],
+    "efficiency_figure": ["f/{model}/{efficiency_figure}.pdf"],
+    "collect_accuracy": ["r/{model}/{study}.csv"],
+    "schematic": ["f/{schematic}.pdf"],
+}
 
 
 def test_a_run_draws_each_thing_once(project_of, project):
-    made = drawings(project, ["reference-gpu"], ["llama-2-7b", "smollm2-135m-instruct"])
-    assert len(made) == len({(rule, *wildcards.items()) for rule, wildcards in made})
-    count = {rule: sum(drawing.rule == rule for drawing in made) for rule, _ in made}
-    assert count["efficiency_figure"] == 6 and count["table_4_2"] == 2 and count["table_1_1"] == 1
-    assert ("accuracy_figure", {"model": "minilm-l6", "figure": "figure_3_6"}) in made
-    study = {"model": "smollm2-135m-instruct", "study": "unseen"}
-    assert ("collect_accuracy", study) in made  # it has no figure: its table is what is made
-    without = drawings(project_of(studies=["figure_3_7", "bert_figure_3_6"]), [], ["llama-2-7b"])
-    assert not {"table_4_2", "efficiency_figure"} & {rule for rule, _ in without}
+    def made(project):
+        return drawings(project, ["reference-gpu"], lambda rule: FIGURES.get(rule, [f"f/{rule}"]))
+
+    drawn = made(project)
+    files = [path for drawing in drawn for path in drawing.files]
+    assert len(files) == len(set(files))
+    count = Counter(drawing.rule for drawing in drawn)
+    assert count["efficiency_figure"] == 6 and count["schematic"] == 3 and count["table_1_1"] == 1
+    tables = [drawing.files[0] for drawing in drawn if drawing.rule == "table_4_2"]
+    assert tables == ["f/llama-2-7b/t.csv", "f/smollm2-135m-instruct/t.csv"]
+    assert "f/minilm-l6/figure_3_6.pdf" in files and "f/reference-gpu/figure_4_4.pdf" in files
+    assert "r/smollm2-135m-instruct/unseen.csv" in files  # it has no figure: its table is made
+    without = made(project_of(studies=["figure_3_7", "bert_figure_3_6"]))
+    assert "table_4_2" not in {drawing.rule for drawing in without}
+    measured = [drawing.files for drawing in without if drawing.rule == "efficiency_figure"]
+    assert len(measured) == 3  # of the reference alone
 
 
 def test_a_figure_shows_the_study_of_its_model(project, llama, bert):
@@ -218,7 +268,7 @@ def test_layer_lists_are_carried_over_to_another_depth(project, llama):
 
 
 def test_what_the_report_is_gathered_from(project, llama):
-    made = fact_models(project, "m/{model}.json", RESULT, TABLE, FITS)
+    made = fact_models(project, output_of)
     causal, encoder = made
     assert causal["quantized"] and not encoder["quantized"]
     assert causal["fits"] == f"r/{llama.name}/table_4_2.fits.json" and encoder["fits"] is None
@@ -226,9 +276,10 @@ def test_what_the_report_is_gathered_from(project, llama):
     assert causal["benchmarks"][0]["result"] == f"r/{llama.name}/dense/arc_easy.json"
     studies = {study["study"]: study for study in causal["studies"]}
     assert studies["table_4_2"]["carried_over"] and studies["table_4_2"]["figure"] == "figure_4_1"
-    tables = {"table_1_1": "t.csv"}
-    files = fact_files(project, made, tables, SCORES)
-    assert len(files) == len(set(files)) and files[0] == "t.csv"
+    tables = fact_tables(project, output_of)
+    assert tables["table_4_2"] == "f/llama-2-7b/table_4_2.csv"
+    files = fact_files(project, output_of)
+    assert len(files) == len(set(files)) and files[:3] == list(tables.values())
     assert {causal["fits"], causal["manifest"], studies["unseen"]["table"]} <= set(files)
     assert f"r/{llama.name}/dense/gsm8k.csv" in files and None not in files
 
@@ -240,12 +291,13 @@ def test_what_the_deviations_need(project):
 
 
 def test_a_figure_of_the_report_says_what_made_it():
-    jobs = [
-        {"rule": "a", "script": "a.py", "files": ["f/m/x.csv", "f/m/x.pdf", "f/m/x.png"]},
-        {"rule": "b", "script": "b.py", "files": ["f/thesis/y.pdf"]},
-        {"rule": "c", "script": "c.py", "files": ["r/m/z.csv"]},
+    drawn = [
+        Drawing("a", ("f/m/x.csv", "f/m/x.pdf", "f/m/x.png")),
+        Drawing("b", ("f/thesis/y.pdf",)),
+        Drawing("c", ("r/m/z.csv",)),
     ]
-    assert report_figures(jobs) == {
+    assert report_inputs({"facts.json": "r/facts.json"}, drawn, "{}.py".format) == {
+        "facts.json": {"path": "r/facts.json"},
         "m/x.pdf": {"path": "f/m/x.pdf", "rule": "a", "script": "a.py", "data": "f/m/x.csv"},
         "thesis/y.pdf": {"path": "f/thesis/y.pdf", "rule": "b", "script": "b.py", "data": None},
     }
@@ -262,6 +314,12 @@ def test_measurements_of_elsewhere_go_by_their_device(project, tmp_path):
     assert made["reference-other"] == tmp_path / "other/llama-2-7b"
     assert reference_model(made, "reference-other", project).name == "llama-2-7b"
     assert reference_model(made, "minilm-l6", project).name == "minilm-l6"
+    place = tmp_path / "other/llama-2-7b"
+    (place / "a.json").touch()
+    records = study_records(project, made, "table_4_2", "reference-other", "")
+    assert records == [f"{place}/a.json", f"{place}/dense.json"]
+    assert efficiency_study(project, made, "reference-other") == "table_4_2"
+    assert efficiency_study(project, made, "minilm-l6") is None
     (tmp_path / "gpu/unheard-of").mkdir()
     (tmp_path / "gpu/unheard-of/dense.json").touch()
     with pytest.raises(LowrankError, match=f"^{tmp_path}: config: models: .*does not exist"):

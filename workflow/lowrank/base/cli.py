@@ -27,12 +27,6 @@ def parser(description: str | None, *names: str, **json_names: str) -> argparse.
     return made
 
 
-def render_figure(description: str | None, render: Callable[..., None]) -> None:
-    """Parse what every accuracy figure takes, and render it."""
-    names = ("data", "label", "subtitle", "csv", "pdf", "png")
-    render(**vars(parser(description, *names).parse_args()))
-
-
 def end_with_the_run() -> None:
     """Let this process be killed when the run that asked for it is: nothing goes on unwatched.
 

@@ -17,7 +17,8 @@ def _graph() -> grimp.ImportGraph:
     return grimp.build_graph(PACKAGE, exclude_type_checking_imports=True, cache_dir=None)
 
 
-def library_files(root: str | Path, script: str | Path, *modules: str) -> list[str]:
+@functools.cache
+def library_files(root: str | Path, script: str | Path, *modules: str) -> tuple[str, ...]:
     """Return the files of the library modules that a script imports, directly or not.
 
     Parameters
@@ -32,18 +33,14 @@ def library_files(root: str | Path, script: str | Path, *modules: str) -> list[s
     Returns
     -------
     Sorted paths below `root`. Packages' `__init__.py` files hold documentation only and are left
-    out.
+    out. If a module of `modules` does not exist, its file is listed, so that Snakemake names it.
     """
     graph = _graph()
-    found: set[str] = set()
-    for module in _direct_imports(Path(script), graph.modules) | set(modules):
+    found = set(modules)
+    for module in _direct_imports(Path(script), graph.modules) | (found & graph.modules):
         found |= {module} | graph.find_upstream_modules(module)
-    files = []
-    for module in sorted(found):
-        path = Path(root, *module.split(".")).with_suffix(".py")
-        if path.is_file():
-            files.append(str(path))
-    return files
+    paths = {module: Path(root, *module.split(".")).with_suffix(".py") for module in sorted(found)}
+    return tuple(str(path) for name, path in paths.items() if path.is_file() or name in modules)
 
 
 def package_imports() -> dict[str, set[str]]:

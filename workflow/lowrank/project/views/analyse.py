@@ -9,10 +9,10 @@ from lowrank.project.studies import Model
 from lowrank.project.views.decompose import decomposition_names
 
 
-def study_evaluations(project: Project, study: str, model: Model, pattern: str) -> list[str]:
+def study_evaluations(project: Project, study: str, model: Model, path: str) -> list[str]:
     """Return the files that a study needs, by `{model}`, `{decomposition}`, `{benchmark}`."""
     return [
-        pattern.format(model=model.name, decomposition=name, benchmark=benchmark)
+        path.format(model=model.name, decomposition=name, benchmark=benchmark)
         for name in decomposition_names(project, study, model)
         for benchmark in project.study_benchmarks(study, model)
     ]

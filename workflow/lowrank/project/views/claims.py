@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from lowrank.project.configuration import Project
 from lowrank.project.studies import Model
 from lowrank.project.views.analyse import study_evaluations
+from lowrank.project.views.figures import Drawing
 from lowrank.project.views.profile import profiled_study
 
 
@@ -20,14 +21,22 @@ def judged_models(project: Project) -> dict[str, Model]:
     return made
 
 
-def claim_models(project: Project, accuracy: str, efficiency: str) -> dict[str, Any]:
-    """Return, for each family, its model and where the model's results are.
+def claim_scopes(project: Project, output_of: Callable[[str], str]) -> list[dict[str, Any]]:
+    """Return the results that judge the claims, one entry a column of the ledger.
 
-    Parameters
-    ----------
-    accuracy, efficiency
-        Patterns of a study's tables, by `{model}` and `{study}`.
+    `lowrank.claims.scopes.load_scope` reads an entry.
     """
+    run = {
+        "name": "run",
+        "title": "This run",
+        "models": claim_models(project, output_of),
+        "design_space": output_of("table_3_1.csv"),
+    }
+    return [run]
+
+
+def claim_models(project: Project, output_of: Callable[[str], str]) -> dict[str, Any]:
+    """Return, for each family, the model that judges its claims and where its results are."""
     return {
         family: {
             "model": model.name,
@@ -38,43 +47,38 @@ def claim_models(project: Project, accuracy: str, efficiency: str) -> dict[str, 
                 for name, entry in project.benchmarks.items()
             },
             "studies": {
-                study: accuracy.format(model=model.name, study=study)
+                study: output_of("collect_accuracy").format(model=model.name, study=study)
                 for study in project.studies_of(model)
             },
-            "profiles": _efficiency_tables(project, model, efficiency),
+            "profiles": _efficiency_tables(project, model, output_of),
         }
         for family, model in judged_models(project).items()
     }
 
 
-def claim_evidence(project: Project, accuracy: str, scores: str, efficiency: str) -> list[str]:
-    """Return the files that the claims are judged on.
-
-    Parameters
-    ----------
-    accuracy, efficiency
-        Patterns of a study's tables, by `{model}` and `{study}`.
-    scores
-        The pattern of a score for each question, by `{model}`, `{decomposition}`, `{benchmark}`.
-    """
-    files = []
+def claim_evidence(project: Project, output_of: Callable[[str], str]) -> list[str]:
+    """Return the files that the claims are judged on."""
+    files = [output_of("table_3_1.csv")]
     for model in judged_models(project).values():
         for study in project.studies_of(model):
-            files.append(accuracy.format(model=model.name, study=study))
-            files += study_evaluations(project, study, model, scores)
-        files += _efficiency_tables(project, model, efficiency)
+            files.append(output_of("collect_accuracy").format(model=model.name, study=study))
+            files += study_evaluations(project, study, model, output_of("evaluate.scores"))
+        files += _efficiency_tables(project, model, output_of)
     return files
 
 
-def _efficiency_tables(project: Project, model: Model, pattern: str) -> list[str]:
-    study = profiled_study(project, model)
-    return [pattern.format(model=model.name, study=study)] if study else []
-
-
-def documents(files: Iterable[str]) -> dict[str, list[str]]:
-    """Return the PDFs among files, by the name of the figure or table."""
+def documents(drawn: Iterable[Drawing]) -> dict[str, list[str]]:
+    """Return the PDFs of a run, by the name of the figure or table."""
     made: dict[str, list[str]] = {}
-    for path in map(Path, files):
+    for path in (Path(file) for drawing in drawn for file in drawing.files):
         if path.suffix == ".pdf":
             made.setdefault(path.stem, []).append(str(path))
     return made
+
+
+def _efficiency_tables(
+    project: Project, model: Model, output_of: Callable[[str], str]
+) -> list[str]:
+    study = profiled_study(project, model)
+    path = output_of("collect_profiles.table")
+    return [path.format(model=model.name, study=study)] if study else []

@@ -10,6 +10,20 @@ from lowrank.project.studies import Model
 from lowrank.space.methods import METHODS
 
 
+def layer_factors(project: Project, model: Model, decomposition: str, path: str) -> list[str]:
+    """Return the files that a configuration is cut from.
+
+    Parameters
+    ----------
+    path
+        The factors of a layer, by `{model}`, `{method}` and `{layer}`.
+    """
+    made = project.decomposition(model, decomposition)
+    if made.is_dense or METHODS[made.method].scope == "layer":
+        return []
+    return [path.format(model=model.name, method=made.method, layer=layer) for layer in made.layers]
+
+
 def decomposition_names(
     project: Project, study: str, model: Model, without: Iterable[str] = ()
 ) -> list[str]:
@@ -26,13 +40,3 @@ def decomposition_names(
         if row.decomposition.method not in without
     ]
     return list(dict.fromkeys([DENSE, *names]))
-
-
-def layer_factors(project: Project, model: Model, decomposition: str, pattern: str) -> list[str]:
-    """Return the files that a configuration is cut from, by `{model}`, `{method}`, `{layer}`."""
-    made = project.decomposition(model, decomposition)
-    if made.is_dense or METHODS[made.method].scope == "layer":
-        return []
-    return [
-        pattern.format(model=model.name, method=made.method, layer=layer) for layer in made.layers
-    ]

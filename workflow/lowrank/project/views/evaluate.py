@@ -8,6 +8,11 @@ from lowrank.project.configuration import Project
 from lowrank.project.scorers import SCORERS
 
 
+def is_for_lm_eval(project: Project, benchmark: str) -> bool:
+    """Return whether lm-eval scores a benchmark, and so tokenizes its requests."""
+    return project.benchmarks[benchmark]["scorer"] == "lm_eval"
+
+
 def scoring(project: Project, benchmark: str) -> dict[str, Any]:
     """Return what of a benchmark's entry shapes a score."""
     entry = project.benchmarks[benchmark]

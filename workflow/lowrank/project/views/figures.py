@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 from lowrank.base.errors import LowrankError
 from lowrank.project.configuration import Project
@@ -19,16 +20,20 @@ EFFICIENCY_FIGURES = {"figure_4_2": "latency", "figure_4_3": "energy", "figure_4
 REFERENCE_STUDY = "table_4_2"
 """The study that is measured elsewhere, with random weights."""
 
+TABLE_MODELS = ("llama-2-7b",)
+"""Models whose Table 4.2 is made even if the run does not use them: it needs no weights."""
 
-class Drawing(NamedTuple):
-    """A job that makes a figure or a table: its rule and wildcards."""
+
+@dataclass(frozen=True)
+class Drawing:
+    """A job that makes a figure or a table: its rule and the files that it writes."""
 
     rule: str
-    wildcards: dict[str, str]
+    files: tuple[str, ...]
 
 
 def drawings(
-    project: Project, references: Iterable[str], table_models: Iterable[str]
+    project: Project, references: Iterable[str], outputs_of: Callable[[str], Iterable[str]]
 ) -> list[Drawing]:
     """Return what a run draws, in the report's order.
 
@@ -36,34 +41,37 @@ def drawings(
     ----------
     references
         Names of measurements that were made elsewhere.
-    table_models
-        Models whose Table 4.2 is made even if the run does not use them.
+    outputs_of
+        From a rule to the paths of all its outputs, which have its wildcards as fields.
     """
-    made = [Drawing(table, {}) for table in ("table_1_1", "table_3_1", "table_4_1")]
-    made += [Drawing(name, {}) for name in SCHEMATICS]
+    made: list[tuple[str, dict[str, str]]] = [
+        (table, {}) for table in ("table_1_1", "table_3_1", "table_4_1")
+    ]
+    made += [("schematic", {"schematic": name}) for name in SCHEMATICS]
     for name, model in project.models.items():
         for study in project.studies_of(model):
             figure = project.study(study)["figure"]
             made.append(
-                Drawing("accuracy_figure", {"model": name, "figure": figure})
+                ("accuracy_figure", {"model": name, "figure": figure})
                 if figure
-                else Drawing("collect_accuracy", {"model": name, "study": study})
+                else ("collect_accuracy", {"model": name, "study": study})
             )
         if profiled_study(project, model):
             made += _efficiency_figures(name)
     for reference in references:
         made += _efficiency_figures(reference)
     if "table_4_2" in project.settings["studies"]:
-        runs = [
-            n for n, model in project.models.items() if "table_4_2" in project.studies_of(model)
-        ]
-        made += [Drawing("table_4_2", {"model": n}) for n in dict.fromkeys([*table_models, *runs])]
-    return made
-
-
-def _efficiency_figures(model: str) -> list[Drawing]:
+        models = [n for n, m in project.models.items() if "table_4_2" in project.studies_of(m)]
+        made += [("table_4_2", {"model": n}) for n in dict.fromkeys([*TABLE_MODELS, *models])]
     return [
-        Drawing("efficiency_figure", {"model": model, "efficiency_figure": figure})
+        Drawing(rule, tuple(path.format(**wildcards) for path in outputs_of(rule)))
+        for rule, wildcards in made
+    ]
+
+
+def _efficiency_figures(model: str) -> list[tuple[str, dict[str, str]]]:
+    return [
+        ("efficiency_figure", {"model": model, "efficiency_figure": figure})
         for figure in EFFICIENCY_FIGURES
     ]
 
@@ -86,6 +94,13 @@ def figure_study(project: Project, figure: str, model: Model) -> str:
         if project.study(name)["figure"] == figure:
             return name
     raise LowrankError(f"no study of the run shows {figure} of model {model.name}")
+
+
+def efficiency_study(project: Project, references: Mapping[str, Path], name: str) -> str | None:
+    """Return the study behind the figures of efficiency of a model or a reference."""
+    if name in references:
+        return REFERENCE_STUDY
+    return profiled_study(project, project.model(name))
 
 
 def subtitle(project: Project, study: str, model: Model) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,64 +11,53 @@ from lowrank.base.names import DENSE
 from lowrank.project.configuration import Project
 from lowrank.project.studies import Model
 from lowrank.project.views.analyse import benchmark_label, study_evaluations
+from lowrank.project.views.figures import TABLE_MODELS, Drawing
 from lowrank.project.views.profile import profile_settings, profiled_study
 from lowrank.project.views.tables import is_carried_over
 
 
-def fact_models(
-    project: Project, manifest: str, result: str, accuracy: str, fits: str
-) -> list[dict[str, Any]]:
-    """Return what the report's facts are gathered from, model by model.
+def fact_models(project: Project, output_of: Callable[[str], str]) -> list[dict[str, Any]]:
+    """Return what the report's facts are gathered from, model by model."""
+    return [_fact_model(project, model, output_of) for model in project.models.values()]
 
-    Parameters
-    ----------
-    manifest
-        The pattern of a model's manifest, by `{model}`.
-    result
-        The pattern of a result, by `{model}`, `{decomposition}`, `{benchmark}`.
-    accuracy, fits
-        The patterns of a study's scores and of its measured slopes, by `{model}` and `{study}`.
-    """
-    made = []
-    for model in project.models.values():
-        studies = [
-            _fact_study(project, name, model, accuracy) for name in project.studies_of(model)
-        ]
-        asked = {name for study in studies for name in study["benchmarks"]}
-        profiled = profiled_study(project, model)
-        made.append(
+
+def _fact_model(project: Project, model: Model, output_of: Callable[[str], str]) -> dict[str, Any]:
+    studies = [_fact_study(project, name, model, output_of) for name in project.studies_of(model)]
+    asked = {name for study in studies for name in study["benchmarks"]}
+    profiled = profiled_study(project, model)
+    fits = output_of("collect_profiles.fits").format(model=model.name, study=profiled)
+    return {
+        "model": model.name,
+        "label": model.label,
+        "parameters": model.architecture.parameters(),
+        "layers": model.architecture.layers,
+        "width": model.architecture.config["hidden_size"],
+        "quantized": {
+            sources.describe(source): Path(source["gguf"]).name
+            for source in model.sources
+            if "gguf" in source
+        },
+        "manifest": output_of("fetch_model.manifest").format(model=model.name),
+        "benchmarks": [
             {
-                "model": model.name,
-                "label": model.label,
-                "parameters": model.architecture.parameters(),
-                "layers": model.architecture.layers,
-                "width": model.architecture.config["hidden_size"],
-                "quantized": {
-                    sources.describe(source): Path(source["gguf"]).name
-                    for source in model.sources
-                    if "gguf" in source
-                },
-                "manifest": manifest.format(model=model.name),
-                "benchmarks": [
-                    {
-                        "benchmark": name,
-                        "label": benchmark_label(project, name),
-                        "chance": entry["chance"],
-                        "result": result.format(
-                            model=model.name, decomposition=DENSE, benchmark=name
-                        ),
-                    }
-                    for name, entry in project.benchmarks.items()
-                    if name in asked
-                ],
-                "studies": studies,
-                "fits": fits.format(model=model.name, study=profiled) if profiled else None,
+                "benchmark": name,
+                "label": benchmark_label(project, name),
+                "chance": entry["chance"],
+                "result": output_of("evaluate.result").format(
+                    model=model.name, decomposition=DENSE, benchmark=name
+                ),
             }
-        )
-    return made
+            for name, entry in project.benchmarks.items()
+            if name in asked
+        ],
+        "studies": studies,
+        "fits": fits if profiled else None,
+    }
 
 
-def _fact_study(project: Project, name: str, model: Model, accuracy: str) -> dict[str, Any]:
+def _fact_study(
+    project: Project, name: str, model: Model, output_of: Callable[[str], str]
+) -> dict[str, Any]:
     study = project.study(name)
     return {
         "study": name,
@@ -76,8 +65,16 @@ def _fact_study(project: Project, name: str, model: Model, accuracy: str) -> dic
         "source": study.get("source"),
         "carried_over": is_carried_over(project, name, model),
         "benchmarks": project.study_benchmarks(name, model),
-        "table": accuracy.format(model=model.name, study=name),
+        "table": output_of("collect_accuracy").format(model=model.name, study=name),
     }
+
+
+def fact_tables(project: Project, output_of: Callable[[str], str]) -> dict[str, str]:
+    """Return the tables that the report's facts are gathered from, by name."""
+    tables = {name: output_of(f"{name}.csv") for name in ("table_1_1", "table_3_1")}
+    if "table_4_2" in project.settings["studies"]:
+        tables["table_4_2"] = output_of("table_4_2.csv").format(model=TABLE_MODELS[0])
+    return tables
 
 
 def fact_run(project: Project, benchmarks: Iterable[str]) -> dict[str, Any]:
@@ -89,48 +86,40 @@ def fact_run(project: Project, benchmarks: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def fact_files(
-    project: Project, models: Sequence[Mapping[str, Any]], tables: Mapping[str, str], scores: str
-) -> list[str]:
-    """Return the files behind the facts, each once.
-
-    Parameters
-    ----------
-    models
-        The value of `fact_models`.
-    tables
-        From the name of a table to its CSV.
-    scores
-        The pattern of a score for each question, by `{model}`, `{decomposition}`, `{benchmark}`.
-    """
-    files = list(tables.values())
-    for entry in models:
+def fact_files(project: Project, output_of: Callable[[str], str]) -> list[str]:
+    """Return the files behind the facts, each once."""
+    files = list(fact_tables(project, output_of).values())
+    for entry in fact_models(project, output_of):
         files += [entry["manifest"]] + ([entry["fits"]] if entry["fits"] else [])
         files += [benchmark["result"] for benchmark in entry["benchmarks"]]
+        model = project.model(entry["model"])
         for study in entry["studies"]:
-            model = project.model(entry["model"])
-            files += [study["table"]]
-            files += study_evaluations(project, study["study"], model, scores)
+            files.append(study["table"])
+            files += study_evaluations(project, study["study"], model, output_of("evaluate.scores"))
     return list(dict.fromkeys(files))
 
 
-def report_figures(made: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return, by the name in the report's template, each PDF and what made it.
+def report_inputs(
+    files: Mapping[str, str], drawn: Iterable[Drawing], script: Callable[[str], str]
+) -> dict[str, dict[str, Any]]:
+    """Return, by the name in the report's template, each file, and what made the figures.
 
     Parameters
     ----------
-    made
-        For each job its `rule`, `script` and `files`.
+    files
+        The files that are no figures, by that name.
+    script
+        From a rule to its script.
     """
-    inputs = {}
-    for job in made:
-        data = [path for path in job["files"] if path.endswith(".csv")]
-        for path in map(Path, job["files"]):
+    inputs: dict[str, dict[str, Any]] = {name: {"path": path} for name, path in files.items()}
+    for drawing in drawn:
+        data = [path for path in drawing.files if path.endswith(".csv")]
+        for path in map(Path, drawing.files):
             if path.suffix == ".pdf":
                 inputs[f"{path.parent.name}/{path.name}"] = {
                     "path": str(path),
-                    "rule": job["rule"],
-                    "script": job["script"],
+                    "rule": drawing.rule,
+                    "script": script(drawing.rule),
                     "data": data[-1] if data else None,
                 }
     return inputs

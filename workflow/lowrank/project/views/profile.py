@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lowrank.base.names import DROP
 from lowrank.project.configuration import Project
 from lowrank.project.studies import Model
 from lowrank.project.views.decompose import decomposition_names
+from lowrank.project.views.evaluate import is_for_lm_eval
 
 
 def profile_settings(project: Project) -> dict[str, Any]:
@@ -33,11 +36,35 @@ def profiled_benchmarks(project: Project, model: Model) -> list[str]:
     return [
         name
         for name in project.benchmarks_of(model)
-        if project.benchmarks[name]["scorer"] == "lm_eval" and (wanted is None or name in wanted)
+        if is_for_lm_eval(project, name) and (wanted is None or name in wanted)
     ]
 
 
-def study_profiles(project: Project, study: str, model: Model, pattern: str) -> list[str]:
-    """Return the records of a study, by `{model}` and `{decomposition}`; no layer is left out."""
-    names = decomposition_names(project, study, model, without=[DROP])
-    return [pattern.format(model=model.name, decomposition=name) for name in names]
+def profiled_requests(project: Project, model: Model, path: str) -> list[str]:
+    """Return the files of the benchmarks that are measured, by `{model}` and `{benchmark}`."""
+    return [
+        path.format(model=model.name, benchmark=benchmark)
+        for benchmark in profiled_benchmarks(project, model)
+    ]
+
+
+def study_records(
+    project: Project, references: Mapping[str, Path], study: str, name: str, path: str
+) -> list[str]:
+    """Return the records of a study's configurations, of the run or of a measurement elsewhere.
+
+    Where layers are left out, nothing is measured.
+
+    Parameters
+    ----------
+    references
+        From the names of measurements that were made elsewhere to the folders of their records.
+    name
+        A model of the run, or one of `references`.
+    path
+        The record of a configuration of the run, by `{model}` and `{decomposition}`.
+    """
+    if name in references:
+        return sorted(map(str, references[name].glob("*.json")))
+    names = decomposition_names(project, study, project.model(name), without=[DROP])
+    return [path.format(model=name, decomposition=decomposition) for decomposition in names]

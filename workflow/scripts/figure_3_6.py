@@ -1,7 +1,0 @@
-"""Render Figure 3.6 for one model."""
-
-from lowrank.base import cli
-from lowrank.figures.figure_3_6 import render
-
-if __name__ == "__main__":
-    cli.run(lambda: cli.render_figure(__doc__, render))
