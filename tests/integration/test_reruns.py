@@ -182,6 +182,7 @@ def test_limit_of_one_benchmark(workflow):
         ("paper/facts", FACTS),
         ("paper/document", REPORT),
         ("analyse/accuracy", SUMMARY),
+        ("base/metric", {"table_4_1": 1, "evaluate": 8, **SUMMARY, **EFFICIENCY}),
         ("base/statistics", {"evaluate": 8, **SUMMARY}),
         ("evaluate/causal", {"evaluate": 8, **SUMMARY}),
         ("decompose/svd", {**COMPRESSED, "evaluate": 8, **SUMMARY, **PROFILES}),

@@ -1,7 +1,7 @@
 # One table a study: its scores, and its measurements.
 
 from lowrank.project.references import find_references, reference_model
-from lowrank.project.views.analyse import study_evaluations, study_labels, study_rows
+from lowrank.project.views.analyse import described_benchmarks, study_evaluations, study_rows
 from lowrank.project.views.profile import study_records
 
 PROFILE_RECORDS = "paper/reference"  # <device>/<model>/*.json, measured by `make gpu-reference`
@@ -33,7 +33,7 @@ rule collect_accuracy:
     params:
         rows=lambda wildcards: as_json(study_rows(project, wildcards.study, model_of(wildcards))),
         benchmarks=lambda wildcards: as_json(
-            study_labels(project, wildcards.study, model_of(wildcards))
+            described_benchmarks(project, wildcards.study, model_of(wildcards))
         ),
         folder=lambda wildcards, input: os.path.dirname(os.path.dirname(input.results[0])),
     shell:

@@ -5,6 +5,7 @@ import scipy.stats
 from lowrank.analyse.accuracy import collect_accuracy, resample
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import write_json
+from lowrank.base.metric import Metric
 from lowrank.base.names import AGGREGATE
 from lowrank.base.statistics import (
     average_precision,
@@ -17,6 +18,7 @@ from sklearn.metrics import average_precision_score
 RNG = np.random.default_rng(0)
 DENSE = {"a": RNG.integers(0, 2, 60).astype(float), "b": RNG.uniform(0, 1, 40)}
 OTHER = {"a": np.where(RNG.uniform(size=60) < 0.3, 0.0, DENSE["a"]), "b": DENSE["b"] * 0.8}
+ACCURACY, RANKING = (Metric.from_config(name).as_record() for name in ("acc", "average_precision"))
 ROW = {"series": "s", "label": "x", "position": 2, "method": "tucker", "rank": 1}
 
 
@@ -40,10 +42,13 @@ def write(folder, name, benchmark, values, companion=None, questions=None, score
     write_json(folder / name / f"{benchmark}.json", result)
 
 
-def collect(folder, benchmarks=("a", "b")):
+def described(names, metric=ACCURACY):
+    return {name: {"label": name.upper(), "metric": metric} for name in names}
+
+
+def collect(folder, names=("a", "b"), metric=ACCURACY):
     rows = [ROW | {"decomposition": "other"}]
-    labels = {name: name.upper() for name in benchmarks}
-    collect_accuracy(rows, labels, folder, folder / "out.csv")
+    collect_accuracy(rows, described(names, metric), folder, folder / "out.csv")
     return pd.read_csv(folder / "out.csv", keep_default_na=False, na_values=[""])
 
 
@@ -119,11 +124,11 @@ def test_benchmarks_of_one_size_are_resampled_apart_and_configurations_together(
         for benchmark in ("first", "second"):
             write(folder, name, benchmark, DENSE["b"])
     names = ["dense", "other"]
-    _, first_RC = resample(folder, names, "first")
-    _, second_RC = resample(folder, names, "second")
+    _, first_RC = resample(folder, names, "first", "mean")
+    _, second_RC = resample(folder, names, "second", "mean")
     assert abs(np.corrcoef(first_RC[:, 0], second_RC[:, 0])[0, 1]) < 0.1
     assert np.array_equal(first_RC[:, 0], first_RC[:, 1])
-    assert np.array_equal(first_RC, resample(folder, names, "first")[1])
+    assert np.array_equal(first_RC, resample(folder, names, "first", "mean")[1])
     # Averaged over two independent benchmarks the error falls by √2, which it would not if
     # both drew the same questions.
     spread = ((first_RC + second_RC) / 2)[:, 0].std()
@@ -135,7 +140,9 @@ def test_rankings_of_one_size_are_resampled_apart(folder):
     frame = {"task": "t", "question": np.arange(40), "value": RNG.normal(size=40), "label": labels}
     for benchmark in ("first", "second"):
         pd.DataFrame(frame).to_csv(folder / "dense" / f"{benchmark}.csv", index=False)
-    first_RC, second_RC = (resample(folder, ["dense"], b)[1] for b in ("first", "second"))
+    first_RC, second_RC = (
+        resample(folder, ["dense"], name, "average_precision")[1] for name in ("first", "second")
+    )
     assert abs(np.corrcoef(first_RC[:, 0], second_RC[:, 0])[0, 1]) < 0.1
 
 
@@ -145,7 +152,7 @@ def test_control_is_compared_with_its_twin(folder):
     write(folder, "without", "b", DENSE["b"])
     rows = [ROW | {"decomposition": "other"}]
     rows += [ROW | {"series": "left out", "method": "drop", "decomposition": "without"}]
-    collect_accuracy(rows, {"a": "A", "b": "B"}, folder, folder / "out.csv")
+    collect_accuracy(rows, described("ab"), folder, folder / "out.csv")
     table = pd.read_csv(folder / "out.csv").set_index(["series", "benchmark"])
     row = table.loc[("left out", "a")]
     expected = better.mean() - OTHER["a"].mean()
@@ -189,6 +196,6 @@ def test_a_ranking_is_collected_by_its_average_precision(tmp_path):
         frame = {"task": "t", "question": np.arange(40), "value": similarity, "label": labels}
         frame["log_probability"] = None
         pd.DataFrame(frame).to_csv(tmp_path / name / "a.csv", index=False)
-    row = collect(tmp_path, ["a"]).set_index(["label", "benchmark"]).loc[("x", "a")]
+    row = collect(tmp_path, ["a"], RANKING).set_index(["label", "benchmark"]).loc[("x", "a")]
     assert row["score"] == pytest.approx(average_precision_score(labels, similarity), abs=1e-6)
     assert row["score_difference_high"] < 0

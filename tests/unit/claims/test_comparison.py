@@ -6,7 +6,10 @@ import pandas as pd
 import pytest
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json, write_json
+from lowrank.base.metric import Metric
 from lowrank.claims.comparison import compare, record_reference, record_run
+
+ACCURACY = Metric.from_config("acc").as_record()
 
 
 def ledger(*verdicts):
@@ -28,6 +31,7 @@ def run(tmp_path):
             "series": None,
             "label": label,
             "benchmark": "arc_easy",
+            **ACCURACY,
             "questions": 40,
             "score": score,
         }
@@ -139,6 +143,7 @@ def test_a_mean_may_differ_by_what_its_parts_may(tmp_path):
                 "series": None,
                 "label": "9%",
                 "benchmark": b,
+                **ACCURACY,
                 "questions": q,
                 "score": s,
             }

@@ -14,6 +14,8 @@ import pytest
 import scipy.stats
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json, read_yaml, write_json
+from lowrank.base.metric import Metric
+from lowrank.base.statistics import AVERAGES
 from lowrank.claims.evidence import Estimate, Evidence, NotTestable, Study
 from lowrank.claims.ledger import judge_claims
 from lowrank.claims.operators import OPERATORS
@@ -193,25 +195,26 @@ def made_study(world, study, kind, benchmarks, folder, rng):
         for benchmark in benchmarks:
             base = 40.0 if benchmark == "truthfulqa" else 85.0
             lost = 0.0 if row["label"] == "dense" else points_lost(world, study, row, benchmark)
+            metric = Metric.from_config("acc", CHANCE.get(benchmark))
             scores = (base - lost) / 100 + rng.normal(0, world["noise"], QUESTIONS)
-            likely = -2.5 + rng.normal(0, world["noise"], QUESTIONS)
-            if row["label"] != "dense":
-                likely -= np.log1p(world["perplexity"] / 100)
+            if benchmark == "wikitext":
+                metric = Metric.from_config("word_perplexity")
+                scores = 2.5 + rng.normal(0, world["noise"], QUESTIONS)
+                scores += 0 if row["label"] == "dense" else np.log1p(world["perplexity"] / 100)
             path = folder / "evaluations" / row["decomposition"] / f"{benchmark}.csv"
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists():  # the dense model's, of another study
                 scores = pd.read_csv(path)["value"].to_numpy()
             else:
-                lines = [
-                    f"t,{i},{v},{p}" for i, (v, p) in enumerate(zip(scores, likely, strict=True))
-                ]
-                path.write_text("\n".join(["task,question,value,log_probability", *lines]) + "\n")
-            own = {"benchmark": benchmark, "questions": QUESTIONS, "score": scores.mean()}
-            table.append(row | own)
+                lines = [f"t,{i},{value},1" for i, value in enumerate(scores)]
+                path.write_text("\n".join(["task,question,value,weight", *lines]) + "\n")
+            score = AVERAGES[metric.averaging].scores(scores, np.ones(QUESTIONS))
+            own = {"benchmark": benchmark, "questions": QUESTIONS, "score": score}
+            table.append(row | metric.as_record() | own)
     path = folder / "studies" / f"{study}.csv"
     path.parent.mkdir(exist_ok=True)
     pd.DataFrame(table).to_csv(path, index=False)
-    return Study(path, folder / "evaluations", CHANCE)
+    return Study(path, folder / "evaluations")
 
 
 def made_profiles(world, folder, rng):
@@ -499,22 +502,25 @@ def test_the_schema_has_the_parameters_of_every_operator(name):
 # --- statistics of scores, by hand -------------------------------------------------------------
 
 
-def small_study(folder, answers, labels=None, chance=None):
+def small_study(folder, answers, labels=None, chance=None, metric="acc", weights=1):
     """A study of one benchmark from {configuration: scores of its questions}."""
+    metric = Metric.from_config(metric, chance)
     rows = []
     for index, (name, values) in enumerate(answers.items()):
         path = folder / "evaluations" / name / "quiz.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
-        frame = {"task": "t", "question": range(len(values)), "value": values}
+        frame = {"task": "t", "question": range(len(values)), "value": values, "weight": weights}
         pd.DataFrame(frame).to_csv(path, index=False)
         row = {"series": "", "label": name, "position": index, "decomposition": name}
         row |= labels[name] if labels else {}
         row |= {"parameter_reduction_percent": 10.0 * index, "benchmark": "quiz"}
-        rows.append(row | {"questions": len(values), "score": np.mean(values)})
+        weights_Q = np.broadcast_to(weights, len(values))
+        score = AVERAGES[metric.averaging].scores(np.array(values), weights_Q)
+        rows.append(row | metric.as_record() | {"questions": len(values), "score": score})
     (folder / "studies").mkdir(exist_ok=True)
     path = folder / "studies" / "small.csv"
     pd.DataFrame(rows).to_csv(path, index=False)
-    return Evidence({"small": Study(path, folder / "evaluations", {"quiz": chance})})
+    return Evidence({"small": Study(path, folder / "evaluations")})
 
 
 def test_answers_to_one_question_stay_together(tmp_path):
@@ -817,13 +823,34 @@ def test_energy_that_was_not_measured_is_not_testable_with_the_machine_s_reason(
 
 
 def test_perplexity_by_hand(tmp_path):
-    answers = np.full(20, 0.5) + np.random.default_rng(0).normal(0, 0.01, 20)
-    evidence = small_study(tmp_path, {"dense": answers, "a": answers})
-    for name, likely in (("dense", -2.0), ("a", -2.1)):
-        path = tmp_path / "evaluations" / name / "quiz.csv"
-        pd.read_csv(path).assign(log_probability=likely).to_csv(path, index=False)
+    rng = np.random.default_rng(0)
+    weights = rng.integers(10, 500, 20)
+    dense = rng.normal(2.0, 0.1, 20)
+    answers = {"dense": dense, "a": dense + 0.1 + rng.normal(0, 0.01, 20)}
+    evidence = small_study(tmp_path, answers, metric="word_perplexity", weights=weights)
+    one, other = (np.exp(np.average(answers[n], weights=weights)) for n in ("dense", "a"))
     made = OPERATORS["perplexity_increase"](evidence, "small", {}, "quiz")
-    assert made.value == pytest.approx(100 * (np.exp(2.1) / np.exp(2.0) - 1))
+    assert made.value == pytest.approx(100 * (other / one - 1))
+    # A loss is above zero where the configuration is worse, though its score is higher.
+    lost = OPERATORS["loss"](evidence, "small", {}, ["quiz"])
+    assert lost.value == pytest.approx(other - one) and lost.value > 0
+    low, high = lost.interval(0.95)
+    assert 0 < low < lost.value < high
+    (tmp_path / "shares").mkdir()
+    shares = small_study(tmp_path / "shares", {"dense": dense, "a": dense})
+    with pytest.raises(NotTestable, match="the score of quiz is no perplexity"):
+        OPERATORS["perplexity_increase"](shares, "small", {}, "quiz")
+
+
+def test_a_perplexity_at_chance_is_as_high_as_that_of_a_guess(tmp_path):
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.1, 40)
+    answers = {"dense": 2 + noise, "a": 7 + noise, "b": 3 + noise}
+    settings = {"metric": "byte_perplexity", "chance": 256}
+    study = small_study(tmp_path, answers, **settings).study("small")
+    a, b = study.select({"labels": ["a"]}), study.select({"labels": ["b"]})
+    assert study.at_chance(a, ["quiz"]) and not study.at_chance(b, ["quiz"])
+    assert not study.at_chance([*a, *b], ["quiz"])
 
 
 # --- from files to the ledger -------------------------------------------------------------------
@@ -849,12 +876,11 @@ def run_files(tmp_path):
     made_evidence(CLAIMS["C7"], tmp_path)
     folder = tmp_path / "llama"
     write_json(folder / "evaluations/dense/arc_easy.json", {"provenance": {"device_name": "A CPU"}})
-    benchmarks = {name: {"label": name, "chance": CHANCE.get(name)} for name in FIVE}
     entry = {
         "model": "llama-2-7b",
         "label": "M",
         "device_type": "cpu",
-        "benchmarks": benchmarks,
+        "benchmarks": FIVE,
         "studies": {"table_4_2": str(folder / "studies/table_4_2.csv")},
         "profiles": [],
     }
@@ -878,7 +904,9 @@ def test_flipping_one_result_flips_the_verdict(tmp_path):
     values = pd.read_csv(scores)
     values["value"] += 0.3
     values.to_csv(scores, index=False)
-    with pytest.raises(LowrankError, match=r"table_4_2\.csv: 9% scores 0\.796\d* on mmlu.* 1\.096"):
+    with pytest.raises(
+        LowrankError, match=r"table_4_2\.csv: 9% scores 0\.79[56]\d* on mmlu.* 1\.09[56]"
+    ):
         row()
     table.loc[is_mmlu, "score"] += 0.3
     table.to_csv(path, index=False)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pypdf
 import pytest
+from lowrank.base.metric import Metric
 from lowrank.figures import figure_3_2
 
 SERIES = {
@@ -38,7 +39,7 @@ def table(figure):
             "parameter_reduction_percent": 10.0 * (index + 1),
             "benchmark": benchmark,
             "benchmark_label": BENCHMARKS[benchmark],
-            "metric": "acc",
+            **Metric.from_config("acc").as_record(),
             "questions": 40,
             "questions_available": 1000,
         }

@@ -12,6 +12,7 @@ import typst
 import yaml
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json, read_yaml, write_json
+from lowrank.base.metric import Metric
 from lowrank.paper.deviations import deviations
 from lowrank.paper.document import build_document
 from lowrank.paper.facts import gather_facts
@@ -21,6 +22,7 @@ from made_ledger import made_ledger
 TEMPLATE, THESIS = "paper/report.typ", "paper/thesis.yaml"
 VERDICTS = "paper/verdicts.typ"
 QUESTIONS = 40
+ACCURACY = Metric.from_config("acc", 0.25).as_record()
 ANSWERS = {  # of the first question, of the first half, and so on
     "dense": [1.0] * 30 + [0.0] * 10,
     "tucker-6%": [1.0] * 28 + [0.0] * 12,
@@ -35,7 +37,7 @@ def row(label, method, score, difference, benchmark="aggregate", **fields):
         "model": "m",
         "series": None,
         "benchmark_label": "mean",
-        "metric": "acc",
+        **ACCURACY,
         "questions": QUESTIONS,
         "questions_available": 50,
         "label": label,
@@ -116,10 +118,9 @@ def entry(tmp_path):
         "depth": 32,
         "width": None,
         "carried_over": True,
-        "benchmarks": ["arc_easy"],
         "table": str(table),
     }
-    benchmark = {"benchmark": "arc_easy", "label": "ARC-Easy", "chance": 0.25}
+    benchmark = {"benchmark": "arc_easy", "label": "ARC-Easy", "metric": ACCURACY}
     return {
         "model": "m",
         "label": "Model M",
@@ -212,6 +213,49 @@ def test_worse_beyond_chance_counts_adjusted_for_their_number(entry, gather, tmp
     assert study["worse_adjusted"] == 0
     # P(none of the four lost questions is drawn) = 0.9^40 = 0.0148; two-sided, ten times: 0.30.
     assert study["rows"][0]["adjusted_p"] == pytest.approx(0.30, abs=0.1)
+
+
+def test_where_lower_is_better_a_higher_score_is_a_loss(entry, gather, inputs, tmp_path):
+    """Perplexities 12, 11, 15 and 20, and a guess's 18."""
+    metric = Metric.from_config("word_perplexity", 18).as_record()
+    (study,) = entry["studies"]
+    rows = [
+        row("dense", "dense", 12.0, 0.0),
+        row("6%", "tucker", 11.0, -1.0),
+        row("9%", "tucker", 15.0, 3.0),
+        row("15%", "tucker", 20.0, 8.0),
+        row("6%", "drop", 14.0, 2.0, **over_decomposed(3.0, 1.0)),
+        row("9%", "drop", 13.0, 1.0, **over_decomposed(-2.0, 1.0)),
+    ]
+    rows = [own | metric for own in rows]
+    rows += [own | {"benchmark": "wikitext", "benchmark_label": "WikiText"} for own in rows]
+    pd.DataFrame(rows).to_csv(study["table"], index=False)
+    noise = np.random.default_rng(0).normal(0, 0.01, QUESTIONS)
+    for own in rows:
+        folder = tmp_path / "m" / "evaluations" / own["decomposition"]
+        folder.mkdir(exist_ok=True)
+        frame = {"task": "t", "question": range(QUESTIONS), "weight": 7}
+        frame["value"] = np.log(own["score"]) + noise * (own["method"] != "dense")
+        pd.DataFrame(frame).to_csv(folder / "wikitext.csv", index=False)
+    result = read_json(entry["benchmarks"][0]["result"])
+    result["score"] = {"metric": "word_perplexity", "value": 12.0, "interval_95": [11.0, 13.0]}
+    write_json(tmp_path / "wikitext.json", result)
+    own = {"benchmark": "wikitext", "label": "WikiText", "metric": metric}
+    entry["benchmarks"].append(own | {"result": str(tmp_path / "wikitext.json")})
+    facts = gather(entry)
+    (study,) = read_json(facts)["models"][0]["studies"]
+    assert [own["label"] for own in study["worst"]] == ["15%", "9%"]
+    assert (study["worse_each"], study["worse_adjusted"]) == (2, 2)
+    assert study["control"]["score"] == {"better": 1, "worse": 1, "undecided": 0}
+    assert [own["at_chance"] for own in study["rows"]] == [0, 0, 1]
+    inputs["facts.json"] = {"path": str(facts)}
+    _, text = built(inputs, tmp_path / "one.pdf")
+    assert "the dense model scores 12.0 [11.9, 12.1]." in text
+    assert "The largest losses: 15% (8.00 [7.90, 8.10]; at chance on 1 of 1), 9% (3" in text
+    assert "better in word perplexity in 1, worse in 1" in text
+    # The two benchmarks have no unit in common: each row says its own.
+    assert "Dense model Chance" in text and "75.0 [60.0, 86.0]% 25.0%" in text
+    assert "12.0 [11.0, 13.0] 18.0" in text
 
 
 @pytest.fixture

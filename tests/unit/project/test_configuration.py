@@ -159,6 +159,7 @@ def rank_file(ranks):
 STUDY = "studies/table_4_2.yaml"
 MODEL = "models/llama-2-7b-chat.yaml"
 BENCHMARK = "benchmarks/arc_easy.yaml"
+BITS = {"name": "bits_per_byte", "in_mean": True}
 
 MISTAKES = {
     "typing error in a key": (bad("modles", 1), r"config: modles: unknown key; .*'models'"),
@@ -203,6 +204,31 @@ MISTAKES = {
     "lm-eval without its tasks": (
         bad_file(BENCHMARK, "scorer", "lm_eval", drop="tasks"),
         "'tasks' is a required property",
+    ),
+    "unknown metric": (
+        bad_file(BENCHMARK, "metric", "accc,none"),
+        "arc_easy.yaml: metric: unknown metric 'accc'; did you mean 'acc'",
+    ),
+    "metric that is half described": (
+        bad_file(BENCHMARK, "metric", {"name": "bleu", "direction": "higher"}),
+        "arc_easy.yaml: metric: 'bleu' is not known here, so it needs `label`",
+    ),
+    "typing error in a metric": (
+        bad_file(BENCHMARK, "metric", {"name": "acc", "unitt": "%"}),
+        "arc_easy.yaml: metric.unitt: unknown key; did you mean 'unit'",
+    ),
+    "direction of another kind": (
+        bad_file(BENCHMARK, "metric", {"name": "acc", "direction": "up"}),
+        r"arc_easy.yaml: metric.direction: 'up' is not one of \['higher', 'lower'\]",
+    ),
+    "chance in percent": (
+        bad_file(BENCHMARK, "chance", 25),
+        "arc_easy.yaml: chance: 25 is no share; acc scores between 0 and 1",
+    ),
+    "scores that have no mean": (
+        bad_file(BENCHMARK, "metric", BITS, drop="chance"),
+        r"table_4_2.yaml: arc_easy \(Cross-entropy \(bits per byte\), lower is better\) and "
+        r"arc_challenge \(Accuracy \(%\)\) have no mean",
     ),
     "study of an unknown family": (
         bad_file(STUDY, "family", "lama"),

@@ -6,12 +6,13 @@ from collections import Counter
 import pytest
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import merge, read_yaml
+from lowrank.base.metric import Metric
 from lowrank.project.configuration import Project
 from lowrank.project.references import find_references, reference_model
 from lowrank.project.views.analyse import (
     benchmark_label,
+    described_benchmarks,
     study_evaluations,
-    study_labels,
     study_rows,
 )
 from lowrank.project.views.claims import claim_evidence, claim_scopes, documents, judged_models
@@ -119,6 +120,7 @@ def test_what_shapes_a_score(project):
         "headline_task": None,
         "generation": False,
     }
+    assert scoring(project, "gsm8k")["metric"] == "exact_match,strict-match"
     assert set(scoring(project, "mrpc")) == {"name", "scorer", "metric", "options"}
 
 
@@ -159,8 +161,11 @@ def test_rows_and_labels_of_a_study(project_of, project, llama):
         "rank": 1,
         "decomposition": "tucker-r1-l3.28-all",
     }
-    labels = [("arc_easy", "ARC-Easy"), ("gsm8k", "GSM8K, 64 tokens at most")]
-    assert study_labels(project, "table_4_2", llama) == labels
+    arc, gsm8k = described_benchmarks(project, "table_4_2", llama)
+    accuracy = Metric.from_config("acc", 0.25).as_record()
+    assert arc == ("arc_easy", {"label": "ARC-Easy", "metric": accuracy})
+    assert gsm8k[0] == "gsm8k" and gsm8k[1]["label"] == "GSM8K, 64 tokens at most"
+    assert gsm8k[1]["metric"]["metric"] == "exact_match,strict-match"
     assert benchmark_label(project_of(benchmarks={"gsm8k": None, "mrpc": None}), "gsm8k") == "GSM8K"
 
 
@@ -191,7 +196,7 @@ def test_the_first_model_of_a_family_judges_the_claims(project_of):
     assert run["design_space"] == "f/table_3_1.csv"
     made = run["models"]
     assert made["llama"]["label"] == "Llama-2-7B" and made["llama"]["device_type"] == "cpu"
-    assert made["llama"]["benchmarks"]["arc_easy"] == {"label": "ARC-Easy", "chance": 0.25}
+    assert made["llama"]["benchmarks"] == ["ARC-Easy", "GSM8K", "MRPC"]
     assert made["llama"]["studies"]["unseen"] == "r/llama-2-7b/unseen.csv"
     assert made["llama"]["profiles"] == ["r/llama-2-7b/table_4_2.profiles.csv"]
     assert made["bert"]["profiles"] == []
@@ -273,6 +278,7 @@ def test_what_the_report_is_gathered_from(project, llama):
     assert causal["quantized"] and not encoder["quantized"]
     assert causal["fits"] == f"r/{llama.name}/table_4_2.fits.json" and encoder["fits"] is None
     assert [entry["benchmark"] for entry in encoder["benchmarks"]] == ["mrpc"]
+    assert encoder["benchmarks"][0]["metric"]["averaging"] == "average_precision"
     assert causal["benchmarks"][0]["result"] == f"r/{llama.name}/dense/arc_easy.json"
     studies = {study["study"]: study for study in causal["studies"]}
     assert studies["table_4_2"]["carried_over"] and studies["table_4_2"]["figure"] == "figure_4_1"

@@ -1,14 +1,16 @@
 """Gather a study's evaluations into one tidy table, with every difference from the dense model.
 
 Differences are paired: two configurations answered the same questions, so a bootstrap resamples
-questions and keeps the two answers to each together. The aggregate is the plain mean over
-benchmarks, as in the thesis, resampled within each benchmark.
+questions and keeps the two answers to each together. Scores and their differences are the numbers
+that the results hold; the metric says what they are and which are better. The aggregate is the
+plain mean over the benchmarks whose metric takes part, as in the thesis, resampled within each
+benchmark.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +19,32 @@ import pandas as pd
 
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json
+from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
 from lowrank.base.names import AGGREGATE, DENSE, DROP
-from lowrank.base.statistics import (
-    average_precision,
-    bootstrap_average_precision,
-    bootstrap_means,
-    percentile_interval,
-)
+from lowrank.base.statistics import AVERAGES, percentile_interval
 
 TOLERANCE = 1e-6
-"""How far a recorded score may lie from that of its answers."""
+"""How far a recorded score may lie from that of its answers; above 1, ten times this share."""
 
-METRICS = {"value": "score", "log_probability": "log_probability"}
+VALUE = "value"
+
+COLUMNS = {VALUE: "score", "log_probability": "log_probability"}
+"""From a column of the answers to that of the table: the score, and its companion."""
 
 
 def collect_accuracy(
     rows: Sequence[Mapping[str, Any]],
-    benchmark_labels: Mapping[str, str],
+    benchmarks: Mapping[str, Mapping[str, Any]],
     folder: str | Path,
     output: str | Path,
 ) -> None:
     """Write one row a (configuration, benchmark), and the aggregate of each configuration.
 
-    Columns: what the configuration is; `score` with its 95% interval (`score_low`, `score_high`);
-    `score_difference` from the dense model with its paired interval; the same for
-    `log_probability`, the companion metric, where there is one. A configuration that leaves
-    layers out (the control) also has `score_over_decomposed`: how much better that is than
-    decomposing the same layers, with its paired interval.
+    Columns: what the configuration is; its metric (`lowrank.base.metric.Metric.as_record`); `score`
+    with its 95% interval (`score_low`, `score_high`); `score_difference` from the dense model with
+    its paired interval; the same for `log_probability`, the companion metric, where there is one.
+    A configuration that leaves layers out (the control) also has `score_over_decomposed`: its
+    score less that of decomposing the same layers, with its paired interval.
 
     Parameters
     ----------
@@ -51,8 +52,9 @@ def collect_accuracy(
         The study's configurations: `series`, `label`, `position`, `method`, `rank` and
         `decomposition` (its name).
         The dense model is put first.
-    benchmark_labels
-        From benchmark to the name that figures print, in the order of the figure.
+    benchmarks
+        From benchmark to its `label`, the name that figures print, and its `metric`, a record, in
+        the order of the figure.
     folder
         Where `{decomposition}/{benchmark}.json` and `.csv` are.
     output
@@ -61,9 +63,12 @@ def collect_accuracy(
     Raises
     ------
     LowrankError
-        If a result is missing or its score is not that of its answers, or two configurations did
-        not answer the same questions.
+        If a result is missing or its score is not that of its answers, two configurations did not
+        answer the same questions, or scores take part in the mean that have none.
     """
+    metrics = {name: Metric.from_record(entry["metric"]) for name, entry in benchmarks.items()}
+    averaged = {name: metrics[name] for name in in_the_mean(metrics)}
+    metric_of_aggregate = metric_of_mean(averaged)
     dense = {"series": "", "label": DENSE, "position": None, "method": DENSE, "rank": 0}
     dense["decomposition"] = DENSE
     rows = [dense, *rows]
@@ -71,35 +76,40 @@ def collect_accuracy(
     results = {
         (name, benchmark): read_json(Path(folder, name, f"{benchmark}.json"))
         for name in names
-        for benchmark in benchmark_labels
+        for benchmark in benchmarks
     }
     twins = _twins(rows)
     measured: dict[tuple[str, str], dict[str, float]] = {}
-    for column, prefix in METRICS.items():
+    for column, prefix in COLUMNS.items():
         replicates = []
-        for benchmark in benchmark_labels:
-            resampled = resample(folder, names, benchmark, column)
+        for benchmark, metric in metrics.items():
+            averaging = metric.averaging if column == VALUE else "mean"
+            resampled = resample(folder, names, benchmark, averaging, column)
             if resampled is None:
                 continue  # generated text has no companion metric
-            if column == "value":
+            if column == VALUE:
                 _require_agreement(folder, names, benchmark, results, resampled[0])
-            replicates.append(resampled)
-            _measure(measured, names, twins, benchmark, prefix, *replicates[-1])
+            if benchmark in averaged:
+                replicates.append(resampled)
+            _measure(measured, names, twins, benchmark, prefix, *resampled)
         if replicates:
             mean_C = np.mean([mean for mean, _ in replicates], axis=0)
             means_RC = np.mean([means for _, means in replicates], axis=0)
             _measure(measured, names, twins, AGGREGATE, prefix, mean_C, means_RC)
     table = [
-        _row(row, benchmark, label, results, measured[row["decomposition"], benchmark])
-        for benchmark, label in benchmark_labels.items()
+        _row(row, benchmark, benchmarks[benchmark]["label"], metric, results, [benchmark])
+        | measured[row["decomposition"], benchmark]
+        | _own_interval(results[row["decomposition"], benchmark])
+        for benchmark, metric in metrics.items()
         for row in rows
     ]
-    label = f"mean of {len(benchmark_labels)} benchmarks"
-    if len(benchmark_labels) == 1:
-        (benchmark, name), *_ = benchmark_labels.items()
-        label = f"{name}, {results[DENSE, benchmark]['score']['metric'].replace('_', ' ')}"
+    label = f"mean of {len(averaged)} benchmarks"
+    if len(averaged) == 1:
+        ((benchmark, metric),) = averaged.items()
+        label = f"{benchmarks[benchmark]['label']}, {str(metric).replace('_', ' ')}"
     table += [
-        _row(row, AGGREGATE, label, results, measured[row["decomposition"], AGGREGATE])
+        _row(row, AGGREGATE, label, metric_of_aggregate, results, averaged)
+        | measured[row["decomposition"], AGGREGATE]
         for row in rows
     ]
     with atomic_path(output) as temporary:
@@ -107,9 +117,9 @@ def collect_accuracy(
 
 
 def resample(
-    folder: str | Path, names: Sequence[str], benchmark: str, column: str = "value"
+    folder: str | Path, names: Sequence[str], benchmark: str, averaging: str, column: str = VALUE
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return mean_C of a benchmark and means_RC over resampled questions, paired.
+    """Return score_C of a benchmark and scores_RC over resampled questions, paired.
 
     Configurations share the resamples; each benchmark has its own, by the seed of its name.
 
@@ -121,47 +131,50 @@ def resample(
         The C configurations' names.
     benchmark
         Which benchmark.
+    averaging
+        How the questions' values average to the score: one of `lowrank.base.metric.AVERAGINGS`.
     column
-        `value` (the score) or `log_probability`; None is returned where there is none.
+        `value` (of the score) or `log_probability`; None is returned where there is none.
 
     Raises
     ------
     LowrankError
         If a result is missing, or two configurations did not answer the same questions.
     """
-    values_QC, labels_Q = _paired_values(folder, names, benchmark, column)
+    average = AVERAGES[averaging]
+    values_QC, others_Q = _paired_values(folder, names, benchmark, column, average.column)
     if np.isnan(values_QC).any():
         return None
     seed = zlib.crc32(benchmark.encode())
-    if labels_Q is None:
-        return values_QC.mean(axis=0), bootstrap_means(values_QC, seed=seed)
-    once_1Q = np.ones((1, len(labels_Q)))
-    precisions = [average_precision(v, labels_Q, once_1Q)[0] for v in values_QC.T]
-    return np.array(precisions), bootstrap_average_precision(values_QC, labels_Q, seed=seed)
+    return average.scores(values_QC, others_Q), average.replicates(values_QC, others_Q, seed)
+
+
+def agrees(score: float, answers: float) -> bool:
+    """Return whether a recorded score is that of its answers, but for rounding."""
+    return abs(score - answers) <= TOLERANCE * (1.0 if abs(answers) <= 1 else 10 * abs(answers))
 
 
 def _paired_values(
-    folder: str | Path, names: Sequence[str], benchmark: str, column: str
+    folder: str | Path, names: Sequence[str], benchmark: str, column: str, other_column: str
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return values_QC of one benchmark, questions in the same order for every configuration.
 
-    Beside them the labels that the values rank, or None where a mean is taken.
+    Beside them another column of the questions, (questions,), or None where none is asked for.
     """
-    columns, labels = [], None
-    questions = None
+    columns, first = [], None
     for name in names:
         path = Path(folder, name, f"{benchmark}.csv")
         try:
             table = pd.read_csv(path).set_index(["task", "question"]).sort_index()
             scores = table[column]
-            labels = table["label"].to_numpy() if "label" in table else None
+            others = table[other_column] if other_column else pd.Series(1, index=scores.index)
         except (OSError, ValueError, KeyError) as error:
             raise LowrankError(f"{path} cannot be read ({error})") from None
-        if questions is not None and not scores.index.equals(questions):
+        first = others if first is None else first
+        if not others.equals(first):
             raise LowrankError(f"{path}: {name} and {names[0]} did not answer the same questions")
-        questions = scores.index
         columns.append(scores.to_numpy(dtype=float))
-    return np.stack(columns, axis=1), labels
+    return np.stack(columns, axis=1), first.to_numpy() if other_column else None
 
 
 def _require_agreement(
@@ -174,7 +187,7 @@ def _require_agreement(
     """Check that every result's headline score is that of its answers."""
     for name, mean in zip(names, mean_C, strict=True):
         score = results[name, benchmark]["score"]["value"]
-        if not abs(score - mean) <= TOLERANCE:
+        if not agrees(score, mean):
             path = Path(folder, name, benchmark)
             raise LowrankError(
                 f"{path}.json has the score {score:g}, the answers in {path.name}.csv give "
@@ -236,29 +249,27 @@ def _twins(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 def _row(
     row: Mapping[str, Any],
     benchmark: str,
-    benchmark_label: str,
+    label: str,
+    metric: Metric,
     results: Mapping[tuple[str, str], Mapping[str, Any]],
-    measured: Mapping[str, float],
+    benchmarks: Iterable[str],
 ) -> dict[str, Any]:
-    name = row["decomposition"]
-    of_name = [result for (other, _), result in results.items() if other == name]
-    result = results.get((name, benchmark))
-    own = {
-        "model": of_name[0]["model"],
+    """Return what a row is of; `benchmarks` are those that its score is of."""
+    of_row = [results[row["decomposition"], name] for name in benchmarks]
+    return {
+        "model": of_row[0]["model"],
         **{key: row[key] for key in ("series", "label", "position", "method", "rank")},
-        "decomposition": name,
-        "parameter_reduction_percent": of_name[0]["parameter_reduction_percent"],
+        "decomposition": row["decomposition"],
+        "parameter_reduction_percent": of_row[0]["parameter_reduction_percent"],
         "benchmark": benchmark,
-        "benchmark_label": benchmark_label,
+        "benchmark_label": label,
+        **metric.as_record(),
+        "questions": sum(result["questions"]["asked"] for result in of_row),
+        "questions_available": sum(result["questions"]["available"] for result in of_row),
     }
-    if result is None:
-        own["metric"] = "plain mean over benchmarks"
-        own["questions"] = sum(other["questions"]["asked"] for other in of_name)
-        own["questions_available"] = sum(other["questions"]["available"] for other in of_name)
-        return own | dict(measured)
-    own["metric"] = result["score"]["metric"]
-    own["questions"] = result["questions"]["asked"]
-    own["questions_available"] = result["questions"]["available"]
-    # A single score's own interval is honest at 0 of n, which a bootstrap is not.
+
+
+def _own_interval(result: Mapping[str, Any]) -> dict[str, float]:
+    """Return a single score's own interval: it is honest at 0 of n, which a bootstrap is not."""
     low, high = result["score"]["interval_95"]
-    return own | dict(measured) | {"score_low": low, "score_high": high}
+    return {"score_low": low, "score_high": high}

@@ -12,6 +12,7 @@ import pandas as pd
 
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json, write_json
+from lowrank.base.metric import Metric, in_the_mean
 from lowrank.base.names import AGGREGATE
 from lowrank.claims.verdict_names import CONTRADICTED, NOT_TESTABLE, SUPPORTED
 
@@ -19,11 +20,15 @@ SCORES, FITS, CLAIMS, RUN = "scores.csv", "fits.json", "claims.json", "run.json"
 
 KEY = ["model", "study", "series", "label", "benchmark"]
 
+SCORE_COLUMNS = [*KEY, "questions", "score"]
+"""What a reference keeps of each score."""
+
 QUESTIONS = 2
 """Questions that may flip: on another processor sums round otherwise, and near ties turn over."""
 
 SHARE = 0.02
-"""Or this share of the questions, where that is more."""
+"""Or this share of the questions, where that is more. A score that is no share of answers, a
+perplexity say, moves with every question a little: it may differ by this share of itself."""
 
 SLOPES: Mapping[str, float] = {"latency": 0.15, "energy": 0.15, "power": 0.15, "memory": 0.01}
 """Slopes (percent for each percent of parameters) may differ by this: memory is counted, the rest
@@ -67,7 +72,7 @@ def record_reference(results: str | Path, output: str | Path) -> None:
     """
     output = Path(output)
     with atomic_path(output / SCORES) as temporary:
-        _scores(results).to_csv(temporary, index=False, float_format="%.6g")
+        _scores(results)[SCORE_COLUMNS].to_csv(temporary, index=False, float_format="%.6g")
     write_json(output / FITS, _fits(results))
     write_json(output / CLAIMS, read_json(Path(results) / CLAIMS))
 
@@ -139,9 +144,10 @@ def _run_of(log: str) -> tuple[str, dict[str, int]]:
 def compare(results: str | Path, reference: str | Path) -> Comparison:
     """Set a run beside a reference.
 
-    Scores may differ by `QUESTIONS` or `SHARE`, an aggregate by the mean of what its benchmarks
-    may; slopes by `SLOPES`; no test may turn from supported to contradicted or back. What the
-    reference has and the run lacks is outside; what only the run has is not compared.
+    Scores may differ by `QUESTIONS` or `SHARE`, as their metric has it, an aggregate by the mean of
+    what its benchmarks may; slopes by `SLOPES`; no test may turn from supported to contradicted or
+    back. What the reference has and the run lacks is outside; what only the run has is not
+    compared.
 
     Raises
     ------
@@ -153,7 +159,8 @@ def compare(results: str | Path, reference: str | Path) -> Comparison:
         theirs = pd.read_csv(reference / SCORES, dtype=str, keep_default_na=False)
     except OSError as error:
         raise LowrankError(f"{reference} is no reference ({error}); see paper/reference/") from None
-    ours = _scores(results).astype(str)
+    ours = _scores(results)
+    ours = ours.astype(dict.fromkeys(SCORE_COLUMNS, str))
     rows = ours.merge(theirs, on=KEY, how="right", suffixes=("", "_reference"), indicator=True)
     both = rows[rows["_merge"] == "both"]
     if both.empty:
@@ -183,7 +190,8 @@ def _scores(results: str | Path) -> pd.DataFrame:
             continue
         table = pd.read_csv(path, dtype={"series": str, "label": str})
         table["series"] = table["series"].fillna("")
-        tables.append(table.assign(study=path.stem)[[*KEY, "questions", "score"]])
+        table["metric"] = [Metric.from_record(row) for _, row in table.iterrows()]
+        tables.append(table.assign(study=path.stem)[[*SCORE_COLUMNS, "metric"]])
     if not tables:
         raise LowrankError(f"{results} holds no studies; run `make reproduce` first")
     made = pd.concat(tables, ignore_index=True)
@@ -203,18 +211,21 @@ def _named(row: Mapping[str, Any]) -> str:
 def _score_lines(both: pd.DataFrame) -> Iterable[str]:
     """Return a line for each score outside of what it may differ by."""
     rows = both.to_dict("records")
-    parts: dict[tuple[str, ...], list[float]] = {}
+    parts: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
     for row in rows:
         if row["benchmark"] != AGGREGATE:
-            parts.setdefault(_configuration(row), []).append(_tolerance(row))
+            parts.setdefault(_configuration(row), {})[row["benchmark"]] = row
     for row in rows:
         asked = int(row["questions"])
         if asked != int(row["questions_reference"]):
             yield f"{_named(row)}: {asked} questions, {row['questions_reference']} in the reference"
             continue
-        of_parts = parts.get(_configuration(row), [])
-        is_mean = row["benchmark"] == AGGREGATE and bool(of_parts)
-        most = sum(of_parts) / len(of_parts) if is_mean else _tolerance(row)
+        averaged = [row]
+        if row["benchmark"] == AGGREGATE:
+            own = parts.get(_configuration(row), {})
+            names = in_the_mean({name: part["metric"] for name, part in own.items()})
+            averaged = [own[name] for name in names] or averaged
+        most = sum(map(_tolerance, averaged)) / len(averaged)
         if abs(float(row["score"]) - float(row["score_reference"])) > most + 1e-9:
             yield (
                 f"{_named(row)}: score {float(row['score']):.3f}, "
@@ -228,7 +239,9 @@ def _configuration(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _tolerance(row: Mapping[str, Any]) -> float:
-    return max(QUESTIONS / int(row["questions"]), SHARE)
+    if row["metric"].is_share:
+        return max(QUESTIONS / int(row["questions"]), SHARE)
+    return SHARE * abs(float(row["score_reference"]))
 
 
 def _slope_pairs(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> Iterable[str]:

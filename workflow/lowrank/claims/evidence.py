@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
-from lowrank.analyse.accuracy import TOLERANCE, resample
+from lowrank.analyse.accuracy import agrees, resample
 from lowrank.base.errors import LowrankError, suggestion
+from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
 from lowrank.base.names import AGGREGATE, DENSE
 from lowrank.base.statistics import percentile_interval
 
@@ -116,8 +117,6 @@ class Study:
         Its table, as `lowrank.analyse.accuracy.collect_accuracy` wrote it.
     folder
         Where the evaluations are.
-    chance
-        From a benchmark to the score of a guess, a fraction; None or absent where there is none.
 
     Raises
     ------
@@ -127,7 +126,6 @@ class Study:
 
     path: Path
     folder: Path
-    chance: Mapping[str, float | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         text = {"series": str, "label": str}
@@ -140,12 +138,14 @@ class Study:
             raise LowrankError(f"{self.path} cannot be read ({error})") from None
         self.configurations = rows.reset_index(drop=True)
         """One row a configuration, the dense model first."""
-        self.benchmarks = [b for b in self.table["benchmark"].unique() if b != AGGREGATE]
-        self._resampled = {name: self._resample(name) for name in self.benchmarks}
-        for name in self.benchmarks:
+        of_each = self.table[self.table["benchmark"] != AGGREGATE].drop_duplicates("benchmark")
+        self.metrics = {row["benchmark"]: Metric.from_record(row) for _, row in of_each.iterrows()}
+        """From each benchmark to its metric."""
+        self._resampled = {name: self._resample(name) for name in self.metrics}
+        for name in self.metrics:
             self._require_agreement(name, self._resampled[name][0])
         if AGGREGATE in set(self.table["benchmark"]):
-            means = [mean_C for mean_C, _ in self._resampled.values()]
+            means = [self._resampled[name][0] for name in in_the_mean(self.metrics)]
             self._require_agreement(AGGREGATE, np.mean(means, axis=0))
 
     def select(self, selector: Mapping[str, Any]) -> np.ndarray:
@@ -203,33 +203,41 @@ class Study:
         return one, other
 
     def scores(self, benchmarks: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean_C and means_RC of the plain mean over benchmarks, in percent.
+        """Return mean_C and means_RC of the plain mean over benchmarks.
+
+        They are in the unit of their metric (percent, for shares) and signed so that more is
+        better: where lower scores are better, they are below zero.
 
         Raises
         ------
         NotTestable
             If one of them was not asked.
+        LowrankError
+            If their scores have no mean.
         """
-        for name in benchmarks:
-            if name not in self._resampled:
-                raise NotTestable(f"{name} was not asked in this run")
-        made = [self._resampled[name] for name in benchmarks]
+        made = [self._scores(name) for name in benchmarks]
+        metric = metric_of_mean({name: self.metrics[name] for name in benchmarks})
+        factor = metric.sign * metric.scale
         mean_C = np.mean([mean for mean, _ in made], axis=0)
-        return 100 * mean_C, 100 * np.mean([means for _, means in made], axis=0)
+        return factor * mean_C, factor * np.mean([means for _, means in made], axis=0)
 
-    def log_probabilities(self, benchmark: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean_C and means_RC of a benchmark's log-probability (natural logarithm).
+    def scores_of_each(self, benchmarks: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return `scores` of each benchmark; they raise as for the mean, to be comparable."""
+        self.scores(benchmarks)
+        return [self.scores([name]) for name in benchmarks]
+
+    def logarithms(self, benchmark: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the natural logarithm of a perplexity, (C,), and its replicates, (R, C).
 
         Raises
         ------
         NotTestable
-            If it was not asked or has none.
+            If the benchmark was not asked or its score is no perplexity.
         """
-        self.scores([benchmark])
-        made = resample(self.folder, self._names, benchmark, "log_probability")
-        if made is None:
-            raise NotTestable(f"{benchmark} has no log-probability")
-        return made
+        mean_C, means_RC = self._scores(benchmark)
+        if self.metrics[benchmark].averaging != "perplexity":
+            raise NotTestable(f"the score of {benchmark} is no perplexity")
+        return np.log(mean_C), np.log(means_RC)
 
     def facts(self, chosen: Iterable[int], benchmarks: Sequence[str]) -> dict[str, Any]:
         """Return `questions` asked of each configuration and the `evidence` for those chosen."""
@@ -246,19 +254,26 @@ class Study:
 
         Taken over those of the benchmarks where a guess has a score.
         """
-        known = [name for name in benchmarks if self.chance.get(name) is not None]
+        known = [name for name in benchmarks if self.metrics[name].chance is not None]
         if not known:
             return False
+        metric = metric_of_mean({name: self.metrics[name] for name in known})
+        chance = np.mean([self.metrics[name].chance for name in known])
         _, means_RC = self.scores(known)
         low_C, _ = percentile_interval(means_RC[:, list(chosen)])
-        return bool((low_C <= 100 * np.mean([self.chance[name] for name in known])).all())
+        return bool((low_C <= metric.sign * metric.scale * chance).all())
 
     @property
     def _names(self) -> list[str]:
         return list(self.configurations["decomposition"])
 
+    def _scores(self, benchmark: str) -> tuple[np.ndarray, np.ndarray]:
+        if benchmark not in self._resampled:
+            raise NotTestable(f"{benchmark} was not asked in this run")
+        return self._resampled[benchmark]
+
     def _resample(self, benchmark: str) -> tuple[np.ndarray, np.ndarray]:
-        made = resample(self.folder, self._names, benchmark)
+        made = resample(self.folder, self._names, benchmark, self.metrics[benchmark].averaging)
         if made is None:
             raise LowrankError(f"{self.folder}: an answer to {benchmark} has no score")
         return made
@@ -268,7 +283,7 @@ class Study:
         keys = self.configurations[["series", "label"]].itertuples(index=False, name=None)
         for key, mean in zip(keys, mean_C, strict=True):
             printed = float(rows["score"].get(key, np.nan))
-            if not abs(printed - mean) <= TOLERANCE:
+            if not agrees(printed, mean):
                 raise LowrankError(
                     f"{self.path}: {' '.join(filter(None, key))} scores {printed:g} on "
                     f"{benchmark}, the answers in {self.folder} give {mean:.6g}; delete the table "

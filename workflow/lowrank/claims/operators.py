@@ -1,9 +1,11 @@
 """The statistics that claims are made of: few, named, each with an interval.
 
-A score is in percent, a difference of scores in percentage points. What compares scores keeps the
-answers of all configurations to one question together in every bootstrap replicate. What compares
-costs is computed for each workload, and its interval (Student's t) is that of the mean over
-workloads: their configurations are the same ones, so pooling them would count them several times.
+A score is in the unit of its metric (percent for shares, so that a difference is in percentage
+points), and more of it is better: where lower scores are better, their sign is turned. What
+compares scores keeps the answers of all configurations to one question together in every bootstrap
+replicate. What compares costs is computed for each workload, and its interval (Student's t) is that
+of the mean over workloads: their configurations are the same ones, so pooling them would count them
+several times.
 """
 
 from __future__ import annotations
@@ -26,14 +28,14 @@ Selector = Mapping[str, Any]
 def loss(
     evidence: Evidence, study: str, configurations: Selector, benchmarks: Sequence[str]
 ) -> Estimate:
-    """Percentage points that configurations lose to the dense model, on average."""
+    """How much worse configurations score than the dense model, on average."""
     return contrast(evidence, study, {"dense": True}, configurations, benchmarks)
 
 
 def contrast(
     evidence: Evidence, study: str, first: Selector, second: Selector, benchmarks: Sequence[str]
 ) -> Estimate:
-    """Mean score of some configurations less that of others, in percentage points."""
+    """How much better some configurations score than others, on average."""
     found = evidence.study(study)
     weights_C = _mean_of(found, first) - _mean_of(found, second)
     return _linear(found, weights_C, benchmarks)
@@ -60,7 +62,7 @@ def change_of_trend(
 def root_mean_square_contrast(
     evidence: Evidence, study: str, first: Selector, second: Selector, benchmarks: Sequence[str]
 ) -> Estimate:
-    """Root mean square difference of two series over labels and benchmarks, in percentage points.
+    """Root mean square difference of two series over labels and benchmarks.
 
     The differences carry the noise of the questions, which adds its variance to their mean square;
     that variance, from the bootstrap, is taken off the value once and off each replicate twice
@@ -104,9 +106,9 @@ def above_lowest(
     others: Sequence[Selector],
     benchmarks: Sequence[str],
 ) -> Estimate:
-    """Mean score of some configurations less that of the lowest of others, in percentage points.
+    """How much better some configurations score than the worst of others.
 
-    Below 0 the first is lower than each of the others.
+    Below 0 the first is worse than each of the others.
     """
     found = evidence.study(study)
     weights_CS = np.stack([_mean_of(found, selector) for selector in (first, *others)], axis=1)
@@ -124,19 +126,18 @@ def above_lowest(
 def loss_above_smallest(
     evidence: Evidence, study: str, configurations: Selector, benchmark: str, others: Sequence[str]
 ) -> Estimate:
-    """Mean loss on a benchmark less the smallest mean loss on any of others, in points.
+    """Mean loss on a benchmark less the smallest mean loss on any of others.
 
     Below 0 the benchmark loses less than each of the others. It is at chance if the dense model is
     on that benchmark, which then has nothing to lose, or if all the configurations are on all.
     """
     found = evidence.study(study)
     weights_C = _mean_of(found, {"dense": True}) - _mean_of(found, configurations)
+    every = [benchmark, *others]
     losses, losses_R = [], []
-    for name in (benchmark, *others):
-        mean_C, means_RC = found.scores([name])
+    for mean_C, means_RC in found.scores_of_each(every):
         losses.append(mean_C @ weights_C)
         losses_R.append(means_RC @ weights_C)
-    every = [benchmark, *others]
     return Estimate.resampled(
         losses[0] - min(losses[1:]),
         losses_R[0] - np.min(losses_R[1:], axis=0),
@@ -149,13 +150,13 @@ def loss_above_smallest(
 def perplexity_increase(
     evidence: Evidence, study: str, configurations: Selector, benchmark: str
 ) -> Estimate:
-    """Percent by which the mean perplexity of configurations is above the dense model's.
+    """Percent by which configurations have a higher perplexity than the dense model.
 
-    The perplexity is exp(−mean log-probability of a token) of the benchmark's texts.
+    Of several configurations it is the geometric mean.
     """
     found = evidence.study(study)
-    weights_C = _mean_of(found, {"dense": True}) - _mean_of(found, configurations)
-    mean_C, means_RC = found.log_probabilities(benchmark)
+    weights_C = _mean_of(found, configurations) - _mean_of(found, {"dense": True})
+    mean_C, means_RC = found.logarithms(benchmark)
     return Estimate.resampled(
         100 * np.expm1(mean_C @ weights_C),
         100 * np.expm1(means_RC @ weights_C),
@@ -321,7 +322,7 @@ def _mean_square(
     study: Study, one: np.ndarray, other: np.ndarray, benchmarks: Sequence[str]
 ) -> tuple[float, np.ndarray]:
     """Return the mean square difference less that of the noise, and its replicates, (R,)."""
-    scores = [study.scores([name]) for name in benchmarks]
+    scores = study.scores_of_each(benchmarks)
     differences = np.concatenate([mean_C[one] - mean_C[other] for mean_C, _ in scores])
     drawn = np.concatenate([means[:, one] - means[:, other] for _, means in scores], axis=1)
     noise = drawn.var(axis=0).mean()

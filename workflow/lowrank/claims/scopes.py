@@ -55,8 +55,8 @@ def load_scope(
         See `Scope`.
     models
         From a model's family to `model`, `label`, `device_type` (`cpu`, `cuda`), `benchmarks`
-        (from a name to its `label` and `chance`), `studies` (from a study to its table, beside
-        whose folder the evaluations are) and `profiles` (at most one table).
+        (their labels), `studies` (from a study to its table, beside whose folder the evaluations
+        are) and `profiles` (at most one table).
     design_space
         The table of the design-space sizes.
 
@@ -68,15 +68,13 @@ def load_scope(
     evidence = {"none": Evidence(design_space=Path(design_space))}
     subjects = {"none": {"model": "", "label": "", "device": "", "device_type": ""}}
     for family, entry in models.items():
-        chance = {own: benchmark["chance"] for own, benchmark in entry["benchmarks"].items()}
         studies, devices = {}, []
         for study, path in entry["studies"].items():
             folder = Path(path).parents[1] / "evaluations"
-            studies[study] = Study(Path(path), folder, chance)
+            studies[study] = Study(Path(path), folder)
             devices += sorted((folder / DENSE).glob("*.json"))[:1]
         profiles = [Path(path) for path in entry["profiles"]]
-        labels = [benchmark["label"] for benchmark in entry["benchmarks"].values()]
-        evidence[family] = Evidence(studies, profiles[0] if profiles else None, labels)
+        evidence[family] = Evidence(studies, profiles[0] if profiles else None, entry["benchmarks"])
         subjects[family] = {
             **{key: entry[key] for key in ("model", "label", "device_type")},
             "device": read_json(devices[0])["provenance"]["device_name"] if devices else "",

@@ -1,4 +1,4 @@
-"""What the accuracy figures share: reading a study's table and drawing scores with intervals."""
+"""What the figures of scores share: reading a study's table and drawing it with intervals."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lowrank.base.files import atomic_path
+from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
 from lowrank.base.names import AGGREGATE, CONTROL, DENSE
 from lowrank.figures import style
 
@@ -23,12 +24,24 @@ class Study:
     ----------
     path
         The table of `lowrank.analyse.accuracy.collect_accuracy`.
+
+    Attributes
+    ----------
+    table
+        The table as it is.
+    metrics
+        From each benchmark and the aggregate to its metric.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.table = pd.read_csv(path, keep_default_na=False, na_values=["nan"])
         numbers = [name for name in self.table if name not in _TEXT]
         self.table[numbers] = self.table[numbers].apply(pd.to_numeric, errors="coerce")
+        of_each = self.table.drop_duplicates("benchmark")
+        self.metrics = {row["benchmark"]: Metric.from_record(row) for _, row in of_each.iterrows()}
+        scores = [name for name in numbers if name.startswith("score")]
+        self._in_units = self.table.copy()
+        self._in_units[scores] = self.table[scores].mul(self.table["scale"], axis=0)
 
     @property
     def benchmarks(self) -> list[str]:
@@ -36,9 +49,17 @@ class Study:
         return [name for name in dict.fromkeys(self.table["benchmark"]) if name != AGGREGATE]
 
     @property
-    def score_name(self) -> str:
-        """What a vertical axis calls the score: one benchmark alone may not be of accuracy."""
-        return "Accuracy (%)" if len(self.benchmarks) > 1 else "Score (%)"
+    def averaged(self) -> list[str]:
+        """Benchmarks that the aggregate is the mean of."""
+        return in_the_mean({name: self.metrics[name] for name in self.benchmarks})
+
+    @property
+    def kinds(self) -> list[list[str]]:
+        """Benchmarks in groups that share an axis, in the order of the run."""
+        groups: dict[Any, list[str]] = {}
+        for name in self.benchmarks:
+            groups.setdefault(self.metrics[name].kind, []).append(name)
+        return list(groups.values())
 
     @property
     def series(self) -> list[str]:
@@ -46,9 +67,16 @@ class Study:
         configurations = self.table[self.table["label"] != DENSE]
         return list(dict.fromkeys(configurations["series"]))
 
+    def axis(self, benchmarks: Sequence[str]) -> str:
+        """Return what an axis says on which the scores of benchmarks of one kind are drawn."""
+        return metric_of_mean({name: self.metrics[name] for name in benchmarks}).axis
+
     def rows(self, benchmark: str, series: str | None = None, dense: bool = False) -> pd.DataFrame:
-        """Return the rows of a benchmark and series; with `dense` its row comes first."""
-        of_benchmark = self.table[self.table["benchmark"] == benchmark]
+        """Return the rows of a benchmark and series; with `dense` its row comes first.
+
+        Scores are in the unit of the metric.
+        """
+        of_benchmark = self._in_units[self._in_units["benchmark"] == benchmark]
         is_dense = of_benchmark["label"] == DENSE
         own = of_benchmark[~is_dense]
         if series is not None:
@@ -71,8 +99,8 @@ class Study:
 
 
 _TEXT = frozenset(
-    {"model", "series", "label", "method", "decomposition"}
-    | {"benchmark", "benchmark_label", "metric"}
+    {"model", "series", "label", "method", "decomposition", "benchmark", "benchmark_label"}
+    | {"metric", "metric_label", "unit", "direction", "averaging", "in_mean"}
     | {"rank"}  # a number, or a rule in words
 )
 
@@ -81,9 +109,9 @@ PAIRED = "bars: 95% intervals of the paired difference from it"
 """What the bars of most panels are, for their legends."""
 
 
-def errors(rows: pd.DataFrame, column: str, scale: float) -> list[pd.Series]:
+def errors(rows: pd.DataFrame, column: str) -> list[pd.Series]:
     """Return the lengths of the 95% error bars below and above `column`."""
-    value, low, high = (scale * rows[name] for name in (column, f"{column}_low", f"{column}_high"))
+    value, low, high = (rows[name] for name in (column, f"{column}_low", f"{column}_high"))
     return [(value - low).clip(lower=0), (high - value).clip(lower=0)]
 
 
@@ -93,7 +121,6 @@ def draw(
     rows: pd.DataFrame,
     interval: str = "score_difference",
     value: str = "score",
-    scale: float = 100.0,
     **looks: Any,
 ) -> None:
     """Draw scores with 95% intervals.
@@ -108,25 +135,25 @@ def draw(
         the interval of the score by itself.
     value
         The column that is drawn.
-    scale
-        What values are multiplied by; 100 makes percent.
     **looks
         Passed on to `Axes.errorbar`.
     """
     settings = {"elinewidth": 0.5, "capsize": 1.2, "capthick": 0.5}
-    bars = errors(rows, interval, scale)
-    axes.errorbar(x, scale * rows[value], yerr=bars, **settings, **looks)
+    axes.errorbar(x, rows[value], yerr=errors(rows, interval), **settings, **looks)
 
 
 def draw_dense(axes: Axes, row: pd.Series) -> None:
     """Draw the dense model's score as a dashed line."""
-    axes.axhline(100 * row["score"], color="#444444", linewidth=0.7, linestyle=(0, (4, 2)))
+    axes.axhline(row["score"], color="#444444", linewidth=0.7, linestyle=(0, (4, 2)))
 
 
 def benchmark_panels(
     canvas: Figure, study: Study, x: str, columns: int = 4
 ) -> list[tuple[str, Axes]]:
-    """Make a panel a benchmark and one for their mean, each with the dense model's line."""
+    """Make a panel a benchmark and one for their mean, each with the dense model's line.
+
+    What all of them measure stands beside them; if they differ, each says it itself.
+    """
     names = [*study.benchmarks, AGGREGATE]
     grid = canvas.subplots(-(-len(names) // columns), columns, squeeze=False)
     for axes in grid.flat[len(names) :]:
@@ -135,8 +162,19 @@ def benchmark_panels(
     for index, (name, axes) in enumerate(panels):
         draw_dense(axes, study.dense(name))
         is_lowest = index + columns >= len(names)
-        finish(axes, study.label(name), x if is_lowest else "")
+        y = "" if len(study.kinds) == 1 else study.metrics[name].axis
+        finish(axes, study.label(name), x if is_lowest else "", y)
+    if len(study.kinds) == 1:
+        canvas.supylabel(study.axis(study.benchmarks), fontsize=7)
     return panels
+
+
+def set_scale(axes: Axes, metric: Metric) -> None:
+    """Start an axis of shares at zero; make that of perplexities, which grow by factors, log."""
+    if metric.is_share:
+        axes.set_ylim(bottom=0)
+    elif metric.averaging == "perplexity":
+        axes.set_yscale("log")
 
 
 def wrapped(*lines: str, width: int = 58) -> str:

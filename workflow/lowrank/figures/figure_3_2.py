@@ -33,7 +33,6 @@ def render(
                 rank = str(rows["rank"].iloc[0])
                 named = f"rank {rank}" if rank.isdecimal() else rank
                 accuracy.draw(axes, x, rows, label=named, **looks[series])
-        canvas.supylabel("Accuracy (%)", fontsize=7)
         canvas.suptitle(f"{label}: {subtitle}", fontsize=7.5)
         handles, labels = panels[0][1].get_legend_handles_labels()
         title = f"dashed: no decomposition; {accuracy.PAIRED}"

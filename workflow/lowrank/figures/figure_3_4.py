@@ -14,7 +14,7 @@ from lowrank.figures.accuracy import Study
 def render(
     data: str | Path, label: str, subtitle: str, csv: str | Path, pdf: str | Path, png: str | Path
 ) -> None:
-    """Draw the mean over benchmarks with its interval, and each benchmark as a dot behind it.
+    """Draw the mean over benchmarks with its interval, and each of them as a dot behind it.
 
     Parameters
     ----------
@@ -26,6 +26,7 @@ def render(
         The files to write.
     """
     study = Study(data)
+    averaged = study.averaged
     looks = style.benchmark_style(study.benchmarks)
     with style.figure(3.4, [pdf, png], width=style.TEXT_WIDTH) as canvas:
         panels = canvas.subplots(1, len(study.series), sharey=True, squeeze=False)[0]
@@ -33,13 +34,13 @@ def render(
             mean = study.rows(AGGREGATE, series)
             x = np.arange(len(mean))
             accuracy.draw_dense(axes, study.dense(AGGREGATE))
-            for index, name in enumerate(study.benchmarks):
+            for index, name in enumerate(averaged):
                 rows = study.rows(name, series)
                 colour, marker = looks[name]
-                shift = 0.09 * (index - (len(study.benchmarks) - 1) / 2)
+                shift = 0.09 * (index - (len(averaged) - 1) / 2)
                 axes.plot(
                     x + shift,
-                    100 * rows["score"],
+                    rows["score"],
                     color=colour,
                     marker=marker,
                     linestyle="",
@@ -54,9 +55,9 @@ def render(
             ticks = [f"{a}\n{b:.1f}%" for a, b in zip(mean["label"], reductions, strict=True)]
             axes.set_xticks(x, ticks, rotation=60, ha="right", rotation_mode="anchor")
             accuracy.finish(axes, series, "Decomposed tensors, parameter reduction")
-        panels[0].set_ylabel(study.score_name)
-        if len(study.benchmarks) > 1:  # one alone may lie far from zero
-            panels[0].set_ylim(bottom=0)
+        panels[0].set_ylabel(study.metrics[AGGREGATE].axis)
+        if len(averaged) > 1:  # one alone may lie far from zero
+            accuracy.set_scale(panels[0], study.metrics[AGGREGATE])
         canvas.suptitle(f"{label}: {subtitle}", fontsize=7.5)
         canvas.legend(
             *panels[0].get_legend_handles_labels(),

@@ -37,14 +37,14 @@ def render(
             whole = mean["label"].str.startswith("all ")
             colours = np.where(whole, "black", style.COLOURS[4])
             accuracy.draw_dense(axes, study.dense(AGGREGATE))
-            axes.bar(x, 100 * mean["score"], color=colours, width=0.7)
+            axes.bar(x, mean["score"], color=colours, width=0.7)
             accuracy.draw(axes, x, mean, color="#D55E00", linestyle="")
             reductions = mean["parameter_reduction_percent"]
             ticks = [f"{a}\n{b:.1f}%" for a, b in zip(mean["label"], reductions, strict=True)]
             axes.set_xticks(x, ticks, rotation=60, ha="right", rotation_mode="anchor")
             accuracy.finish(axes, f"target: {series}")
         named = study.dense(AGGREGATE)["benchmark_label"]
-        panels[0].set_ylabel(f"{study.score_name}, {named}")
+        panels[0].set_ylabel(f"{study.metrics[AGGREGATE].axis}, {named}")
         note = f"dashed: no decomposition; {accuracy.PAIRED}"
         canvas.suptitle(accuracy.wrapped(label, subtitle, note), fontsize=6.5)
     study.write(csv)

@@ -43,11 +43,12 @@ def render(
             named = "layer left out" if series == CONTROL else "layer decomposed"
             accuracy.draw(panels[0], x, rows, label=named, **looks[series])
             for axes in panels[1:]:
-                accuracy.draw(axes, x, rows, COMPANION, COMPANION, scale=1.0, **looks[series])
+                accuracy.draw(axes, x, rows, COMPANION, COMPANION, **looks[series])
         if len(study.series) > 1:
             panels[0].legend()
         title = accuracy.wrapped(label, subtitle, f"dashed: no decomposition; {accuracy.PAIRED}")
-        accuracy.finish(panels[0], title, y=f"{study.score_name},\n{mean['benchmark_label']}")
+        y = f"{study.metrics[AGGREGATE].axis},\n{mean['benchmark_label']}"
+        accuracy.finish(panels[0], title, y=y)
         for axes in panels[1:]:
             axes.axhline(0.0, color="#444444", linewidth=0.7, linestyle=(0, (4, 2)))
             accuracy.finish(axes, y="Log-probability of the\nright choice, difference")

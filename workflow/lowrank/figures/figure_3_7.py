@@ -33,7 +33,6 @@ def render(
                 x = rows["position"] + (0.12 if series == CONTROL else 0.0)
                 named = "same layers left out" if series == CONTROL else "decomposed"
                 accuracy.draw(axes, x, rows, label=named, **looks[series])
-        canvas.supylabel("Accuracy (%)", fontsize=7)
         canvas.suptitle(f"{label}: {subtitle}", fontsize=7.5)
         handles, labels = panels[0][1].get_legend_handles_labels()
         title = f"dashed: no decomposition; {accuracy.PAIRED}"

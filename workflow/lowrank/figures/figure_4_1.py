@@ -1,4 +1,4 @@
-"""Figure 4.1: accuracy against parameter reduction, and the same layers left out."""
+"""Figure 4.1: scores against parameter reduction, and the same layers left out."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ def render(
 ) -> None:
     """Draw a line a benchmark, and below their mean beside that of the control.
 
+    Benchmarks whose scores are not of one kind have a panel each kind.
+
     Parameters
     ----------
     data
@@ -28,18 +30,22 @@ def render(
     study = Study(data)
     main = study.series[0]
     looks = style.benchmark_style(study.benchmarks)
-    with style.figure(4.6, [pdf, png]) as canvas:
-        upper, lower = canvas.subplots(2, height_ratios=[3, 2], sharex=True)
-        for index, name in enumerate(study.benchmarks):
-            rows = study.rows(name, main, dense=True).sort_values(REDUCTION)
-            colour, marker = looks[name]
-            # A small shift keeps the bars of one configuration apart.
-            shift = 0.45 * (index - (len(study.benchmarks) - 1) / 2)
-            x = rows[REDUCTION] + shift
-            looks_of = {"color": colour, "marker": marker, "label": study.label(name)}
-            accuracy.draw(upper, x, rows, interval="score", **looks_of)
-        upper.set_ylim(bottom=0)
-        accuracy.finish(upper, accuracy.wrapped(label, subtitle), y="Accuracy (%)")
+    kinds = study.kinds
+    with style.figure(2.9 + 1.7 * len(kinds), [pdf, png]) as canvas:
+        heights = [3, *[2] * len(kinds)]
+        *uppers, lower = canvas.subplots(len(heights), height_ratios=heights, sharex=True)
+        for axes, names in zip(uppers, kinds, strict=True):
+            for index, name in enumerate(names):
+                rows = study.rows(name, main, dense=True).sort_values(REDUCTION)
+                colour, marker = looks[name]
+                # A small shift keeps the bars of one configuration apart.
+                shift = 0.45 * (index - (len(names) - 1) / 2)
+                x = rows[REDUCTION] + shift
+                looks_of = {"color": colour, "marker": marker, "label": study.label(name)}
+                accuracy.draw(axes, x, rows, interval="score", **looks_of)
+            accuracy.set_scale(axes, study.metrics[names[0]])
+            accuracy.finish(axes, y=study.axis(names))
+        uppers[0].set_title(accuracy.wrapped(label, subtitle))
         series = accuracy.series_looks(study.series)
         for name in study.series:
             rows = study.rows(AGGREGATE, name, dense=True).sort_values(REDUCTION)
@@ -48,12 +54,10 @@ def render(
             named = "same layers left out" if control else "decomposed"
             accuracy.draw(lower, x, rows, label=named, **series[name])
         lower.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=2)
-        mean = study.dense(AGGREGATE)["benchmark_label"]
-        accuracy.finish(lower, x="Parameter reduction (%)", y=f"Accuracy (%),\n{mean}")
-        handles, labels = upper.get_legend_handles_labels()
+        y = f"{study.metrics[AGGREGATE].axis},\n{study.dense(AGGREGATE)['benchmark_label']}"
+        accuracy.finish(lower, x="Parameter reduction (%)", y=y)
         canvas.legend(
-            handles,
-            labels,
+            handles=[line for axes in uppers for line in axes.get_legend_handles_labels()[0]],
             loc="outside lower center",
             ncols=2,
             columnspacing=1.2,

@@ -11,6 +11,7 @@ import pandas as pd
 
 from lowrank.analyse.accuracy import resample
 from lowrank.base.files import read_json, write_json
+from lowrank.base.metric import Metric, in_the_mean
 from lowrank.base.names import AGGREGATE, DENSE, DROP
 from lowrank.base.statistics import RESAMPLES, bootstrap_p_values, holm
 from lowrank.claims.comparison import QUESTIONS, SHARE, SLOPES
@@ -35,10 +36,10 @@ def gather_facts(
     models
         For each model of the run `model`, `label`, `parameters`, `layers`, `width`, `quantized`
         (from the source of quantized weights, as a manifest names it, to the file), `manifest` (its
-        path), `benchmarks` (of each that is asked its name, `benchmark`, `label`, `chance` and
-        `result`, the path of the dense model's result), `studies` (of each its name, `study`, its
-        entry's `title`, `source`, `figure`, `look_for`, `depth` and `width`, whether its layers are
-        `carried_over`, the names of the `benchmarks` that it asks, and the path of its `table`) and
+        path), `benchmarks` (of each that is asked its name, `benchmark`, `label`, `metric` as a
+        record, and `result`, the path of the dense model's result), `studies` (of each its name,
+        `study`, its entry's `title`, `source`, `figure`, `look_for`, `depth` and `width`, whether
+        its layers are `carried_over`, and the path of its `table`) and
         `fits` (a path or None).
     tables
         Paths of the CSVs of Table 1.1 and Table 3.1, and of Table 4.2 of the thesis's model where
@@ -77,7 +78,6 @@ def _model(entry: Mapping[str, Any]) -> dict[str, Any]:
     manifest = read_json(entry["manifest"])
     dense = [read_json(own["result"]) for own in entry["benchmarks"]]
     first = dense[0]
-    chances = {own["benchmark"]: own["chance"] for own in entry["benchmarks"]}
     kept = ("model", "label", "parameters", "layers", "width")
     return {key: entry[key] for key in kept} | {
         "source": manifest["source"],
@@ -91,7 +91,7 @@ def _model(entry: Mapping[str, Any]) -> dict[str, Any]:
         "benchmarks": [
             _benchmark(own, result) for own, result in zip(entry["benchmarks"], dense, strict=True)
         ],
-        "studies": [_study(study, chances) for study in entry["studies"]],
+        "studies": [_study(study) for study in entry["studies"]],
         "fits": read_json(entry["fits"]) if entry["fits"] else [],
         "fits_file": entry["fits"],
     }
@@ -100,85 +100,110 @@ def _model(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _benchmark(entry: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     """Return the dense model's score on a benchmark, and how it was asked."""
     low, high = result["score"]["interval_95"]
+    metric = Metric.from_record(entry["metric"])
     return {
         "benchmark": entry["benchmark"],
         "benchmark_label": entry["label"],
-        "metric": result["score"]["metric"],
+        **metric.as_record(),
         "questions": result["questions"]["asked"],
         "questions_available": result["questions"]["available"],
         "score": result["score"]["value"],
         "score_low": low,
         "score_high": high,
-        "chance": entry["chance"],
-        "at_chance": None if entry["chance"] is None else low <= entry["chance"],
+        "at_chance": None if metric.chance is None else _reaches(metric, low, high),
         "file": entry["result"],
         **{key: result["settings"][key] for key in ("scorer", "batch_size", "max_new_tokens")},
     }
 
 
-def _study(study: Mapping[str, Any], chance: Mapping[str, float | None]) -> dict[str, Any]:
+def _study(study: Mapping[str, Any]) -> dict[str, Any]:
     table = _read(study["table"])
+    metrics = {
+        row["benchmark"]: Metric.from_record(row)
+        for _, row in table.drop_duplicates("benchmark").iterrows()
+    }
+    metric = metrics.pop(AGGREGATE)
     whole = table[table["benchmark"] == AGGREGATE]
     kept = ["series", "label", "parameter_reduction_percent", "score", "score_low", "score_high"]
     kept += ["score_difference", "score_difference_low", "score_difference_high"]
     decomposed = whole[~whole["method"].isin((DENSE, DROP))]
-    adjusted = _adjusted_p_values(study, list(decomposed["decomposition"]))
-    chances = {name: chance[name] for name in study["benchmarks"]}
+    averaged = {name: metrics[name] for name in in_the_mean(metrics)}
+    adjusted = _adjusted_p_values(study, averaged, list(decomposed["decomposition"]))
     decomposed = decomposed.assign(
         adjusted_p=adjusted,
-        at_chance=[_at_chance(table, row, chances) for _, row in decomposed.iterrows()],
+        at_chance=[_at_chance(table, row, metrics) for _, row in decomposed.iterrows()],
     )
-    by_loss = decomposed.sort_values("score_difference", kind="stable")
-    worse = decomposed["score_difference"] < 0
+    gain, _, highest_gain = _gains(decomposed, "score_difference", metric.sign)
+    worse = gain < 0
+    by_loss = decomposed.loc[gain[worse].sort_values(kind="stable").index]
     of_rows = [*kept, "adjusted_p", "at_chance"]
     own = ("study", "title", "source", "figure", "look_for", "depth", "width", "carried_over")
     return {key: study[key] for key in own} | {
         "file": str(study["table"]),
-        "benchmarks": len(study["benchmarks"]),
-        "with_chance": sum(chance is not None for chance in chances.values()),
+        **metric.as_record(),
+        "benchmarks": len(averaged),
+        "with_chance": sum(metric.chance is not None for metric in metrics.values()),
         "questions": int(whole["questions"].iloc[0]),
         "dense": _plain(whole[whole["decomposition"] == DENSE][kept])[0],
         "rows": _plain(decomposed[of_rows]),
-        "worst": _plain(by_loss[by_loss["score_difference"] < 0][of_rows].head(3)),
+        "worst": _plain(by_loss[of_rows].head(3)),
         "configurations": len(decomposed),
-        "worse_each": int((decomposed["score_difference_high"] < 0).sum()),
+        "worse_each": int((highest_gain < 0).sum()),
         "worse_adjusted": int((worse & (decomposed["adjusted_p"] <= 1 - CONFIDENCE)).sum()),
-        "control": _control(whole),
+        "control": _control(whole, metric),
     }
 
 
-def _adjusted_p_values(study: Mapping[str, Any], names: Sequence[str]) -> np.ndarray:
+def _gains(rows: pd.DataFrame, column: str, sign: int) -> tuple[pd.Series, pd.Series, pd.Series]:
+    """Return differences, above 0 where better, and their intervals' lower and upper ends."""
+    value, low, high = (sign * rows[f"{column}{end}"] for end in ("", "_low", "_high"))
+    return (value, low, high) if sign > 0 else (value, high, low)
+
+
+def _adjusted_p_values(
+    study: Mapping[str, Any], metrics: Mapping[str, Metric], names: Sequence[str]
+) -> np.ndarray:
     """Return Holm's p-values that each configuration scores as the dense model does."""
     folder = Path(study["table"]).parents[1] / "evaluations"
     every = [DENSE, *names]
-    means = [resample(folder, every, benchmark) for benchmark in study["benchmarks"]]
+    means = [
+        resample(folder, every, benchmark, metric.averaging)
+        for benchmark, metric in metrics.items()
+    ]
     means_RC = np.mean([replicates_RC for _, replicates_RC in means], axis=0)
     return holm(bootstrap_p_values(means_RC[:, 1:] - means_RC[:, :1]))
 
 
-def _at_chance(table: pd.DataFrame, row: pd.Series, chances: Mapping[str, float | None]) -> int:
+def _reaches(metric: Metric, low: float, high: float) -> bool:
+    """Return whether a score's interval reaches down to what a guess scores, or is worse."""
+    return low <= metric.chance if metric.sign > 0 else high >= metric.chance
+
+
+def _at_chance(table: pd.DataFrame, row: pd.Series, metrics: Mapping[str, Metric]) -> int:
     """Count the benchmarks on which a configuration may as well be guessing."""
     own = table[
         (table["decomposition"] == row["decomposition"]) & (table["series"] == row["series"])
     ]
-    own = own[own["label"] == row["label"]].set_index("benchmark")["score_low"]
+    own = own[own["label"] == row["label"]].set_index("benchmark")
     return sum(
-        chance is not None and own[benchmark] <= chance for benchmark, chance in chances.items()
+        metric.chance is not None
+        and bool(_reaches(metric, *own.loc[benchmark, ["score_low", "score_high"]]))
+        for benchmark, metric in metrics.items()
     )
 
 
-def _control(whole: pd.DataFrame) -> dict[str, Any] | None:
+def _control(whole: pd.DataFrame, metric: Metric) -> dict[str, Any] | None:
     """Count where leaving layers out is better or worse than decomposing them, at 95% each."""
     rows = whole[whole["method"] == DROP]
     if rows.empty:
         return None
     made: dict[str, Any] = {"configurations": len(rows)}
-    for metric in ("score", "log_probability"):
-        name = f"{metric}_over_decomposed"
+    for compared, sign in (("score", metric.sign), ("log_probability", 1)):
+        name = f"{compared}_over_decomposed"
         if name in rows:
-            better = int((rows[f"{name}_low"] > 0).sum())
-            worse = int((rows[f"{name}_high"] < 0).sum())
-            made[metric] = {
+            _, low, high = _gains(rows, name, sign)
+            better, worse = int((low > 0).sum()), int((high < 0).sum())
+            made[compared] = {
                 "better": better,
                 "worse": worse,
                 "undecided": len(rows) - better - worse,

@@ -13,6 +13,7 @@ from typing import Any
 
 from lowrank.assets import sources
 from lowrank.base.errors import LowrankError, suggestion
+from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
 from lowrank.project.registry import Registry
 from lowrank.project.scorers import SCORERS
 from lowrank.project.studies import Configuration, Model, expand_study, with_rank_files
@@ -92,22 +93,29 @@ class Project:
                 )
             for study in self.studies_of(model):
                 self.configurations(study, model)
+                self._require_mean(study, model)
 
     def benchmark(self, name: str) -> dict[str, Any]:
         """Return any benchmark of the registry, whether the run uses it or not.
 
+        It is the entry with its `name`; its `metric`, which has the chance level, is a `Metric`.
+
         Raises
         ------
         LowrankError
-            If there is none, or if its scorer is not known.
+            If there is none, or if its scorer or its metric is not known.
         """
         entry = self.registry.entry("benchmark", name)
-        if entry["scorer"] not in SCORERS:
-            raise LowrankError(
-                f"{self.registry.path('benchmark', name)}: scorer: unknown scorer "
-                f"{entry['scorer']!r}{suggestion(entry['scorer'], SCORERS)}"
-            )
-        return entry | {"name": name}
+        try:
+            if entry["scorer"] not in SCORERS:
+                raise LowrankError(
+                    f"scorer: unknown scorer {entry['scorer']!r}"
+                    f"{suggestion(entry['scorer'], SCORERS)}"
+                )
+            metric = Metric.from_config(entry["metric"], entry.pop("chance"))
+        except LowrankError as error:
+            raise LowrankError(f"{self.registry.path('benchmark', name)}: {error}") from None
+        return entry | {"name": name, "metric": metric}
 
     def benchmarks_of(self, model: Model) -> list[str]:
         """Return the benchmarks of the run that score models of this task."""
@@ -133,6 +141,16 @@ class Project:
             for name, entry in (self.benchmarks if available else self._named).items()
             if _scores(entry, model) and (listed is None or name in listed)
         ]
+
+    def _require_mean(self, study: str, model: Model) -> None:
+        """Check that the scores that a study asks of a model have a mean."""
+        names = self.study_benchmarks(study, model)
+        metrics = {name: self.benchmarks[name]["metric"] for name in names}
+        try:
+            if metrics:
+                metric_of_mean({name: metrics[name] for name in in_the_mean(metrics)})
+        except LowrankError as error:
+            raise LowrankError(f"{self.registry.path('study', study)}: {error}") from None
 
     def configurations(self, study: str, model: Model) -> list[Configuration]:
         """Return a study's configurations for a model, in the study's order.

@@ -8,6 +8,7 @@ from typing import Any
 
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json
+from lowrank.base.metric import Metric
 from lowrank.base.thesis import quantity, read_thesis
 from lowrank.tables.typesetting import Table
 
@@ -56,9 +57,9 @@ def table(
     Parameters
     ----------
     benchmarks
-        `name`, `label`, `task`, `tasks`, `headline_task`, `metric` and `subsets` of the registry's
-        entry of each row; `splits` ((name, questions) of each) and `split` (the one that is
-        evaluated); `used` (whether the run asks it) and `limit` (how many; None for all).
+        `name`, `label`, `task`, `tasks`, `headline_task`, `metric` (as a record) and `subsets` of
+        the registry's entry of each row; `splits` ((name, questions) of each) and `split` (the one
+        that is evaluated); `used` (whether the run asks it) and `limit` (how many; None for all).
     manifests
         Those that `lowrank.assets.questions.fetch_benchmark` wrote for benchmarks that are used.
     thesis
@@ -73,7 +74,7 @@ def table(
     available = {found["benchmark"]: found["questions"] for found in map(read_json, manifests)}
     rows, data = [], [DATA_HEADER]
     for entry in benchmarks:
-        name = entry["name"]
+        name, metric = entry["name"], Metric.from_record(entry["metric"])
         if entry["used"] and name not in available:
             raise LowrankError(f"there is no manifest of benchmark {name}")
         reference = printed.get(name)
@@ -88,7 +89,7 @@ def table(
                 entry["label"],
                 entry["task"],
                 _task(entry),
-                _metric(entry),
+                _metric(metric),
                 f"{reference['samples']}{mark}" if reference else "–",
                 f"{total:,}" if total else "–",
                 entry["split"],
@@ -98,7 +99,7 @@ def table(
         )
         theirs = f"{quantity(reference['samples']):.12g}" if reference else ""
         counts = [theirs, total or "", entry["split"], questions or "", asked or 0]
-        data.append((name, _task(entry), entry["metric"], *map(str, counts)))
+        data.append((name, _task(entry), str(metric), *map(str, counts)))
     return Table(
         "Table 4.1",
         HEADER,
@@ -117,9 +118,9 @@ def _task(entry: Mapping[str, Any]) -> str:
     return f"{named} ({len(entry['subsets'])} subjects)" if entry["subsets"] else named
 
 
-def _metric(entry: Mapping[str, Any]) -> str:
-    name, _, extraction = entry["metric"].partition(",")
-    return f"{name} ({extraction})" if extraction else name
+def _metric(metric: Metric) -> str:
+    named = f"{metric.name} ({metric.filter})" if metric.filter else metric.name
+    return named if metric.sign > 0 else f"{named}, lower is better"
 
 
 def _notes(

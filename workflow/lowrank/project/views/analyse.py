@@ -40,8 +40,17 @@ def benchmark_label(project: Project, name: str) -> str:
     return label if cap is None else f"{label}, {cap} tokens at most"
 
 
-def study_labels(project: Project, study: str, model: Model) -> list[tuple[str, str]]:
-    """Return name and label of the benchmarks that a study asks of a model."""
+def described_benchmarks(
+    project: Project, study: str, model: Model
+) -> list[tuple[str, dict[str, Any]]]:
+    """Return names of the benchmarks that a study asks of a model, each with label and metric."""
     return [
-        (name, benchmark_label(project, name)) for name in project.study_benchmarks(study, model)
+        (
+            name,
+            {
+                "label": benchmark_label(project, name),
+                "metric": project.benchmarks[name]["metric"].as_record(),
+            },
+        )
+        for name in project.study_benchmarks(study, model)
     ]

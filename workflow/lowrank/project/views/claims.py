@@ -42,10 +42,7 @@ def claim_models(project: Project, output_of: Callable[[str], str]) -> dict[str,
             "model": model.name,
             "label": model.label,
             "device_type": project.settings["device"],
-            "benchmarks": {
-                name: {key: entry[key] for key in ("label", "chance")}
-                for name, entry in project.benchmarks.items()
-            },
+            "benchmarks": [entry["label"] for entry in project.benchmarks.values()],
             "studies": {
                 study: output_of("collect_accuracy").format(model=model.name, study=study)
                 for study in project.studies_of(model)

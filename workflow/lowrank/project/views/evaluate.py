@@ -14,8 +14,8 @@ def is_for_lm_eval(project: Project, benchmark: str) -> bool:
 
 
 def scoring(project: Project, benchmark: str) -> dict[str, Any]:
-    """Return what of a benchmark's entry shapes a score."""
-    entry = project.benchmarks[benchmark]
+    """Return what of a benchmark's entry shapes a score, as its file has it."""
+    entry = project.registry.entry("benchmark", benchmark) | {"name": benchmark}
     return {key: entry[key] for key in SCORERS[entry["scorer"]].keys}
 
 

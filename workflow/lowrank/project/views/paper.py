@@ -23,7 +23,11 @@ def fact_models(project: Project, output_of: Callable[[str], str]) -> list[dict[
 
 def _fact_model(project: Project, model: Model, output_of: Callable[[str], str]) -> dict[str, Any]:
     studies = [_fact_study(project, name, model, output_of) for name in project.studies_of(model)]
-    asked = {name for study in studies for name in study["benchmarks"]}
+    asked = {
+        name
+        for study in project.studies_of(model)
+        for name in project.study_benchmarks(study, model)
+    }
     profiled = profiled_study(project, model)
     fits = output_of("collect_profiles.fits").format(model=model.name, study=profiled)
     return {
@@ -42,7 +46,7 @@ def _fact_model(project: Project, model: Model, output_of: Callable[[str], str])
             {
                 "benchmark": name,
                 "label": benchmark_label(project, name),
-                "chance": entry["chance"],
+                "metric": entry["metric"].as_record(),
                 "result": output_of("evaluate.result").format(
                     model=model.name, decomposition=DENSE, benchmark=name
                 ),
@@ -64,7 +68,6 @@ def _fact_study(
         **{key: study[key] for key in ("title", "figure", "look_for", "depth", "width")},
         "source": study.get("source"),
         "carried_over": is_carried_over(project, name, model),
-        "benchmarks": project.study_benchmarks(name, model),
         "table": output_of("collect_accuracy").format(model=model.name, study=name),
     }
 

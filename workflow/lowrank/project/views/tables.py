@@ -26,12 +26,13 @@ def is_carried_over(project: Project, study: str, model: Model) -> bool:
 def table_4_1_row(project: Project, name: str) -> dict[str, Any]:
     """Return what Table 4.1 needs of a benchmark: its entry, and what the run asks of it."""
     entry = project.benchmark(name)
-    kept = ("name", "label", "task", "tasks", "headline_task", "metric", "subsets")
+    kept = ("name", "label", "task", "tasks", "headline_task", "subsets")
     splits = [source["split"] for source in entry["sources"] if "split" in source]
     used = name in project.benchmarks
     # A benchmark that lm-eval does not have goes by its scorer.
     entry.setdefault("tasks", [entry["scorer"]])
     return {key: entry[key] for key in kept} | {
+        "metric": entry["metric"].as_record(),
         "splits": list(entry["splits"].items()),  # a list, to keep its order as JSON
         "split": splits[0] if splits else "–",
         "used": used,
