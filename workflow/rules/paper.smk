@@ -28,7 +28,7 @@ rule gather_facts:
     params:
         models=lambda wildcards: as_json(fact_models(project, output_of)),
         tables=lambda wildcards: as_json(fact_tables(project, output_of)),
-        run=lambda wildcards: as_json(fact_run(project, THESIS_BENCHMARKS)),
+        run=lambda wildcards: as_json(fact_run(project)),
     shell:
         "PYTHONPATH=workflow python {input.script} --models {params.models:q} "
         "--tables {params.tables:q} --run {params.run:q} --thesis {input.thesis} "

@@ -1,18 +1,12 @@
 # Tables: PDF, PNG and the CSV behind each.
 
-from lowrank.project.views.tables import is_carried_over, shapes, table_4_1_row, table_4_2_rows
-
-# The rows, by name of a model or an architecture; a value that the thesis lacks stays open.
-LANGUAGE_MODELS = ["bert-base-uncased", "bert-large-uncased", "llama-2-7b", "llama-2-70b"]
-THESIS_BENCHMARKS = [
-    "arc_easy",
-    "arc_challenge",
-    "hellaswag",
-    "mmlu",
-    "truthfulqa",
-    "winogrande",
-    "gsm8k",
-]
+from lowrank.project.views.tables import (
+    is_carried_over,
+    table_1_1_rows,
+    table_3_1_rows,
+    table_4_1_rows,
+    table_4_2_rows,
+)
 
 
 rule table_1_1:
@@ -37,9 +31,7 @@ rule table_1_1:
     conda:
         "../../environment.yml"
     params:
-        models=lambda wildcards: as_json(
-            [shapes(project, name) for name in ["resnet-50", *LANGUAGE_MODELS]]
-        ),
+        models=lambda wildcards: as_json(table_1_1_rows(project)),
     shell:
         "PYTHONPATH=workflow python {input.script} --models {params.models:q} "
         "--thesis {input.thesis} "
@@ -68,7 +60,7 @@ rule table_3_1:
     conda:
         "../../environment.yml"
     params:
-        models=lambda wildcards: as_json([shapes(project, name) for name in LANGUAGE_MODELS]),
+        models=lambda wildcards: as_json(table_3_1_rows(project)),
     shell:
         "PYTHONPATH=workflow python {input.script} --models {params.models:q} "
         "--thesis {input.thesis} "
@@ -98,12 +90,7 @@ rule table_4_1:
     conda:
         "../../environment.yml"
     params:
-        benchmarks=lambda wildcards: as_json(
-            [
-                table_4_1_row(project, name)
-                for name in dict.fromkeys([*THESIS_BENCHMARKS, *project.benchmarks])
-            ]
-        ),
+        benchmarks=lambda wildcards: as_json(table_4_1_rows(project)),
     shell:
         "PYTHONPATH=workflow python {input.script} --benchmarks {params.benchmarks:q} "
         "--manifests {input.manifests} --thesis {input.thesis} "

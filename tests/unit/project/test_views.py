@@ -45,7 +45,13 @@ from lowrank.project.views.profile import (
     profiled_study,
     study_records,
 )
-from lowrank.project.views.tables import is_carried_over, table_4_2_rows
+from lowrank.project.views.tables import (
+    is_carried_over,
+    table_1_1_rows,
+    table_3_1_rows,
+    table_4_1_rows,
+    table_4_2_rows,
+)
 
 SMALL = {
     "models": ["smollm2-135m-instruct", "minilm-l6"],
@@ -272,6 +278,15 @@ def test_layer_lists_are_carried_over_to_another_depth(project, llama):
     assert rows[0]["name"] == "tucker-r1-l3.28-all" and rows[0]["thesis_reduction"] == 6
 
 
+def test_a_table_has_the_rows_of_the_thesis_first(project):
+    counted = [row["name"] for row in table_1_1_rows(project)]
+    assert counted == ["resnet-50", *(row["name"] for row in table_3_1_rows(project))]
+    rows = {row["name"]: row for row in table_4_1_rows(project)}
+    assert len(rows) == 8 and list(rows)[-1] == "mrpc"
+    assert rows["arc_easy"]["used"] and rows["arc_easy"]["limit"] == 40
+    assert not rows["hellaswag"]["used"] and rows["hellaswag"]["limit"] is None
+
+
 def test_what_the_report_is_gathered_from(project, llama):
     made = fact_models(project, output_of)
     causal, encoder = made
@@ -291,8 +306,9 @@ def test_what_the_report_is_gathered_from(project, llama):
 
 
 def test_what_the_deviations_need(project):
-    made = fact_run(project, ["arc_easy", "truthfulqa"])
-    assert made["thesis_benchmarks"] == [("arc_easy", "ARC-Easy"), ("truthfulqa", "TruthfulQA")]
+    made = fact_run(project)
+    assert len(made["thesis_benchmarks"]) == 7  # those that the run does not use, too
+    assert made["thesis_benchmarks"][0] == ("arc_easy", "ARC-Easy")
     assert made["profile"] == profile_settings(project) and made["unavailable"] == []
 
 

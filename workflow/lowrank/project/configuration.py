@@ -60,7 +60,6 @@ class Project:
         self.largest_rank = functools.cache(self._largest_rank)
         self._decompositions = functools.cache(self._all_decompositions)
         self.settings = self.registry.checked("config", config, "config")
-        self._fill_in_defaults()
         self.models = {name: self.model(name) for name in self.settings["models"]}
         self._named = {name: self._benchmark(name) for name in self.settings["benchmarks"]}
         self.benchmarks = {
@@ -201,16 +200,6 @@ class Project:
             for tensor in made.tensors
         )
         return max(ranks, default=1)
-
-    def _fill_in_defaults(self) -> None:
-        """Fill in the parts of the configuration that have defaults of their own."""
-        self.settings["profile"] = self.registry.checked(
-            "config", self.settings["profile"], "config", ("profile",)
-        )
-        self.settings["benchmarks"] = {
-            name: self.registry.checked("config", own or {}, "config", ("benchmarks", name))
-            for name, own in self.settings["benchmarks"].items()
-        }
 
     def _model(self, name: str) -> Model:
         path = self.registry.path("model", name)

@@ -10,7 +10,7 @@ from typing import Any
 from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.files import read_yaml
 from lowrank.project.claims import expand_tests
-from lowrank.project.schema import checked, defaults
+from lowrank.project.schema import checked, filled_in
 from lowrank.space.rank_rule import Ranks
 
 FOLDERS = {
@@ -76,11 +76,13 @@ class Registry:
         """
         path = self.folder / "claims.yaml"
         claims = self.checked("claims", read_yaml(path), str(path))
-        filled_in = defaults(self._schema("claims")["$defs"]["test"])
+        test_schema = self._schema("claims")["$defs"]["test"]
         made = {}
         for name, claim in claims.items():
             tests = expand_tests(claim["tests"], self._benchmark_label, f"{path}: {name}.tests")
-            spelled_out = [filled_in | {"short": test["says"]} | test for test in tests]
+            spelled_out = [
+                filled_in(test_schema, {"short": test["says"], **test}) for test in tests
+            ]
             made[name] = {"untested": "", **claim, "tests": spelled_out}
         return made
 
@@ -95,27 +97,24 @@ class Registry:
         path = self.folder / file
         return self.checked("ranks", read_yaml(path), str(path))
 
-    def checked(
-        self, schema_name: str, value: Mapping[str, Any], where: str, path: tuple[str, ...] = ()
-    ) -> dict[str, Any]:
+    def checked(self, schema: str, value: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Return a value with the defaults of its schema.
 
         Parameters
         ----------
-        schema_name
+        schema
             A file of `schemas/`, without its ending.
+        value
+            What to check.
         where
-            What messages call the value.
-        path
-            Where the value is in its file, if it is a part: `("profile",)`, or a key of an object
-            whose keys are free, `("benchmarks", "mmlu")`.
+            What messages call it.
 
         Raises
         ------
         LowrankError
             On the first thing that does not fit; the message has `where` and the key.
         """
-        return checked(self._schema(schema_name), value, where, path)
+        return checked(self._schema(schema), value, where)
 
     def _benchmark_label(self, name: str) -> str:
         return self.entry("benchmark", name)["label"]

@@ -10,11 +10,12 @@ from jsonschema.exceptions import ValidationError, best_match, by_relevance
 
 from lowrank.base.errors import LowrankError, suggestion
 
+LONGEST_MESSAGE = 200
+"""Characters of a message of the schema's."""
 
-def checked(
-    schema: Mapping[str, Any], value: Any, where: str, path: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    """Return a value with the schema's defaults for the keys that it lacks.
+
+def checked(schema: Mapping[str, Any], value: Any, where: str) -> dict[str, Any]:
+    """Return a value with the schema's defaults for the keys that it lacks, at every depth.
 
     Parameters
     ----------
@@ -24,40 +25,46 @@ def checked(
         What to check.
     where
         The file that it is from, for messages.
-    path
-        Where in the file it stands, if it is a part of it.
 
     Raises
     ------
     LowrankError
         If it does not fit; of several mistakes the message names the one that says most.
     """
-    if path:
-        schema = schema["properties"][path[0]]
-        # One entry of `benchmarks`, or the whole of `profile`.
-        schema = schema["additionalProperties"] or schema
     # A misspelled key is both unknown and missing: the first says what to do.
     key = by_relevance(strong=frozenset({"additionalProperties"}))
     error = best_match(jsonschema.Draft202012Validator(schema).iter_errors(value), key)
     if error is not None:
-        raise LowrankError(_explain(error, where, path))
-    return defaults(schema) | value
+        raise LowrankError(_explain(error, where))
+    return filled_in(schema, value)
 
 
-def defaults(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the defaults of an object's keys, by its JSON schema."""
+def filled_in(schema: Mapping[str, Any], value: Any) -> Any:
+    """Return a value with the defaults of the keys that its objects lack.
+
+    Where null or an object may stand, null is the object of all defaults.
+    """
+    if value is None and "object" in schema.get("type", ()):
+        value = {}
+    if not isinstance(value, Mapping):
+        return value
     parts = schema.get("properties", {})
-    return {key: part["default"] for key, part in parts.items() if "default" in part}
+    others = schema.get("additionalProperties")
+    defaults = {key: part["default"] for key, part in parts.items() if "default" in part}
+    return {
+        key: filled_in(parts.get(key, others if isinstance(others, Mapping) else {}), own)
+        for key, own in {**defaults, **value}.items()
+    }
 
 
-def _explain(error: ValidationError, where: str, path: tuple[str, ...]) -> str:
-    place = ".".join(str(part) for part in (*path, *error.absolute_path))
+def _explain(error: ValidationError, where: str) -> str:
+    place = ".".join(map(str, error.absolute_path))
     if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
         known = list(error.schema.get("properties", {}))
         unknown = next(key for key in error.instance if key not in known)
         key = f"{place}.{unknown}" if place else str(unknown)
         return f"{where}: {key}: unknown key{suggestion(str(unknown), known)}"
     message = " ".join(error.message.split())
-    if len(message) > 200:
-        message = message[:200] + "…"
+    if len(message) > LONGEST_MESSAGE:
+        message = message[:LONGEST_MESSAGE] + "…"
     return f"{where}: {place or 'top level'}: {message}"

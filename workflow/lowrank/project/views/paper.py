@@ -13,7 +13,7 @@ from lowrank.project.studies import Model
 from lowrank.project.views.analyse import benchmark_label, study_evaluations
 from lowrank.project.views.figures import TABLE_MODELS, Drawing
 from lowrank.project.views.profile import profile_settings, profiled_study
-from lowrank.project.views.tables import is_carried_over
+from lowrank.project.views.tables import THESIS_BENCHMARKS, is_carried_over
 
 
 def fact_models(project: Project, output_of: Callable[[str], str]) -> list[dict[str, Any]]:
@@ -80,11 +80,13 @@ def fact_tables(project: Project, output_of: Callable[[str], str]) -> dict[str, 
     return tables
 
 
-def fact_run(project: Project, benchmarks: Iterable[str]) -> dict[str, Any]:
+def fact_run(project: Project) -> dict[str, Any]:
     """Return what the report's deviations need: settings, and names of the thesis's benchmarks."""
     return {
         "unavailable": project.unavailable_benchmarks,
-        "thesis_benchmarks": [(name, project.benchmark(name)["label"]) for name in benchmarks],
+        "thesis_benchmarks": [
+            (name, project.benchmark(name)["label"]) for name in THESIS_BENCHMARKS
+        ],
         "profile": profile_settings(project),
     }
 

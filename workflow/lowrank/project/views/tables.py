@@ -7,6 +7,36 @@ from typing import Any
 from lowrank.project.configuration import Project
 from lowrank.project.studies import Model
 
+LANGUAGE_MODELS = ("bert-base-uncased", "bert-large-uncased", "llama-2-7b", "llama-2-70b")
+"""The rows of Table 3.1; a model or an architecture of the registry."""
+
+THESIS_BENCHMARKS = (
+    "arc_easy",
+    "arc_challenge",
+    "hellaswag",
+    "mmlu",
+    "truthfulqa",
+    "winogrande",
+    "gsm8k",
+)
+"""The first rows of Table 4.1."""
+
+
+def table_1_1_rows(project: Project) -> list[dict[str, Any]]:
+    """Return the models whose size and computations are counted."""
+    return [shapes(project, name) for name in ("resnet-50", *LANGUAGE_MODELS)]
+
+
+def table_3_1_rows(project: Project) -> list[dict[str, Any]]:
+    """Return the models whose design space is counted."""
+    return [shapes(project, name) for name in LANGUAGE_MODELS]
+
+
+def table_4_1_rows(project: Project) -> list[dict[str, Any]]:
+    """Return the thesis's benchmarks, then those that only the run has."""
+    names = dict.fromkeys([*THESIS_BENCHMARKS, *project.benchmarks])
+    return [table_4_1_row(project, name) for name in names]
+
 
 def shapes(project: Project, name: str) -> dict[str, Any]:
     """Return name, label and Hugging Face configuration of a model that is only counted.
