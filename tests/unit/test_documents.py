@@ -9,6 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from lowrank.project.views.figures import EFFICIENCY_FIGURES, SCHEMATICS
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
 
@@ -82,7 +83,16 @@ def headings(text):
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-WILDCARDS = {"model": r"(?:reference-)?name", "figure": r"figure_\d_\d"}
+STUDIES = [
+    yaml.safe_load(path.read_text(encoding="utf-8")) for path in ROOT.glob("config/studies/*.yaml")
+]
+
+WILDCARDS = {
+    "model": ("name", "reference-name"),
+    "figure": [study["figure"] for study in STUDIES if "figure" in study],
+    "efficiency_figure": EFFICIENCY_FIGURES,
+    "schematic": SCHEMATICS,
+}
 """What a wildcard of an output may be in a document, where `<model>` is read as `name`."""
 
 
@@ -99,7 +109,7 @@ def pattern_of(part):
     """A part of an output's path, as a pattern."""
     pieces = re.split(r"{(\w+)}", part)
     pieces[::2] = map(re.escape, pieces[::2])
-    pieces[1::2] = [WILDCARDS.get(name.split("_")[-1], ".+") for name in pieces[1::2]]
+    pieces[1::2] = [f"(?:{'|'.join(WILDCARDS.get(name, ['.+']))})" for name in pieces[1::2]]
     return "".join(pieces)
 
 
@@ -165,6 +175,12 @@ def test_every_link_leads_somewhere(page):
         linked = (ROOT / page).parent / path if path else ROOT / page
         assert is_shown or linked.exists(), target
         assert not anchor or anchor in headings(linked.read_text(encoding="utf-8")), target
+
+
+@pages
+def test_links_that_say_a_path_lead_to_it(page):
+    for said, target in re.findall(r"\[(\w[\w/]*\.\w+)\]\(([^)#]+)", without_blocks(read(page))):
+        assert ((ROOT / page).parent / target).resolve() == ROOT / said
 
 
 @pages
