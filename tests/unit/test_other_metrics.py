@@ -192,9 +192,10 @@ def test_figure_4_1_has_a_panel_a_kind(table, tmp_path, monkeypatch):
     assert axes["arc_easy"] is axes["humaneval"]
     assert len(set(axes.values())) == 4
     assert axes["arc_easy"].get_ylabel() == "Score (%)"
-    assert axes["wikitext"].get_ylabel() == "Word perplexity, lower is better"
-    assert axes["enwik8"].get_ylabel() == "Cross-entropy (bits per byte), lower is better"
+    assert axes["wikitext"].get_ylabel() == "Word perplexity,\nlower is better"
+    assert axes["enwik8"].get_ylabel() == "Cross-entropy (bits/byte),\nlower is better"
     assert axes["wikitext"].get_yscale() == "log" and axes["arc_easy"].get_ylim()[0] == 0
+    assert "$" not in pypdf.PdfReader(outputs[1]).pages[0].extract_text()
     assert axes[AGGREGATE].get_ylabel() == "Score (%),\nmean of 2 benchmarks"
     # The data behind the figure are the study's own numbers.
     kept = by_name(outputs[0])
@@ -208,7 +209,7 @@ def test_every_figure_of_scores_draws_them(table, tmp_path, figure):
     text = pypdf.PdfReader(outputs[1]).pages[0].extract_text()
     assert "Score (%)" in text
     has_panels = figure in ("figure_3_2", "figure_3_7")
-    assert ("Word perplexity, lower is better" in text) == has_panels
+    assert ("Word perplexity,\nlower is better" in text) == has_panels
 
 
 def test_a_loss_is_above_zero_where_a_configuration_is_worse(results, table):

@@ -36,7 +36,7 @@ def test_a_name_and_its_filter_stay_as_they_are_written():
 
 def test_what_falls_when_a_model_improves_says_so():
     assert (PERPLEXITY.sign, PERPLEXITY.axis) == (-1, "Word perplexity, lower is better")
-    assert BITS.axis == "Cross-entropy (bits per byte), lower is better"
+    assert BITS.axis == "Cross-entropy (bits/byte), lower is better"
     assert not PERPLEXITY.in_mean and not PERPLEXITY.is_share and ACC.is_share
 
 

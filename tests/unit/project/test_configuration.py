@@ -227,7 +227,7 @@ MISTAKES = {
     ),
     "scores that have no mean": (
         bad_file(BENCHMARK, "metric", BITS, drop="chance"),
-        r"table_4_2.yaml: arc_easy \(Cross-entropy \(bits per byte\), lower is better\) and "
+        r"table_4_2.yaml: arc_easy \(Cross-entropy \(bits/byte\), lower is better\) and "
         r"arc_challenge \(Accuracy \(%\)\) have no mean",
     ),
     "study of an unknown family": (

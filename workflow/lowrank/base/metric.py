@@ -232,7 +232,7 @@ METRICS: Mapping[str, Metric] = {
         _share("average_precision", "Average precision", "average_precision"),
         _of_text("word_perplexity", "Word perplexity", "perplexity"),
         _of_text("byte_perplexity", "Byte perplexity", "perplexity"),
-        _of_text("bits_per_byte", "Cross-entropy", "weighted_mean", "bits per byte"),
+        _of_text("bits_per_byte", "Cross-entropy", "weighted_mean", "bits/byte"),
     )
 }
 """The metrics that need no description in a benchmark's entry, by lm-eval's name."""

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from lowrank.base.files import atomic_path
 from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
@@ -67,9 +68,10 @@ class Study:
         configurations = self.table[self.table["label"] != DENSE]
         return list(dict.fromkeys(configurations["series"]))
 
-    def axis(self, benchmarks: Sequence[str]) -> str:
+    def axis(self, *benchmarks: str) -> str:
         """Return what an axis says on which the scores of benchmarks of one kind are drawn."""
-        return metric_of_mean({name: self.metrics[name] for name in benchmarks}).axis
+        metric = metric_of_mean({name: self.metrics[name] for name in benchmarks})
+        return metric.axis.replace(", ", ",\n")
 
     def rows(self, benchmark: str, series: str | None = None, dense: bool = False) -> pd.DataFrame:
         """Return the rows of a benchmark and series; with `dense` its row comes first.
@@ -162,19 +164,25 @@ def benchmark_panels(
     for index, (name, axes) in enumerate(panels):
         draw_dense(axes, study.dense(name))
         is_lowest = index + columns >= len(names)
-        y = "" if len(study.kinds) == 1 else study.metrics[name].axis
+        set_scale(axes, study.metrics[name])
+        y = "" if len(study.kinds) == 1 else study.axis(name)
         finish(axes, study.label(name), x if is_lowest else "", y)
     if len(study.kinds) == 1:
-        canvas.supylabel(study.axis(study.benchmarks), fontsize=7)
+        canvas.supylabel(study.axis(*study.benchmarks), fontsize=7)
     return panels
 
 
-def set_scale(axes: Axes, metric: Metric) -> None:
-    """Start an axis of shares at zero; make that of perplexities, which grow by factors, log."""
-    if metric.is_share:
-        axes.set_ylim(bottom=0)
-    elif metric.averaging == "perplexity":
+def set_scale(axes: Axes, metric: Metric, from_zero: bool = False) -> None:
+    """Make the axis of perplexities, which grow by factors, logarithmic.
+
+    With `from_zero` one of shares, on which they are drawn already, starts at zero.
+    """
+    if metric.averaging == "perplexity":
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:,.7g}")  # the one by default prints mathematics
+        axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
+    elif from_zero and metric.is_share:
+        axes.set_ylim(bottom=0)
 
 
 def wrapped(*lines: str, width: int = 58) -> str:

@@ -55,9 +55,9 @@ def render(
             ticks = [f"{a}\n{b:.1f}%" for a, b in zip(mean["label"], reductions, strict=True)]
             axes.set_xticks(x, ticks, rotation=60, ha="right", rotation_mode="anchor")
             accuracy.finish(axes, series, "Decomposed tensors, parameter reduction")
-        panels[0].set_ylabel(study.metrics[AGGREGATE].axis)
-        if len(averaged) > 1:  # one alone may lie far from zero
-            accuracy.set_scale(panels[0], study.metrics[AGGREGATE])
+        panels[0].set_ylabel(study.axis(AGGREGATE))
+        # One alone may lie far from zero.
+        accuracy.set_scale(panels[0], study.metrics[AGGREGATE], from_zero=len(averaged) > 1)
         canvas.suptitle(f"{label}: {subtitle}", fontsize=7.5)
         canvas.legend(
             *panels[0].get_legend_handles_labels(),

@@ -44,7 +44,8 @@ def render(
             axes.set_xticks(x, ticks, rotation=60, ha="right", rotation_mode="anchor")
             accuracy.finish(axes, f"target: {series}")
         named = study.dense(AGGREGATE)["benchmark_label"]
-        panels[0].set_ylabel(f"{study.metrics[AGGREGATE].axis}, {named}")
+        panels[0].set_ylabel(f"{study.axis(AGGREGATE)}, {named}")
+        accuracy.set_scale(panels[0], study.metrics[AGGREGATE])
         note = f"dashed: no decomposition; {accuracy.PAIRED}"
         canvas.suptitle(accuracy.wrapped(label, subtitle, note), fontsize=6.5)
     study.write(csv)

@@ -47,7 +47,8 @@ def render(
         if len(study.series) > 1:
             panels[0].legend()
         title = accuracy.wrapped(label, subtitle, f"dashed: no decomposition; {accuracy.PAIRED}")
-        y = f"{study.metrics[AGGREGATE].axis},\n{mean['benchmark_label']}"
+        y = f"{study.axis(AGGREGATE)},\n{mean['benchmark_label']}"
+        accuracy.set_scale(panels[0], study.metrics[AGGREGATE])
         accuracy.finish(panels[0], title, y=y)
         for axes in panels[1:]:
             axes.axhline(0.0, color="#444444", linewidth=0.7, linestyle=(0, (4, 2)))

@@ -43,8 +43,8 @@ def render(
                 x = rows[REDUCTION] + shift
                 looks_of = {"color": colour, "marker": marker, "label": study.label(name)}
                 accuracy.draw(axes, x, rows, interval="score", **looks_of)
-            accuracy.set_scale(axes, study.metrics[names[0]])
-            accuracy.finish(axes, y=study.axis(names))
+            accuracy.set_scale(axes, study.metrics[names[0]], from_zero=True)
+            accuracy.finish(axes, y=study.axis(*names))
         uppers[0].set_title(accuracy.wrapped(label, subtitle))
         series = accuracy.series_looks(study.series)
         for name in study.series:
@@ -54,7 +54,7 @@ def render(
             named = "same layers left out" if control else "decomposed"
             accuracy.draw(lower, x, rows, label=named, **series[name])
         lower.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=2)
-        y = f"{study.metrics[AGGREGATE].axis},\n{study.dense(AGGREGATE)['benchmark_label']}"
+        y = f"{study.axis(AGGREGATE)},\n{study.dense(AGGREGATE)['benchmark_label']}"
         accuracy.finish(lower, x="Parameter reduction (%)", y=y)
         canvas.legend(
             handles=[line for axes in uppers for line in axes.get_legend_handles_labels()[0]],
