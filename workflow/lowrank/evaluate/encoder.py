@@ -132,21 +132,20 @@ def evaluate(
         output, manifest, benchmark, settings, torch.get_num_threads(), questions_sha256
     )
     answered = _answers(metrics, model, load_tokenizer(base), rows, benchmark, settings, journal)
-    places = [{"task": benchmark["name"], "question": position} for position in chosen]
-    scores = {
-        name: [
-            place | score
-            for place, score in zip(places, metrics.question_scores(answered, name), strict=True)
-        ]
-        for name in metrics.METRICS
-    }
     samples = [
-        {"task": place["task"], "doc_id": place["question"]} | answer
-        for place, answer in zip(places, answered, strict=True)
+        {"task": benchmark["name"], "doc_id": position} | answer
+        for position, answer in zip(chosen, answered, strict=True)
     ]
+    scores = {name: _scores(metrics, samples, name) for name in metrics.METRICS}
     answers = Answers(
         samples, scores[headline.name], len(table), questions_sha256, settings["dtype"]
     )
+    results = {
+        name: make_score(
+            scores[name], headline if name == headline.name else Metric.from_config(name)
+        )
+        for name in metrics.METRICS
+    }
     write_result(
         output,
         samples_output,
@@ -156,17 +155,19 @@ def evaluate(
         benchmark,
         settings,
         journal,
-        {
-            "settings": dict(settings) | {"options": dict(benchmark["options"])},
-            "results": {
-                name: make_score(
-                    scores[name], headline if name == headline.name else Metric.from_config(name)
-                )
-                for name in metrics.METRICS
-            },
-        },
+        {"settings": {**settings, "options": benchmark["options"]}, "results": results},
         scorer_versions=versions(["scikit-learn"]),
     )
+
+
+def _scores(
+    metrics: MetricModule, samples: Sequence[Mapping[str, Any]], metric: str
+) -> list[dict[str, Any]]:
+    """Return a metric of each sample, with its task and its question."""
+    return [
+        {"task": sample["task"], "question": sample["doc_id"]} | score
+        for sample, score in zip(samples, metrics.question_scores(samples, metric), strict=True)
+    ]
 
 
 def _answers(
