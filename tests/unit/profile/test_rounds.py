@@ -172,6 +172,12 @@ def test_a_ratio_without_noise_has_an_interval_of_no_width():
     assert ratio["interval_95"] == [0.25, 0.25]
 
 
+def test_an_interval_that_noise_makes_endless_has_ends_that_can_be_written():
+    rounds = [(1, 1), (1 + 1e-6, 1), (1 - 1e-6, 1), (1, 1 + 1e-6), (9, 1)]
+    low, high = paired_ratio(trials_of(rounds), "ours", "dense", "seconds")["interval_95"]
+    assert 0 < low < 1 < high == pytest.approx(math.exp(700))
+
+
 def test_energy_that_one_trial_lacks_makes_no_ratio_and_no_summary():
     trials = trials_of([(1, 2)] * 5, "joules")
     trials[3] = Trial("dense", 1, 1, 1, 1.0, None)

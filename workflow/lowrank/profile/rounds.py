@@ -238,7 +238,8 @@ def paired_ratio(
 
     Returns
     -------
-    `value`, `interval_95`, `rounds`; None if not measured.
+    `value`, `interval_95`, `rounds`; None if not measured. An end of the interval that no float
+    holds, as of rounds that agree but for one, is cut to about 1e±304.
     """
     by_round: dict[int, dict[str, float | None]] = {}
     for trial in trials:
@@ -247,10 +248,10 @@ def paired_ratio(
     if not pairs or any(one is None or other is None for one, other in pairs):
         return None
     logs = np.log([one / other for one, other in pairs])
-    low, high = _studentised_interval(logs, seed)
+    ends = np.clip(_studentised_interval(logs, seed), -700, 700)
     return {
         "value": float(np.exp(logs.mean())),
-        "interval_95": [float(np.exp(low)), float(np.exp(high))],
+        "interval_95": [float(end) for end in np.exp(ends)],
         "rounds": len(logs),
     }
 
