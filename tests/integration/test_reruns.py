@@ -204,6 +204,8 @@ def test_limit_of_one_benchmark(workflow):
             },
         ),
         ("profile/rounds", PROFILES),
+        ("profile/nvml", PROFILES),
+        ("running/nvml", {**COMPRESSED, "compress": 3, "evaluate": 8, **SUMMARY, **PROFILES}),
         ("analyse/efficiency", SLOPES),
         ("profile/gpu_reference", {}),
         ("figures/efficiency", EFFICIENCY),
