@@ -6,7 +6,7 @@ in the same run is Snakemake's own start: a workflow of one job.
 
 Example::
 
-    PYTHONPATH=workflow python performance/planning.py --configurations 5000
+    PYTHONPATH=workflow:tests python performance/planning.py --configurations 5000
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import os
 import pstats
 import random
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,17 +25,8 @@ from pathlib import Path
 import yaml
 from lowrank.base.names import DROP
 from lowrank.space.methods import METHODS
+from workflow_copy import copy_workflow
 
-ROOT = Path(__file__).parents[1]
-PARTS = (
-    "Snakefile",
-    "workflow",
-    "config",
-    "paper",
-    "profiles",
-    "environment.yml",
-    "requirements.lock",
-)
 MODELS = ["llama-2-7b-chat", "llama-2-7b", "bert-base-squad"]
 LAYERS = 32
 ONLY_OUTPUTS = (
@@ -45,12 +35,9 @@ ONLY_OUTPUTS = (
 """The command of a job that only makes its outputs."""
 
 
-def copy_workflow(folder: Path) -> Path:
+def paper_workflow(folder: Path) -> Path:
     """Copy the workflow, with the paper's scale, `MODELS`, and Table 4.2 by every method."""
-    folder.mkdir()
-    for name in PARTS:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, folder / name)
+    copy_workflow(folder)
     studies = folder / "config" / "studies"
     table = yaml.safe_load((studies / "table_4_2.yaml").read_text())
     kept = {key: table[key] for key in ("family", "depth", "configurations")}
@@ -143,7 +130,7 @@ def main() -> None:
         def report(name: str, jobs: int, seconds: float) -> None:
             print(f"{name:34}{jobs:>7}{seconds:>9.1f}{seconds / baseline:>9.1f}", flush=True)
 
-        folder = copy_workflow(Path(workspace) / "paper")
+        folder = paper_workflow(Path(workspace) / "paper")
         seconds, printed = run(folder, "-n", "--quiet", "rules")
         jobs = jobs_of(printed)
         report("paper's scale, dry run", jobs, seconds)
@@ -154,7 +141,7 @@ def main() -> None:
         if "Nothing to be done" not in printed:
             raise SystemExit(f"error: there was something to do:\n{printed[-2000:]}")
         report("paper's scale, nothing to do", jobs, seconds)
-        folder = copy_workflow(Path(workspace) / "many")
+        folder = paper_workflow(Path(workspace) / "many")
         many_configurations(folder, arguments.configurations)
         seconds, printed = run(folder, "-n", "--quiet", "rules")
         report(f"{arguments.configurations} configurations, dry run", jobs_of(printed), seconds)

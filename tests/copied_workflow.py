@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,17 +11,8 @@ from pathlib import Path
 
 import tiny
 import yaml
+from workflow_copy import copy_workflow
 
-ROOT = Path(__file__).parents[1]
-SOURCES = (
-    "Snakefile",
-    "workflow",
-    "config",
-    "paper",
-    "profiles",
-    "environment.yml",
-    "requirements.lock",
-)
 PARTS = ("results", "figures", "logs", ".snakemake", "mirror")
 
 
@@ -88,11 +78,7 @@ class Workflow:
 
 def make_workflow(folder: Path) -> Workflow:
     """Copy the workflow and put the tiny inputs in its place."""
-    folder.mkdir(parents=True)
-    for name in SOURCES:
-        source = ROOT / name
-        copy = shutil.copytree if source.is_dir() else shutil.copy
-        copy(source, folder / name)
+    copy_workflow(folder)
     mirror, config = folder / "mirror", folder / "config"
     tiny.save_model(mirror / "tiny")
     tables = {"arc_easy": tiny.arc_rows(12), "winogrande": tiny.winogrande_rows(12)}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from copied_workflow import PARTS, SOURCES, Workflow, make_workflow
+from copied_workflow import PARTS, Workflow, make_workflow
+from workflow_copy import SOURCES
 
 
 @pytest.fixture(scope="session")

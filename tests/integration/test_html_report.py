@@ -4,7 +4,7 @@ import re
 
 import pypdf
 import pytest
-from copied_workflow import ROOT
+from workflow_copy import ROOT
 
 
 def test_every_path_that_the_report_prints_exists(finished):

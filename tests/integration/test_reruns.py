@@ -51,6 +51,10 @@ def test_a_fresh_clone_with_shipped_results_has_nothing_to_do(workflow):
     assert workflow.jobs() == {}
 
 
+def test_a_run_of_the_root_is_a_run_of_the_catalog(workflow):
+    assert workflow.jobs("-s", "workflow/Snakefile") == {}
+
+
 def test_touching_every_source_reruns_nothing(workflow):
     time.sleep(0.01)
     for path in workflow.folder.rglob("*"):

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from copied_workflow import ROOT, Workflow, make_workflow
+from copied_workflow import Workflow, make_workflow
+from workflow_copy import ROOT
 
 HOSTILE = "a b'c\"$(touch exploded);d"
 SECRET = "hf_secretsecret"
