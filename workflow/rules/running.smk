@@ -1,6 +1,7 @@
 """How jobs share this machine: GPUs, cores, and what is checked before the first job.
 
-This file alone uses parts of Snakemake that its manual does not promise. Tried with 9.27.
+This file, and the line of the root Snakefile, use parts of Snakemake that its manual does not
+promise. Tried with 9.27.
 """
 
 from lowrank.assets.sources import MIRROR_VARIABLE
