@@ -14,6 +14,7 @@ from lowrank.analyse.accuracy import collect_accuracy
 from lowrank.assets.choice import SUBSET, choose_questions
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json, read_yaml, write_json
+from lowrank.base.metric import Metric
 from lowrank.decompose.compressed import compress
 from lowrank.decompose.layer_factors import factorize_layer
 from lowrank.evaluate import encoder
@@ -110,7 +111,9 @@ def test_collect_accuracy_takes_the_results(evaluated):
             shutil.copy(folder / target / source, folder / target / copy)
     row = {"series": "", "label": "one", "position": None, "method": "tucker", "rank": 2}
     rows = [row | {"decomposition": "tucker-r2-l2-all"}]
-    collect_accuracy(rows, {name: name.upper()}, folder, folder / "table.csv")
+    metric = {"mrpc": "average_precision", "squad": "f1"}[name]
+    benchmark = {"label": name.upper(), "metric": Metric.from_config(metric).as_record()}
+    collect_accuracy(rows, {name: benchmark}, folder, folder / "table.csv")
     table = pd.read_csv(folder / "table.csv")
     assert table["label"].tolist() == 2 * ["dense", "one"] and (table["questions"] == 9).all()
     result = read_json(folder / "tucker-r2-l2-all" / "result.json")

@@ -56,6 +56,12 @@ def test_benchmarks_have_the_label_of_the_registry_and_numbers_are_text():
     assert made["arguments"] == {"benchmarks": ["arc_easy"], "labels": ["250"]}
 
 
+def test_benchmarks_of_one_label_are_told_apart_by_name():
+    test = {"for": {"benchmark": ["one", "two"]}, "says": "loss on {benchmark.label}"}
+    made = expand_tests([test], lambda name: "Same", "claims.yaml: C1.tests")
+    assert [own["says"] for own in made] == ["loss on Same (one)", "loss on Same (two)"]
+
+
 @pytest.mark.parametrize(
     ("test", "message"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -72,12 +73,16 @@ def _combinations(
     alternatives = []
     for name, listed in lists.items():
         groups = [[str(value) for value in group] for group in _groups(listed)]
+        is_benchmark = name == "benchmark"
+        labels = {value: label_of(value) for group in groups for value in group if is_benchmark}
+        shared = [label for label, count in Counter(labels.values()).items() if count > 1]
         every = []
         for group in groups:
             for value in group:
                 own = {name: value, f"{name}.others": [other for other in group if other != value]}
-                if name == "benchmark":
-                    own[f"{name}.label"] = label_of(value)
+                if is_benchmark:
+                    label = labels[value]
+                    own[f"{name}.label"] = f"{label} ({value})" if label in shared else label
                 every.append(own)
         alternatives.append(every)
     for chosen in itertools.product(*alternatives):
