@@ -9,7 +9,13 @@ from lowrank.project.studies import Model, with_rank_files
 from lowrank.running.devices import lease
 from lowrank.space.architecture import Architecture
 
-NEEDED = {"torch": "2.8", "transformers": "4.56", "safetensors": "0.4", "nvidia-ml-py": "12"}
+NEEDED = {
+    "torch": "2.8",
+    "transformers": "4.56",
+    "safetensors": "0.4",
+    "nvidia-ml-py": "12",
+    "scipy": "1.10",
+}
 """What has the functions that are called; the workflow itself pins newer ones."""
 
 

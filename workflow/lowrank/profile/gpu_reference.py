@@ -1,8 +1,8 @@
 """Measurements for others to compare with: a model's shapes with random weights, on one GPU.
 
-Needs torch, transformers, safetensors and nvidia-ml-py, nothing else of the workflow, since GPU
-machines are often bare. Values are drawn at the initialiser's scale: a matrix of zeros runs faster
-and at less power. Speed, energy and memory depend on shapes; accuracy is not asked for.
+Needs torch, transformers, safetensors, nvidia-ml-py and SciPy, nothing else of the workflow, since
+GPU machines are often bare. Values are drawn at the initialiser's scale: a matrix of zeros runs
+faster and at less power. Speed, energy and memory depend on shapes; accuracy is not asked for.
 """
 
 from __future__ import annotations

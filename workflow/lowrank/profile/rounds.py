@@ -2,7 +2,7 @@
 
 A machine drifts (clocks, temperature, neighbours) by more than two configurations differ. Within
 a round every model runs the same work once, in random order; the ratio of two models is taken
-within rounds, and its interval comes from resampling rounds.
+within rounds, and its interval says how much it varies from round to round.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import scipy.stats
 
 from lowrank.base.errors import LowrankError
 from lowrank.profile.energy import EnergyMeter
@@ -23,8 +24,6 @@ from lowrank.profile.watch import SLOWDOWNS
 
 LEVEL = 0.05
 """Warm-up ends when the last three iterations differ by less than this share."""
-
-RESAMPLES = 2000
 
 LEAST_ROUNDS = 5
 """Rounds that make an interval."""
@@ -228,18 +227,22 @@ def summarise(trials: Sequence[Trial], name: str, value: str) -> dict[str, float
 
 
 def paired_ratio(
-    trials: Sequence[Trial], name: str, reference: str, value: str, seed: int = 0
+    trials: Sequence[Trial], name: str, reference: str, value: str
 ) -> dict[str, Any] | None:
-    """Return the ratio of two models, paired within rounds, with a 95% bootstrap interval.
+    """Return the ratio of two models, paired within rounds, with its 95% interval.
 
-    The estimate is the geometric mean of the rounds' ratios; the bootstrap resamples rounds and
-    takes percentiles of the studentised mean of their logarithms (Efron and Tibshirani, 1993,
-    chapter 12), since plain percentiles are too narrow for few rounds.
+    The estimate is the geometric mean of the rounds' ratios. The interval is Student's t of the
+    mean of their logarithms. Rounds that are all equal have an interval of no width.
 
     Returns
     -------
     `value`, `interval_95`, `rounds`; None if not measured. An end of the interval that no float
-    holds, as of rounds that agree but for one, is cut to about 1e±304.
+    holds is cut to about 1e±304.
+
+    Raises
+    ------
+    LowrankError
+        If there is one round only: it does not say how much rounds vary.
     """
     by_round: dict[int, dict[str, float | None]] = {}
     for trial in trials:
@@ -247,27 +250,16 @@ def paired_ratio(
     pairs = [(row.get(name), row.get(reference)) for row in by_round.values()]
     if not pairs or any(one is None or other is None for one, other in pairs):
         return None
+    if len(pairs) < 2:
+        raise LowrankError(f"one round of {name} has no interval; measure at least {LEAST_ROUNDS}")
     logs = np.log([one / other for one, other in pairs])
-    ends = np.clip(_studentised_interval(logs, seed), -700, 700)
+    reach = scipy.stats.t.ppf(0.975, len(logs) - 1) * scipy.stats.sem(logs)
+    ends = np.clip([logs.mean() - reach, logs.mean() + reach], -700, 700)
     return {
         "value": float(np.exp(logs.mean())),
         "interval_95": [float(end) for end in np.exp(ends)],
         "rounds": len(logs),
     }
-
-
-def _studentised_interval(values: np.ndarray, seed: int) -> tuple[float, float]:
-    mean, count = values.mean(), len(values)
-    error = values.std(ddof=1) / math.sqrt(count)
-    if error == 0:
-        return float(mean), float(mean)
-    rng = np.random.default_rng(seed)
-    drawn = values[rng.integers(count, size=(RESAMPLES, count))]
-    errors = drawn.std(axis=1, ddof=1) / math.sqrt(count)
-    kept = errors > 0
-    statistics = (drawn[kept].mean(axis=1) - mean) / errors[kept]
-    low, high = np.percentile(statistics, [2.5, 97.5])
-    return float(mean - high * error), float(mean - low * error)
 
 
 def largest_batch(fits: Callable[[int], bool], most: int) -> int:
