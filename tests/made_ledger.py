@@ -6,7 +6,15 @@ from pathlib import Path
 from unittest import mock
 
 from lowrank.base.files import read_json
-from lowrank.claims.evidence import Estimate, Evidence, NotTestable
+from lowrank.claims.estimate import (
+    COUNTED,
+    QUESTIONS_LIKE_THESE,
+    THESE_WORKLOADS,
+    Estimate,
+    NotTestable,
+    Reading,
+)
+from lowrank.claims.evidence import Evidence
 from lowrank.claims.ledger import judge_claims
 from lowrank.claims.operators import OPERATORS
 from lowrank.claims.scopes import Scope
@@ -45,9 +53,10 @@ def made_operator(name):
         if arguments.get("metric") in ("energy", "power"):
             raise NotTestable("no meter")
         is_score = "metric" not in arguments and "model" not in arguments
+        reading = QUESTIONS_LIKE_THESE if is_score else THESE_WORKLOADS
         return Estimate(
             value,
-            interval,
+            (Reading(COUNTED if "model" in arguments else reading, interval),),
             questions=40 if is_score else None,
             evidence=(f"results/models/small/studies/{study}.csv",),
             flags=("busy",) if "metric" in arguments else (),

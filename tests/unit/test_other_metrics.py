@@ -17,8 +17,9 @@ from lowrank.base.files import write_json
 from lowrank.base.metric import Metric
 from lowrank.base.names import AGGREGATE, CONTROL
 from lowrank.claims.comparison import compare, record_reference
-from lowrank.claims.evidence import Evidence, Study
+from lowrank.claims.evidence import Evidence
 from lowrank.claims.operators import OPERATORS
+from lowrank.claims.studies import AnsweredStudy
 from lowrank.figures import accuracy
 from lowrank.tables import table_4_1
 
@@ -213,7 +214,7 @@ def test_every_figure_of_scores_draws_them(table, tmp_path, figure):
 
 
 def test_a_loss_is_above_zero_where_a_configuration_is_worse(results, table):
-    study = Study(table, results / "models" / "m" / "evaluations")
+    study = AnsweredStudy(table, results / "models" / "m" / "evaluations")
     evidence = Evidence({"made": study})
     for name, metric in METRIC_OF.items():
         made = OPERATORS["loss"](evidence, "made", {}, [name])

@@ -16,10 +16,12 @@ from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json, read_yaml, write_json
 from lowrank.base.metric import Metric
 from lowrank.base.statistics import AVERAGES
-from lowrank.claims.evidence import Estimate, Evidence, NotTestable, Study
+from lowrank.claims.estimate import Estimate, NotTestable
+from lowrank.claims.evidence import Evidence
 from lowrank.claims.ledger import judge_claims
 from lowrank.claims.operators import OPERATORS
 from lowrank.claims.scopes import Scope, load_scope
+from lowrank.claims.studies import AnsweredStudy
 from lowrank.claims.verdict_names import CONTRADICTED, NOT_TESTABLE, SUPPORTED, UNDECIDED
 from lowrank.claims.verdicts import combine, deciding, judge, run_test
 from lowrank.project.configuration import Project
@@ -39,13 +41,13 @@ SUBJECTS = {
     "llama": {
         "model": "llama-2-7b",
         "label": "Llama-2-7B",
-        "device": "A GPU",
+        "device": "A100",
         "device_type": "cuda",
     },
     "bert": {
         "model": "bert-base-squad",
         "label": "BERT-Base",
-        "device": "A GPU",
+        "device": "A100",
         "device_type": "cuda",
     },
     "none": {"model": "", "label": "", "device": "", "device_type": ""},
@@ -214,7 +216,7 @@ def made_study(world, study, kind, benchmarks, folder, rng):
     path = folder / "studies" / f"{study}.csv"
     path.parent.mkdir(exist_ok=True)
     pd.DataFrame(table).to_csv(path, index=False)
-    return Study(path, folder / "evaluations")
+    return AnsweredStudy(path, folder / "evaluations")
 
 
 def made_profiles(world, folder, rng):
@@ -520,7 +522,7 @@ def small_study(folder, answers, labels=None, chance=None, metric="acc", weights
     (folder / "studies").mkdir(exist_ok=True)
     path = folder / "studies" / "small.csv"
     pd.DataFrame(rows).to_csv(path, index=False)
-    return Evidence({"small": Study(path, folder / "evaluations")})
+    return Evidence({"small": AnsweredStudy(path, folder / "evaluations")})
 
 
 def test_answers_to_one_question_stay_together(tmp_path):

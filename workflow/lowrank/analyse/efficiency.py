@@ -74,13 +74,15 @@ def fit_line(
 
     Returns
     -------
-    `slope`, its `interval` (Student's t), `intercept`, `r2`, `points`.
+    `slope`, its standard `error` and `interval` (Student's t), `intercept`, `r2`, `points`.
     """
     x, y = np.asarray(reduction, float), np.asarray(change, float)
     made = scipy.stats.linregress(x, y)  # a flat line has no R² and no error: NaN, here 0
-    reach = scipy.stats.t.ppf((1 + confidence) / 2, len(x) - 2) * np.nan_to_num(made.stderr)
+    error = float(np.nan_to_num(made.stderr))
+    reach = scipy.stats.t.ppf((1 + confidence) / 2, len(x) - 2) * error
     return {
         "slope": float(made.slope),
+        "error": error,
         "interval": [float(made.slope - reach), float(made.slope + reach)],
         "intercept": float(made.intercept),
         "r2": float(np.nan_to_num(made.rvalue) ** 2),

@@ -14,7 +14,7 @@ from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json, write_json
 from lowrank.base.metric import Metric, in_the_mean
 from lowrank.base.names import AGGREGATE
-from lowrank.claims.verdict_names import CONTRADICTED, NOT_TESTABLE, SUPPORTED
+from lowrank.claims.verdict_names import CONTRADICTED, NOT_SEEN, NOT_TESTABLE, SEEN, SUPPORTED
 
 SCORES, FITS, CLAIMS, RUN = "scores.csv", "fits.json", "claims.json", "run.json"
 
@@ -279,7 +279,10 @@ def _verdict_pairs(
             continue
         _, claim, says = key
         line = f"{claim}, {says}: {verdict}, {other} in the reference"
-        yield line if len(verdicts) > 1 else "", verdicts == {SUPPORTED, CONTRADICTED}
+        yield line if len(verdicts) > 1 else "", verdicts in _OPPOSITES
+
+
+_OPPOSITES = ({SUPPORTED, CONTRADICTED}, {SEEN, NOT_SEEN})
 
 
 def _test_verdicts(ledger: Mapping[str, Any]) -> Iterable[tuple[tuple[str, str, str], str]]:

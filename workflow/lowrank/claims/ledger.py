@@ -15,7 +15,14 @@ from lowrank.base.files import write_json
 from lowrank.base.provenance import code_digest, versions
 from lowrank.claims.scopes import Scope
 from lowrank.claims.verdict_names import NOT_TESTABLE, VERDICTS
-from lowrank.claims.verdicts import DECIDING, METHOD, combine, deciding, outline, run_test
+from lowrank.claims.verdicts import (
+    DECIDING,
+    METHOD,
+    combine,
+    deciding,
+    like_these,
+    run_test,
+)
 from lowrank.claims.wording import deciding_words, expected, measured
 
 
@@ -33,10 +40,12 @@ def judge_claims(
       `counts` (from a verdict to the number of claims),
     - `claims`: of each its `id`, what `config/claims.yaml` says of it (`title`, `claim`, `source`,
       `named`, `allowed`, `scales`), its `figures`, and `scopes`, from the name of a scope to the
-      judgement on its results: `verdict`, `reason`, `holds_for`, `statement` (the three in one),
-      `studies`, `deciding` (see `lowrank.claims.wording.deciding_words`) and `tests` (see
-      `lowrank.claims.verdicts.run_test`; beside that `expected` and `measured` as text, `scales`
-      and `holds_for`),
+      judgement on its results: `verdict`, `reading` (what its interval speaks of),
+      `verdict_like_these` (of other questions or workloads, where that is another reading),
+      `is_named` (whether the claim speaks of what was judged), `reason`, `holds_for`, `statement`
+      (all in one), `studies`, `deciding` (see `lowrank.claims.wording.deciding_words`) and `tests`
+      (see `lowrank.claims.verdicts.run_test`; beside that `expected` and `measured` as text,
+      `scales`, `is_named` and `holds_for`),
     - `method` and `deciding`: how a verdict is reached, and which test is called deciding,
     - `provenance`.
 
@@ -90,50 +99,73 @@ def _summary(scope: Scope, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _judge(claim: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
-    tests = [_result(test, claim, scope) for test in claim["tests"]]
-    verdicts = [test["verdict"] for test in tests]
-    verdict = combine(verdicts)
+    unfit = [_unfit(test, scope) for test in claim["tests"]]
+    fit = sum(not reason for reason in unfit) or len(claim["tests"])
+    tests = [
+        _result(test, claim, scope, fit, reason)
+        for test, reason in zip(claim["tests"], unfit, strict=True)
+    ]
+    judged = [test for test in tests if test["verdict"] != NOT_TESTABLE]
+    is_named = all(test["is_named"] for test in judged)
+    verdict = combine([test["verdict"] for test in tests], is_named)
     index = deciding(tests, verdict)
     reason = _reason(tests, index)
-    holds_for = " and ".join(dict.fromkeys(test["holds_for"] for test in tests if "value" in test))
-    where = f"on {holds_for}: {verdict}" if holds_for else verdict
+    holds_for = " and ".join(dict.fromkeys(test["holds_for"] for test in judged))
+    reading = tests[index]["reading"] if judged else ""
+    beyond = like_these(tests, is_named)
+    where = ", ".join(filter(None, (f"on {holds_for}" if holds_for else "", reading)))
+    statement = f"{where}: {verdict}" if where else verdict
+    if beyond is not None:
+        statement += f"; on others like these: {beyond}"
     return {
         "verdict": verdict,
+        "verdict_like_these": beyond,
+        "reading": reading,
+        "is_named": is_named,
         "reason": reason,
         "holds_for": holds_for,
         # A verdict that cannot be quoted without what it holds for.
-        "statement": f"{where} ({reason})" if reason else where,
+        "statement": f"{statement} ({reason})" if reason else statement,
         "studies": sorted({study for test in tests for study in test["studies"]}),
         "deciding": deciding_words(tests, index, verdict, claim["untested"] or reason),
         "tests": tests,
     }
 
 
-def _result(test: Mapping[str, Any], claim: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+def _result(
+    test: Mapping[str, Any], claim: Mapping[str, Any], scope: Scope, fit: int, unfit: str
+) -> dict[str, Any]:
     subject = scope.subjects.get(test["kind"], {})
     found = scope.evidence.get(test["kind"])
-    reason = _unfit(test, subject)
-    if reason:
-        result = outline(test, found) | {"verdict": NOT_TESTABLE, "reason": reason}
-    else:
-        result = run_test(test, found, len(claim["tests"]), claim["untested"])
+    result = run_test(test, found, fit, claim["untested"], unfit, _is_named(claim, subject))
     device = result.pop("device", "") or subject.get("device", "")
     where = ", ".join(filter(None, (subject.get("label"), device)))
     return result | {
+        "is_named": _is_named(claim, subject),
         "expected": expected(test),
         "measured": measured(result),
         "scales": ["paper"] if test["models"] or test["devices"] else claim["scales"],
-        "holds_for": where if result["verdict"] != NOT_TESTABLE else "",
+        "holds_for": where if "value" in result else "",
     }
 
 
-def _unfit(test: Mapping[str, Any], subject: Mapping[str, str]) -> str:
+def _is_named(claim: Mapping[str, Any], subject: Mapping[str, str]) -> bool:
+    """Return whether a claim speaks of the model and the device of some results."""
+    spoken = claim["speaks_of"]
+    model, device = subject.get("model", ""), subject.get("device", "")
+    return (not model or model in spoken["models"]) and (
+        not spoken["devices"] or any(name in device for name in spoken["devices"])
+    )
+
+
+def _unfit(test: Mapping[str, Any], scope: Scope) -> str:
     """Return why the model or the device of some results is not one that a test speaks of."""
+    subject = scope.subjects.get(test["kind"], {})
     if test["models"] and subject.get("model") not in test["models"]:
-        return f"the test speaks of {' and '.join(test['models'])}, which this run does not have"
+        return f"the test speaks of {' and '.join(test['models'])}, which this is not"
     if test["devices"] and subject.get("device_type") not in test["devices"]:
         kinds = " or ".join(test["devices"])
-        return f"the test speaks of {kinds} devices, which this run does not use"
+        return f"the test speaks of {kinds} devices, which this is not"
     return ""
 
 

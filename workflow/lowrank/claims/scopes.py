@@ -9,7 +9,8 @@ from typing import Any
 
 from lowrank.base.files import read_json
 from lowrank.base.names import DENSE
-from lowrank.claims.evidence import Evidence, Study
+from lowrank.claims.evidence import Evidence
+from lowrank.claims.studies import AnsweredStudy, PublishedStudy
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ def load_scope(
     models
         From a model's family to `model`, `label`, `device_type` (`cpu`, `cuda`), `benchmarks`
         (their labels), `studies` (from a study to its table, beside whose folder the evaluations
-        are) and `profiles` (at most one table).
+        are) and `profiles` (at most one table). Where there are no evaluations since others
+        published the scores, it has the `device` of them.
     design_space
         The table of the design-space sizes.
 
@@ -70,13 +72,17 @@ def load_scope(
     for family, entry in models.items():
         studies, devices = {}, []
         for study, path in entry["studies"].items():
+            if "device" in entry:
+                studies[study] = PublishedStudy(Path(path))
+                continue
             folder = Path(path).parents[1] / "evaluations"
-            studies[study] = Study(Path(path), folder)
+            studies[study] = AnsweredStudy(Path(path), folder)
             devices += sorted((folder / DENSE).glob("*.json"))[:1]
         profiles = [Path(path) for path in entry["profiles"]]
         evidence[family] = Evidence(studies, profiles[0] if profiles else None, entry["benchmarks"])
         subjects[family] = {
             **{key: entry[key] for key in ("model", "label", "device_type")},
-            "device": read_json(devices[0])["provenance"]["device_name"] if devices else "",
+            "device": entry.get("device")
+            or (read_json(devices[0])["provenance"]["device_name"] if devices else ""),
         }
     return Scope(name, title, evidence, subjects)

@@ -1,11 +1,12 @@
 """From an estimate and the range that a claim allows to a verdict.
 
 A test is *supported* if its 95% interval lies in the range, *contradicted* if an interval outside
-of it still does not touch the range, and *undecided* otherwise: at this number of questions both
-readings fit. The bound of a range that is open to the other side is not allowed itself, so an
-effect of exactly nothing supports no order. A claim of several tests is supported only if all of
-them are, and contradicted if one is; since one of many is outside by chance more often than one
-alone, the interval that contradicts has level 1 - 0.05/m for a claim of m tests (Bonferroni).
+of it still does not touch the range, and *undecided* otherwise. The bound of a range that is open
+to the other side is not allowed itself, so an effect of exactly nothing supports no order. A claim
+of several tests is supported only if all of them are, and contradicted if one is; since one of many
+is outside by chance more often than one alone, the interval that contradicts has level 1 - 0.05/m
+for a claim of m tests (Bonferroni). What is made on a model or a device that the claim does not
+speak of decides nothing about it, and has words of its own.
 """
 
 from __future__ import annotations
@@ -14,9 +15,17 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lowrank.claims.evidence import Estimate, Evidence, NotTestable
+from lowrank.claims.estimate import LIKE_THESE, NotTestable, Reading
+from lowrank.claims.evidence import Evidence
 from lowrank.claims.operators import OPERATORS
-from lowrank.claims.verdict_names import CONTRADICTED, NOT_TESTABLE, SUPPORTED, UNDECIDED
+from lowrank.claims.verdict_names import (
+    CONTRADICTED,
+    ELSEWHERE,
+    NOT_TESTABLE,
+    SUPPORTED,
+    TRIVIAL,
+    UNDECIDED,
+)
 
 LEVEL = 0.05
 
@@ -28,15 +37,20 @@ AT_CHANCE = "at chance"
 METHOD = (
     "A test compares one number with a range. It is supported if the 95% interval of the number "
     "lies inside the range. It is contradicted if the interval at level 1 − 0.05/m lies outside, "
-    "where m is the number of tests of its claim: one of many is outside by chance more often "
-    "than one alone. Otherwise it is undecided. A claim is supported if all its tests are, and "
-    "contradicted if one is. A claim that is neither, or that can be tested only in part, is "
-    "undecided. Intervals are not corrected across claims: of many claims at the edge "
-    "of their range, about one in twenty is decided wrongly. For scores the benchmarks are fixed "
-    "effects: an interval says what other questions of the same benchmarks would give, not what "
-    "other benchmarks would. For latency, energy, power and memory an interval says how much the "
-    "number varies over the workloads or the configurations that were measured. All at chance "
-    "means that every score that a test compares is no better than a guess."
+    "where m is the number of tests of its claim that could be judged: one of many is outside by "
+    "chance more often than one alone. Otherwise it is undecided. Where everything that a test "
+    "compares scores at chance, it can only be trivially supported or undecided. A claim is "
+    "supported if all its tests are, and contradicted if one is. A claim that is neither, or that "
+    "can be tested only in part, is undecided. A model or a device that a claim does not speak of "
+    "can neither support nor contradict it: there, what it says is seen or not seen. Intervals "
+    "are not corrected across claims: of many claims at the edge of their range, about one in "
+    "twenty is decided wrongly. An interval is read in up to two ways. Where every question of a "
+    "test set was asked, the score on this test set has no error of sampling. On questions like "
+    "these it has: that interval says what other questions of the same benchmarks would give. On "
+    "these workloads, latency, energy, power and memory have the errors of their measurement. On "
+    "workloads like these they also vary between workloads. The first of the two decides. No "
+    "interval says what other benchmarks would give, but the one on workloads like these, for "
+    "which the measured benchmarks are the sample."
 )
 
 DECIDING = (
@@ -49,8 +63,8 @@ DECIDING = (
 )
 
 
-def judge(estimate: Estimate, low: float | None, high: float | None, tests: int = 1) -> str:
-    """Return the verdict on one statistic.
+def judge(reading: Reading, low: float | None, high: float | None, tests: int = 1) -> str:
+    """Return the verdict on one statistic, read in one way.
 
     Parameters
     ----------
@@ -60,10 +74,10 @@ def judge(estimate: Estimate, low: float | None, high: float | None, tests: int 
     tests
         How many tests the claim has.
     """
-    if estimate.undecidable:
+    if reading.undecidable:
         return UNDECIDED
-    inner_low, inner_high = estimate.interval(1 - LEVEL)
-    outer_low, outer_high = estimate.interval(1 - LEVEL / tests)
+    inner_low, inner_high = reading.interval(1 - LEVEL)
+    outer_low, outer_high = reading.interval(1 - LEVEL / tests)
     if high is None:
         inside, outside = low + ROUNDING < inner_low, outer_high < low - ROUNDING
     elif low is None:
@@ -75,7 +89,12 @@ def judge(estimate: Estimate, low: float | None, high: float | None, tests: int 
 
 
 def run_test(
-    test: Mapping[str, Any], evidence: Evidence | None, tests: int, untested: str = ""
+    test: Mapping[str, Any],
+    evidence: Evidence | None,
+    tests: int,
+    untested: str = "",
+    unfit: str = "",
+    is_named: bool = True,
 ) -> dict[str, Any]:
     """Evaluate one test of a claim.
 
@@ -85,39 +104,64 @@ def run_test(
         Its entry in `config/claims.yaml`: `says`, `short`, `operator`, `arguments`, `unit`,
         `range`, `needs_signal`. The schema has checked its operator and arguments.
     evidence
-        The results of the model that it is tested on; None if the run has no such model.
+        The results of the model that it is tested on; None if there is no such model.
     tests
-        How many tests the claim has.
+        How many tests of the claim can be judged.
     untested
         Why no run of the workflow has the claim's studies yet, for the reason.
+    unfit
+        Why these results cannot judge the test, if they cannot; what it measures is shown still.
+    is_named
+        Whether the claim speaks of the model and the device.
 
     Returns
     -------
     `says`, `short`, `operator`, `unit`, `range`, `studies`, `verdict`, `reason`, `flags`,
-    `evidence`, and where it could be tested `value`, `interval_95`, `questions`, `device`.
+    `evidence`, and where it could be measured `value`, `interval_95`, `reading`, `readings` (of
+    each its `reading`, `interval_95` and `verdict`; the first is that of the test), `questions`,
+    `device`.
     """
     made = outline(test, evidence)
     try:
         if evidence is None:
-            raise NotTestable("no model of the run is of this test's kind")
+            raise NotTestable("there is no model of this test's kind")
         estimate = OPERATORS[test["operator"]](evidence, **test["arguments"])
     except NotTestable as answer:
-        reason = f"{answer}: {untested}" if untested else str(answer)
+        reason = unfit or (f"{answer}: {untested}" if untested else str(answer))
         return made | {"verdict": NOT_TESTABLE, "reason": reason}
-    verdict, reason = judge(estimate, *test["range"], tests), estimate.undecidable
-    if estimate.at_chance and test["needs_signal"]:
-        verdict = UNDECIDED
+    is_trivial = estimate.at_chance and test["needs_signal"]
+    readings = [
+        {
+            "reading": reading.name,
+            "interval_95": list(reading.interval(1 - LEVEL)),
+            "verdict": NOT_TESTABLE
+            if unfit
+            else _in_words(judge(reading, *test["range"], tests), is_trivial, is_named),
+        }
+        for reading in estimate.readings
+    ]
+    reason = unfit or estimate.readings[0].undecidable
+    if readings[0]["verdict"] == UNDECIDED and is_trivial:
         reason = f"all {AT_CHANCE}"
     return made | {
-        "verdict": verdict,
+        "verdict": readings[0]["verdict"],
         "reason": reason,
         "value": estimate.value,
-        "interval_95": list(estimate.interval(1 - LEVEL)),
+        "interval_95": readings[0]["interval_95"],
+        "reading": readings[0]["reading"],
+        "readings": readings,
         "questions": estimate.questions,
         "flags": [*estimate.flags, *([AT_CHANCE] if estimate.at_chance else [])],
         "evidence": list(estimate.evidence),
         "device": estimate.device,
     }
+
+
+def _in_words(verdict: str, is_trivial: bool, is_named: bool) -> str:
+    """Return a verdict in the words for results at chance, or of what a claim does not speak of."""
+    if is_trivial:
+        verdict = TRIVIAL if verdict == SUPPORTED else UNDECIDED
+    return verdict if is_named else ELSEWHERE.get(verdict, verdict)
 
 
 def outline(test: Mapping[str, Any], evidence: Evidence | None) -> dict[str, Any]:
@@ -137,16 +181,51 @@ def outline(test: Mapping[str, Any], evidence: Evidence | None) -> dict[str, Any
     }
 
 
-def combine(verdicts: Sequence[str]) -> str:
+def combine(verdicts: Sequence[str], is_named: bool = True) -> str:
     """Return the verdict on a claim from those on its tests.
 
-    What can be tested in part only is not supported: it stays undecided.
+    What a claim speaks of can support or contradict it only if all its tests can be made. What it
+    does not speak of decides nothing; there the tests that can be made say what is seen.
+
+    Parameters
+    ----------
+    is_named
+        Whether the claim speaks of the models and devices.
     """
-    if not verdicts or set(verdicts) == {NOT_TESTABLE}:
+    judged = [verdict for verdict in verdicts if verdict != NOT_TESTABLE]
+    if not judged:
         return NOT_TESTABLE
-    if CONTRADICTED in verdicts:
-        return CONTRADICTED
-    return SUPPORTED if set(verdicts) == {SUPPORTED} else UNDECIDED
+    if is_named and len(judged) < len(verdicts):
+        return UNDECIDED
+    known = {ELSEWHERE.get(v, v) if not is_named else v for v in judged}
+    supported, trivial, contradicted = (
+        (SUPPORTED, TRIVIAL, CONTRADICTED) if is_named else ELSEWHERE.values()
+    )
+    if contradicted in known:
+        return contradicted
+    if known <= {supported, trivial}:
+        return trivial if trivial in known else supported
+    return UNDECIDED
+
+
+def like_these(tests: Sequence[Mapping[str, Any]], is_named: bool = True) -> str | None:
+    """Return the verdict on a claim as read on questions and workloads like these.
+
+    None if no test has another reading than its first one.
+
+    Parameters
+    ----------
+    tests
+        The results of `run_test`.
+    is_named
+        See `combine`.
+    """
+    verdicts, has_other = [], False
+    for test in tests:
+        others = [own for own in test.get("readings", [])[1:] if own["reading"] in LIKE_THESE]
+        has_other |= bool(others)
+        verdicts.append(others[0]["verdict"] if others else test["verdict"])
+    return combine(verdicts, is_named) if has_other else None
 
 
 def deciding(tests: Sequence[Mapping[str, Any]], verdict: str) -> int | None:
@@ -160,6 +239,7 @@ def deciding(tests: Sequence[Mapping[str, Any]], verdict: str) -> int | None:
         The verdict on the claim.
     """
     made = [index for index, test in enumerate(tests) if "value" in test]
+    made = [index for index in made if tests[index]["verdict"] != NOT_TESTABLE] or made
     own = [index for index in made if tests[index]["verdict"] == verdict] or made
     return min(
         own, key=lambda index: (bool(tests[index]["reason"]), _room(tests[index])), default=None

@@ -1,0 +1,209 @@
+"""A statistic with its uncertainty, read in one way or two.
+
+Shape suffixes: ``S`` statistics, ``K`` records of one test set, ``R`` bootstrap resamples, ``W``
+workloads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.stats
+
+from lowrank.base.statistics import percentile_interval
+
+COUNTED = "as counted"
+
+THIS_TEST_SET, QUESTIONS_LIKE_THESE = "on this test set", "on questions like these"
+
+THESE_WORKLOADS, WORKLOADS_LIKE_THESE = "on these workloads", "on workloads like these"
+
+LIKE_THESE = (QUESTIONS_LIKE_THESE, WORKLOADS_LIKE_THESE)
+"""Readings that speak of more than was asked or measured."""
+
+Interval = Callable[[float], tuple[float, float]]
+"""From a confidence level to the interval's ends."""
+
+
+class NotTestable(Exception):  # noqa: N818 (no error: an answer)
+    """A claim cannot be tested on these results; the message says why."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What an interval speaks of.
+
+    Attributes
+    ----------
+    name
+        `on this test set` has no error of sampling, since every question was asked; `on questions
+        like these` has it. `on these workloads` has the error of the measurements alone; `on
+        workloads like these` that of drawing the workloads as well.
+    interval
+        From a confidence level to the interval's ends.
+    undecidable
+        Why the interval says nothing; empty where it does.
+    """
+
+    name: str
+    interval: Interval
+    undecidable: str = ""
+
+
+@dataclass(frozen=True)
+class Contrasts:
+    """Differences of scores, on the questions that were asked and on others like them.
+
+    Attributes
+    ----------
+    records_KS
+        On the questions that were asked, by each record of them. The first one counts; others
+        differ from it only where a model was run by several people.
+    replicates_RS
+        On resampled questions.
+    exhaustive
+        Whether the questions are all of their test sets.
+    """
+
+    records_KS: np.ndarray
+    replicates_RS: np.ndarray
+    exhaustive: bool
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A statistic with its uncertainty.
+
+    Attributes
+    ----------
+    value
+        The statistic on all the data.
+    readings
+        Its intervals; the first one decides.
+    questions
+        How many questions it rests on; None where it rests on none.
+    evidence
+        Files that it was computed from.
+    flags
+        What casts doubt on it.
+    device
+        What it was measured on, where that is not the device of the evaluations.
+    at_chance
+        Whether all the configurations that it compares score no better than a guess.
+    """
+
+    value: float
+    readings: tuple[Reading, ...]
+    questions: int | None = None
+    evidence: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    device: str = ""
+    at_chance: bool = False
+
+    @classmethod
+    def exact(cls, value: float, *evidence: str) -> Estimate:
+        """Return a number that was counted: its interval has no width."""
+        return cls(value, (Reading(COUNTED, lambda confidence: (value, value)),), None, evidence)
+
+    @classmethod
+    def of_scores(
+        cls, statistic: Callable[[np.ndarray], np.ndarray], contrasts: Contrasts, **facts: Any
+    ) -> Estimate:
+        """Return a statistic of differences of scores.
+
+        Where all questions of the test sets were asked, its first reading is on these test sets:
+        the interval spans the records of them. The interval on questions like these has the
+        percentiles of the bootstrap replicates. Replicates that are all equal (no two answers
+        differ) are no certainty: nothing can be decided by them.
+
+        Parameters
+        ----------
+        statistic
+            From rows of contrasts, (…, S), to their statistic, (…).
+        contrasts
+            What it is a statistic of.
+        **facts
+            Further attributes.
+        """
+        values_K = statistic(contrasts.records_KS)
+        return cls.from_replicates(
+            values_K, statistic(contrasts.replicates_RS), contrasts.exhaustive, **facts
+        )
+
+    @classmethod
+    def from_replicates(
+        cls, values_K: np.ndarray, values_R: np.ndarray, exhaustive: bool, **facts: Any
+    ) -> Estimate:
+        """Return a statistic from its value by each record and its bootstrap replicates."""
+
+        def interval(confidence: float) -> tuple[float, float]:
+            low, high = percentile_interval(values_R, confidence)
+            return float(low), float(high)
+
+        ends = float(np.min(values_K)), float(np.max(values_K))
+        equal = np.ptp(values_R) < 1e-9
+        reason = "all resamples are equal: these questions cannot say how sure it is"
+        sampled = Reading(QUESTIONS_LIKE_THESE, interval, reason if equal else "")
+        whole = (Reading(THIS_TEST_SET, lambda confidence: ends),) if exhaustive else ()
+        return cls(float(values_K[0]), (*whole, sampled), **facts)
+
+    @classmethod
+    def of_workloads(
+        cls,
+        values_W: Sequence[float],
+        errors_W: Sequence[float],
+        freedom_W: Sequence[float],
+        **facts: Any,
+    ) -> Estimate:
+        """Return the mean over workloads, with Student's intervals.
+
+        On these workloads it has the errors of their measurements; their degrees of freedom are
+        combined by Welch and Satterthwaite. On workloads like these it has the deviation between
+        workloads, which holds the errors of their measurements already.
+
+        Parameters
+        ----------
+        values_W
+            A value a workload.
+        errors_W, freedom_W
+            The standard error of each and its degrees of freedom.
+
+        Raises
+        ------
+        NotTestable
+            If there is no workload.
+        """
+        values, errors = np.asarray(values_W, dtype=float), np.asarray(errors_W, dtype=float)
+        count = len(values)
+        if not count:
+            raise NotTestable("no workload was measured")
+        mean = float(values.mean())
+        variances = (errors / count) ** 2
+        error = float(np.sqrt(variances.sum()))
+        if error:
+            freedom = variances.sum() ** 2 / (variances**2 / np.asarray(freedom_W, float)).sum()
+        else:
+            freedom = np.inf
+        readings = [Reading(THESE_WORKLOADS, _student(mean, error, freedom))]
+        if count > 1:
+            error = float(values.std(ddof=1) / np.sqrt(count))
+            reason = "all workloads are equal: they cannot say how sure it is"
+            readings.append(
+                Reading(
+                    WORKLOADS_LIKE_THESE,
+                    _student(mean, error, count - 1),
+                    reason if np.ptp(values) < 1e-9 else "",
+                )
+            )
+        return cls(mean, tuple(readings), **facts)
+
+
+def _student(mean: float, error: float, freedom: float) -> Interval:
+    def interval(confidence: float) -> tuple[float, float]:
+        reach = float(scipy.stats.t.ppf((1 + confidence) / 2, freedom) * error)
+        return mean - reach, mean + reach
+
+    return interval

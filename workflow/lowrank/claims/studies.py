@@ -1,0 +1,318 @@
+"""A study with the scores of its configurations: answers that were asked, or published scores.
+
+Shape suffixes: ``C`` configurations, ``S`` contrasts, ``K`` records of one test set, ``R``
+bootstrap resamples.
+"""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lowrank.analyse.accuracy import agrees, resample
+from lowrank.base.errors import LowrankError, suggestion
+from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
+from lowrank.base.names import AGGREGATE, DENSE
+from lowrank.base.statistics import RESAMPLES, percentile_interval
+from lowrank.claims.estimate import Contrasts, NotTestable
+
+SELECTOR = ("dense", "series", "labels", "last", "except")
+"""The keys of what selects configurations of a study."""
+
+
+class Study(ABC):
+    """One study of one model.
+
+    Parameters
+    ----------
+    path
+        Its table, as `lowrank.analyse.accuracy.collect_accuracy` writes it.
+
+    Attributes
+    ----------
+    configurations
+        One row a configuration, the dense model first.
+    metrics
+        From each benchmark to its metric.
+
+    Raises
+    ------
+    LowrankError
+        If the table cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        text = {"series": str, "label": str}
+        columns = ["series", "label", "position", "decomposition", "parameter_reduction_percent"]
+        try:
+            self.table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+            self.table["series"] = self.table["series"].fillna("")
+            rows = self.table[columns].drop_duplicates(["series", "label"])
+        except (OSError, ValueError, KeyError) as error:
+            raise LowrankError(f"{path} cannot be read ({error})") from None
+        self.configurations = rows.reset_index(drop=True)
+        of_each = self.table[self.table["benchmark"] != AGGREGATE].drop_duplicates("benchmark")
+        self.metrics = {row["benchmark"]: Metric.from_record(row) for _, row in of_each.iterrows()}
+
+    @property
+    def is_dense(self) -> np.ndarray:
+        """Which configurations are the dense model, (C,)."""
+        return (self.configurations["decomposition"] == DENSE).to_numpy()
+
+    def select(self, selector: Mapping[str, Any]) -> np.ndarray:
+        """Return the indices of configurations.
+
+        Parameters
+        ----------
+        selector
+            `series` (default: the one without a name), `labels` (default: all), `last` (only the
+            last so many), `except` (selectors of what to leave out). `dense: true` is the dense
+            model, on its own or before the labels.
+
+        Raises
+        ------
+        NotTestable
+            If it names a configuration that this run's study lacks, or nothing is left.
+        LowrankError
+            If it has a key that no selector has.
+        """
+        for key in selector:
+            if key not in SELECTOR:
+                raise LowrankError(f"selector: {key}: unknown key{suggestion(key, SELECTOR)}")
+        is_dense = self.is_dense
+        if set(selector) == {"dense"}:
+            return np.flatnonzero(is_dense)
+        kept = ~is_dense & (self.configurations["series"] == selector.get("series", ""))
+        if "labels" in selector:
+            known = set(self.configurations.loc[kept, "label"])
+            unknown = [label for label in selector["labels"] if label not in known]
+            if unknown:
+                raise NotTestable(f"{self.path.name} has no configuration {unknown[0]!r}")
+            kept &= self.configurations["label"].isin(selector["labels"])
+        chosen = np.flatnonzero(kept)
+        chosen = chosen[-selector["last"] :] if "last" in selector else chosen
+        for left_out in selector.get("except", []):
+            chosen = np.setdiff1d(chosen, self.select(left_out))
+        if not len(chosen):
+            raise NotTestable(f"{self.path.name} has no configuration that fits {dict(selector)}")
+        return np.concatenate([np.flatnonzero(is_dense), chosen]) if "dense" in selector else chosen
+
+    def pairs(
+        self, first: Mapping[str, Any], second: Mapping[str, Any]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the indices of two selections, those of equal labels side by side.
+
+        Raises
+        ------
+        LowrankError
+            If their labels differ.
+        """
+        one, other = self.select(first), self.select(second)
+        labels = self.configurations["label"]
+        if list(labels[one]) != list(labels[other]):
+            raise LowrankError(f"{self.path.name}: {dict(first)} and {dict(second)} do not pair")
+        return one, other
+
+    def contrasts(self, weights_CS: np.ndarray, benchmarks: Sequence[str]) -> Contrasts:
+        """Return weighted sums of the configurations' plain mean over benchmarks.
+
+        They are in the unit of the metric (percent, for shares) and signed so that more is better:
+        where lower scores are better, they are below zero.
+
+        Parameters
+        ----------
+        weights_CS
+            The weights of each sum. What has no weight need not have a score.
+
+        Raises
+        ------
+        NotTestable
+            If one of the benchmarks was not asked, or of a configuration that has a weight.
+        LowrankError
+            If the benchmarks' scores have no mean.
+        """
+        for name in benchmarks:
+            if name not in self.metrics:
+                raise NotTestable(f"{name} was not asked in {self.path.name}")
+        metric = metric_of_mean({name: self.metrics[name] for name in benchmarks})
+        factor = metric.sign * metric.scale / len(benchmarks)
+        made = [self._contrasts(weights_CS, name) for name in benchmarks]
+        return Contrasts(
+            factor * np.sum([records for records, _ in made], axis=0),
+            factor * np.sum([replicates for _, replicates in made], axis=0),
+            self._is_exhaustive(benchmarks),
+        )
+
+    def contrasts_of_each(self, weights_CS: np.ndarray, benchmarks: Sequence[str]) -> Contrasts:
+        """Return the sums of each benchmark by itself side by side, (…, benchmarks · S).
+
+        They raise as for the mean, to be comparable.
+        """
+        metric_of_mean({name: self.metrics[name] for name in benchmarks if name in self.metrics})
+        made = [self.contrasts(weights_CS, [name]) for name in benchmarks]
+        return Contrasts(
+            np.concatenate([each.records_KS for each in made], axis=1),
+            np.concatenate([each.replicates_RS for each in made], axis=1),
+            all(each.exhaustive for each in made),
+        )
+
+    def log_contrasts(self, weights_CS: np.ndarray, benchmark: str) -> Contrasts:
+        """Return weighted sums of the natural logarithms of perplexities.
+
+        Raises
+        ------
+        NotTestable
+            If the benchmark was not asked or its score is no perplexity.
+        """
+        raise NotTestable(f"{self.path.name} has no perplexities to resample")
+
+    def facts(self, chosen: Iterable[int], benchmarks: Sequence[str]) -> dict[str, Any]:
+        """Return `questions` asked of each configuration and the `evidence` for those chosen."""
+        asked = self.table.groupby("benchmark")["questions"].max()
+        return {
+            "questions": int(asked[list(benchmarks)].sum()),
+            "evidence": (str(self.path), *self._files(chosen, benchmarks)),
+        }
+
+    def at_chance(self, chosen: Sequence[int], benchmarks: Sequence[str]) -> bool:
+        """Return whether none of some configurations is better than a guess, beyond its interval.
+
+        Taken over those of the benchmarks where a guess has a score.
+        """
+        known = [name for name in benchmarks if self.metrics[name].chance is not None]
+        if not known or not len(chosen):
+            return False
+        metric = metric_of_mean({name: self.metrics[name] for name in known})
+        chance = np.mean([self.metrics[name].chance for name in known])
+        weights_CS = np.eye(len(self.configurations))[:, list(chosen)]
+        low_S, _ = percentile_interval(self.contrasts(weights_CS, known).replicates_RS)
+        return bool((low_S <= metric.sign * metric.scale * chance).all())
+
+    @abstractmethod
+    def _contrasts(self, weights_CS: np.ndarray, benchmark: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sums on one benchmark by each record, (K, S), and replicates, (R, S)."""
+
+    @abstractmethod
+    def _is_exhaustive(self, benchmarks: Sequence[str]) -> bool:
+        """Return whether all the questions of the benchmarks' test sets were asked."""
+
+    def _files(self, chosen: Iterable[int], benchmarks: Sequence[str]) -> list[str]:
+        """Return the files of the answers of some configurations."""
+        return []
+
+
+class AnsweredStudy(Study):
+    """A study of the workflow: the answers are there, so that two configurations are paired.
+
+    Parameters
+    ----------
+    path
+        Its table, as `lowrank.analyse.accuracy.collect_accuracy` wrote it.
+    folder
+        Where the evaluations are.
+
+    Raises
+    ------
+    LowrankError
+        If the table cannot be read, or its scores are not those of the answers in `folder`.
+    """
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        super().__init__(path)
+        self.folder = folder
+        self._resampled = {name: self._resample(name) for name in self.metrics}
+        for name in self.metrics:
+            self._require_agreement(name, self._resampled[name][0])
+        if AGGREGATE in set(self.table["benchmark"]):
+            means = [self._resampled[name][0] for name in in_the_mean(self.metrics)]
+            self._require_agreement(AGGREGATE, np.mean(means, axis=0))
+
+    def log_contrasts(self, weights_CS: np.ndarray, benchmark: str) -> Contrasts:
+        """Return weighted sums of the natural logarithms of perplexities; see `Study`."""
+        if benchmark not in self.metrics:
+            raise NotTestable(f"{benchmark} was not asked in {self.path.name}")
+        if self.metrics[benchmark].averaging != "perplexity":
+            raise NotTestable(f"the score of {benchmark} is no perplexity")
+        mean_C, means_RC = self._resampled[benchmark]
+        exhaustive = self._is_exhaustive([benchmark])
+        return Contrasts(
+            np.log(mean_C)[None] @ weights_CS, np.log(means_RC) @ weights_CS, exhaustive
+        )
+
+    def _contrasts(self, weights_CS: np.ndarray, benchmark: str) -> tuple[np.ndarray, np.ndarray]:
+        mean_C, means_RC = self._resampled[benchmark]
+        return mean_C[None] @ weights_CS, means_RC @ weights_CS
+
+    def _is_exhaustive(self, benchmarks: Sequence[str]) -> bool:
+        rows = self.table[self.table["benchmark"].isin(benchmarks)]
+        return bool((rows["questions"] == rows["questions_available"]).all())
+
+    def _files(self, chosen: Iterable[int], benchmarks: Sequence[str]) -> list[str]:
+        names = dict.fromkeys(self.configurations["decomposition"].iloc[list(chosen)])
+        return [str(self.folder / name / f"{b}.csv") for name in names for b in benchmarks]
+
+    def _resample(self, benchmark: str) -> tuple[np.ndarray, np.ndarray]:
+        names = list(self.configurations["decomposition"])
+        made = resample(self.folder, names, benchmark, self.metrics[benchmark].averaging)
+        if made is None:
+            raise LowrankError(f"{self.folder}: an answer to {benchmark} has no score")
+        return made
+
+    def _require_agreement(self, benchmark: str, mean_C: np.ndarray) -> None:
+        rows = self.table[self.table["benchmark"] == benchmark].set_index(["series", "label"])
+        keys = self.configurations[["series", "label"]].itertuples(index=False, name=None)
+        for key, mean in zip(keys, mean_C, strict=True):
+            printed = float(rows["score"].get(key, np.nan))
+            if not agrees(printed, mean):
+                raise LowrankError(
+                    f"{self.path}: {' '.join(filter(None, key))} scores {printed:g} on "
+                    f"{benchmark}, the answers in {self.folder} give {mean:.6g}; delete the table "
+                    "and run again"
+                )
+
+
+class PublishedStudy(Study):
+    """A study that others published: its scores on whole test sets, without the answers.
+
+    Nobody can say which questions two configurations answered alike. On questions like these a
+    difference therefore gets the widest interval: the errors of the two scores are added, as if
+    what made one better had made the other worse. Benchmarks have questions of their own, so that
+    a mean over them adds variances.
+
+    A score that has `score_elsewhere` was measured by others as well: on the test set, the interval
+    of what it enters spans both.
+
+    Parameters
+    ----------
+    path
+        Its table, as `lowrank.analyse.authors` writes it.
+    """
+
+    def _contrasts(self, weights_CS: np.ndarray, benchmark: str) -> tuple[np.ndarray, np.ndarray]:
+        rows = self.table[self.table["benchmark"] == benchmark].set_index(["series", "label"])
+        keys = list(self.configurations[["series", "label"]].itertuples(index=False, name=None))
+        rows = rows.reindex(keys)
+        score_C = rows["score"].to_numpy(dtype=float)
+        used_C = np.abs(weights_CS).sum(axis=1) > 0
+        for (_, label), is_missing in zip(keys, np.isnan(score_C) & used_C, strict=True):
+            if is_missing:
+                raise NotTestable(f"no score of {label} on {benchmark} was published")
+        elsewhere_C = rows["score_elsewhere"].fillna(rows["score"]).to_numpy(dtype=float)
+        # A score in [0, 1] varies at most as one of right or wrong answers does.
+        error_C = np.sqrt(score_C * (1 - score_C) / rows["questions"].to_numpy(dtype=float))
+        records_KC = np.nan_to_num(np.stack([score_C, elsewhere_C]))
+        rng = np.random.default_rng(zlib.crc32(benchmark.encode()))
+        noise_R = rng.standard_normal(RESAMPLES)
+        records_KS = records_KC @ weights_CS
+        error_S = np.nan_to_num(error_C) @ np.abs(weights_CS)
+        return records_KS, records_KS[0] + noise_R[:, None] * error_S
+
+    def _is_exhaustive(self, benchmarks: Sequence[str]) -> bool:
+        return True
