@@ -4,7 +4,7 @@ import pytest
 import scipy.stats
 from lowrank.analyse.accuracy import collect_accuracy, resample
 from lowrank.base.errors import LowrankError
-from lowrank.base.files import write_json
+from lowrank.base.files import read_json, write_json
 from lowrank.base.metric import Metric
 from lowrank.base.names import AGGREGATE
 from lowrank.base.statistics import (
@@ -94,6 +94,19 @@ def test_companion_metric_where_there_is_one(folder):
     assert table.loc[("x", AGGREGATE), "log_probability"] == pytest.approx(
         table.loc[("x", "a"), "log_probability"]
     )
+
+
+def test_the_results_say_what_a_guess_scores_and_what_else_answers_are_worth(folder):
+    for name, value in (("dense", 0.75), ("other", 0.5)):
+        result = read_json(folder / name / "a.json")
+        result["score"]["chance"] = 0.245
+        write_json(folder / name / "a.json", result | {"beside": {"acc_norm": {"value": value}}})
+    table = collect(folder, metric=ACCURACY | {"chance": 0.1}).set_index(["label", "benchmark"])
+    assert table.loc[("x", "a"), ["chance", "beside_acc_norm"]].tolist() == [0.245, 0.5]
+    assert table.loc[("dense", "a"), "beside_acc_norm"] == 0.75
+    # Results of another benchmark say neither: the entry's own chance level holds.
+    assert table.loc[("x", "b"), "chance"] == 0.1
+    assert pd.isna(table.loc[("x", "b"), "beside_acc_norm"])
 
 
 def test_other_questions_are_no_pair(folder):

@@ -2,7 +2,6 @@
 
 import json
 import math
-from types import SimpleNamespace
 
 import lm_eval
 import pytest
@@ -20,9 +19,10 @@ from lowrank.decompose.export import export_dense
 from lowrank.decompose.layer_factors import factorize_layer
 from lowrank.decompose.loading import load_compressed
 from lowrank.evaluate import causal
-from lowrank.evaluate.causal import evaluate, question_scores, require_agreement
+from lowrank.evaluate.causal import evaluate
 from lowrank.evaluate.packed import greedy, limits
 from lowrank.evaluate.packed.passes import Passes
+from lowrank.evaluate.packed.results import Results
 from lowrank.evaluate.requests import prepare_requests
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
@@ -95,18 +95,19 @@ def hellaswag_rows(count):
 
 
 def truthfulqa_rows(count):
-    def targets(seed, labels):
-        choices = [tiny.words(seed + k, 1 + k % 3) for k in range(len(labels))]
+    """As there: the choices of mc1 are among those of mc2, and their number varies."""
+
+    def targets(choices, labels):
         return {"choices": choices, "labels": labels}
 
-    rows = [
-        {
-            "question": tiny.words(index, 5) + "?",
-            "mc1_targets": targets(index * 31, [1, 0, 0, 0]),
-            "mc2_targets": targets(index * 47, [1, 1, 0, 0, 0]),
-        }
-        for index in range(count)
-    ]
+    rows = []
+    for index in range(count):
+        wrong = 2 + index % 3
+        choices = [tiny.words(index * 47 + k, 1 + k % 3) for k in range(2 + wrong)]
+        mc1 = targets([choices[0], *choices[2:]], [1] + [0] * wrong)
+        mc2 = targets(choices, [1, 1] + [0] * wrong)
+        question = tiny.words(index, 5) + "?"
+        rows.append({"question": question, "mc1_targets": mc1, "mc2_targets": mc2})
     return tiny.pa.Table.from_pylist(rows)
 
 
@@ -129,6 +130,9 @@ def stock(folder, entry, subsets, chosen, max_new_tokens, model="hf"):
         tiny.write_parquet(rows, data / "test.parquet")
         overrides = {"training_split": None, "validation_split": None, "fewshot_split": None}
         overrides |= {"dataset_path": str(data), "dataset_name": None, "test_split": "test"}
+        if "exemplars" in entry:
+            shots = {"sampler": "first_n", "samples": entry["exemplars"]}
+            overrides |= {"num_fewshot": len(entry["exemplars"]), "fewshot_config": shots}
         for template in entry["tasks"]:
             name = template.format(subset=subset)
             tasks.append({"task": name} | overrides)
@@ -152,7 +156,7 @@ def stock(folder, entry, subsets, chosen, max_new_tokens, model="hf"):
 def case(name, scorer):
     """A benchmark's entry, its questions and the settings."""
     entry = read_yaml(f"config/benchmarks/{name}.yaml") | {"name": name}
-    entry = {"headline_task": None, "generation": False} | entry
+    entry = {"generation": False} | entry
     settings = SETTINGS | {"max_new_tokens": 12 if name == "gsm8k" else None, "scorer": scorer}
     table = tiny.pa.concat_tables(
         rows.append_column(SUBSET, tiny.pa.array([subset] * len(rows)))
@@ -193,6 +197,23 @@ def assert_equal_metrics(results, theirs):
     assert compared >= 2 * len(theirs["samples"])
 
 
+def assert_made_of_lm_evals_own(result, theirs, entry):
+    """The headline and what stands beside it are lm-eval's own numbers, of its own samples."""
+    if entry["name"] == "truthfulqa":
+        mc1, mc2 = (theirs[f"truthfulqa_{name}"]["acc,none"] for name in ("mc1", "mc2"))
+        assert result["score"]["value"] == pytest.approx((2 * mc1 + mc2) / 3, abs=1e-6)
+        beside = {name: own["value"] for name, own in result["beside"].items()}
+        assert beside == {"mc1": pytest.approx(mc1), "mc2": pytest.approx(mc2, abs=1e-6)}
+    elif entry["name"] != "mmlu":
+        own = theirs[entry["tasks"][0]]
+        key = entry["metric"] if "," in entry["metric"] else f"{entry['metric']},none"
+        assert result["score"]["value"] == pytest.approx(own[key], abs=1e-12)
+        for name, metric in entry.get("beside", {}).items():
+            key = metric["metric"] if "," in metric["metric"] else f"{metric['metric']},none"
+            assert result["beside"][name]["value"] == pytest.approx(own[key], abs=1e-12)
+    assert list(result["beside"]) == list(entry.get("beside", {}))
+
+
 @pytest.mark.parametrize("scorer", ["packed", "hf"])
 @pytest.mark.parametrize("name", CASES)
 def test_equals_stock_lm_eval(name, scorer, model, monkeypatch):
@@ -228,6 +249,7 @@ def test_equals_stock_lm_eval(name, scorer, model, monkeypatch):
         else:
             assert sample["resps"] == other["resps"]
     assert_equal_metrics(result["results"], theirs)
+    assert_made_of_lm_evals_own(result, theirs["results"], entry)
     assert result["scorer"] == {"name": scorer, "fallback": None}
     assert not list(folder.glob("*.journal*"))
     assert result["questions"] == {"asked": 9, "available": len(table)}
@@ -328,37 +350,33 @@ def test_what_is_left_to_hflm_is_said_in_the_result(model, tmp_path, monkeypatch
     assert fallback == "model type 'llama' is not verified"
 
 
-def test_lm_evals_score_is_the_mean_of_the_questions():
-    benchmark = {"name": "toy", "metric": "acc"}
-    scores = [{"task": "b", "value": n / 4} for n in range(5)]
-    require_agreement({"a": {"acc,none": 1.0}, "b": {"acc,none": 0.5}}, scores, benchmark)
-    for theirs in (0.75, math.nan):
-        results = {"a": {"acc,none": 1.0}, "b": {"acc,none": theirs}}
-        with pytest.raises(LowrankError, match=f"lm-eval scores {theirs}, its samples give 0.5"):
-            require_agreement(results, scores, benchmark)
+def test_shared_choices_are_scored_once(model, tmp_path):
+    """The choices of mc1 are among those of mc2: together they are no more sequences than mc2."""
+    entry, table, settings = case("truthfulqa", "packed")
+    sequences = {}
+    for tasks in (entry["tasks"], ["truthfulqa_mc2"]):
+        folder = tmp_path / str(len(tasks))
+        tiny.write_parquet(table, folder / "questions.parquet")
+        paths = folder / "asked.parquet", folder / "requests.parquet"
+        changed = entry | {"tasks": tasks}
+        prepare_requests(model / "weights", folder / "questions.parquet", changed, settings, *paths)
+        pairs = [
+            (None, row["context_ids"], row["continuation_ids"])
+            for row in tiny.pa.parquet.read_table(paths[1]).to_pylist()
+        ]
+        loaded, _ = load_compressed(model / "weights", model / "compressed", "float32", "cpu")
+        sequences[len(tasks)] = (len(pairs), len(Results(loaded, pairs, 512).tree.sequences))
+    assert sequences[2][0] > sequences[1][0]
+    assert sequences[2][1] == sequences[1][1]
 
 
-def test_question_filters_and_tasks_are_not_mixed():
-    benchmark = {"name": "toy", "metric": "exact_match,strict", "headline_task": "a"}
-    sample = {"task": "a", "doc_id": 3, "exact_match": 0.0, "filter": "strict"}
-    samples = [sample, sample | {"exact_match": 1.0, "filter": "loose"}, sample | {"task": "b"}]
-    task = SimpleNamespace(OUTPUT_TYPE="generate_until")
-    expected = {"task": "a", "question": 3, "value": 0.0, "log_probability": None}
-    assert question_scores(samples, benchmark, {"a": task, "b": task}) == [expected]
-
-
-def test_companion_is_the_log_probability_of_the_right_choice():
-    benchmark = {"name": "toy", "metric": "acc", "headline_task": None}
-    task = SimpleNamespace(
-        OUTPUT_TYPE="multiple_choice",
-        config=SimpleNamespace(process_results=None),
-        multiple_input=0,
-        doc_to_target=lambda document: document["right"],
-        doc_to_choice=lambda document: ["x", "y", "z"],
-    )
-    responses = [[math.log(0.2), False], [math.log(0.1), False], [math.log(0.5), True]]
-    sample = {"task": "a", "doc_id": 0, "acc": 0.0, "filter": "none", "filtered_resps": responses}
-    for right, expected in ((0, 0.25), (1, 0.125), ("z", 0.625)):
-        samples = [sample | {"doc": {"right": right}}]
-        (score,) = question_scores(samples, benchmark, {"a": task})
-        assert score["log_probability"] == pytest.approx(math.log(expected))
+def test_eight_exemplars_stand_before_each_question(model, tmp_path):
+    """Those of the entry, in its order, each with its answer, as lm-eval's task writes them."""
+    entry, table, settings = case("gsm8k", "packed")
+    run(model, tmp_path, entry, table, settings)
+    samples = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    shots = [f"Question: {own['question']}\nAnswer: {own['answer']}" for own in entry["exemplars"]]
+    assert len(shots) == 8
+    for sample in samples:
+        own = f"Question: {sample['doc']['question']}\nAnswer:"
+        assert sample["arguments"][0][0] == "\n\n".join([*shots, own])

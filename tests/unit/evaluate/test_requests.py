@@ -36,9 +36,7 @@ def weights(tmp_path_factory):
 @pytest.fixture(params=ROWS)
 def prepared(request, weights, tmp_path):
     name = request.param
-    entry = {"headline_task": None, "generation": False} | read_yaml(
-        f"config/benchmarks/{name}.yaml"
-    )
+    entry = {"generation": False} | read_yaml(f"config/benchmarks/{name}.yaml")
     table = ROWS[name].append_column(SUBSET, tiny.pa.array([""] * len(ROWS[name])))
     tiny.write_parquet(table, tmp_path / "questions.parquet")
     arguments = (weights, tmp_path / "questions.parquet", entry | {"name": name}, SETTINGS)

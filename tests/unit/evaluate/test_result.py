@@ -53,6 +53,12 @@ def test_a_companion_that_one_question_lacks_has_no_mean():
     assert "log_probability" not in make_score(questions([1.0]), METRICS["acc"])
 
 
+def test_the_chance_level_is_the_mean_over_questions():
+    rows = questions([1.0, 0.0], chance=[0.25, 0.2])
+    assert make_score(rows, METRICS["acc"])["chance"] == pytest.approx(0.225)
+    assert make_score(questions([1.0], chance=[None]), METRICS["acc"])["chance"] is None
+
+
 def test_average_precision_by_hand():
     # Ranked: 1 0 1 1 0, precision at the paraphrases 1/1, 2/3 and 3/4.
     rows = questions([0.9, 0.8, 0.7, 0.6, 0.5], label=[1, 0, 1, 1, 0])

@@ -120,7 +120,7 @@ def entry(tmp_path):
         "carried_over": True,
         "table": str(table),
     }
-    benchmark = {"benchmark": "arc_easy", "label": "ARC-Easy", "metric": ACCURACY}
+    benchmark = {"benchmark": "arc_easy", "label": "ARC-Easy", "metric": ACCURACY, "differs": ""}
     return {
         "model": "m",
         "label": "Model M",
@@ -240,7 +240,7 @@ def test_where_lower_is_better_a_higher_score_is_a_loss(entry, gather, inputs, t
     result = read_json(entry["benchmarks"][0]["result"])
     result["score"] = {"metric": "word_perplexity", "value": 12.0, "interval_95": [11.0, 13.0]}
     write_json(tmp_path / "wikitext.json", result)
-    own = {"benchmark": "wikitext", "label": "WikiText", "metric": metric}
+    own = {"benchmark": "wikitext", "label": "WikiText", "metric": metric, "differs": ""}
     entry["benchmarks"].append(own | {"result": str(tmp_path / "wikitext.json")})
     facts = gather(entry)
     (study,) = read_json(facts)["models"][0]["studies"]
@@ -404,6 +404,24 @@ def test_another_scope_is_another_column_and_other_devices_are_named(inputs, tmp
     assert "supported" in first and "undecided" in first
     assert "Measurements of other devices" in first and "reference-gpu" in first
     assert text.count("Another device, on Model M, A CPU: ") == 1
+
+
+def test_what_else_the_answers_are_worth_stands_below_the_headline(entry, gather, inputs, tmp_path):
+    """With the chance level that the questions have, not that of the entry."""
+    path = entry["benchmarks"][0]["result"]
+    result = read_json(path)
+    result["score"]["chance"] = 0.245
+    other = {"metric": "acc_norm", "value": 0.5, "interval_95": [0.3, 0.7], "chance": 0.305}
+    write_json(path, result | {"beside": {"acc_norm": other}})
+    facts = gather(entry)
+    (benchmark,) = read_json(facts)["models"][0]["benchmarks"]
+    assert (benchmark["chance"], benchmark["at_chance"]) == (0.245, False)
+    (own,) = benchmark["beside"]
+    assert (own["name"], own["chance"], own["at_chance"]) == ("acc_norm", 0.305, True)
+    inputs["facts.json"] = {"path": str(facts)}
+    _, text = built(inputs, tmp_path / "one.pdf")
+    assert "75.0 [60.0, 86.0] 24.5" in text
+    assert "beside: acc norm 50.0 [30.0, 70.0] 30.5 at chance" in text
 
 
 def test_a_study_without_a_figure_has_its_text(entry, gather, inputs, tmp_path):
@@ -602,6 +620,7 @@ MODEL = {
             "questions": 9,
             "questions_available": 9,
             "max_new_tokens": None,
+            "differs": "",
         }
         for name, label in RUN["thesis_benchmarks"]
     ],
@@ -652,6 +671,7 @@ def test_deviations_are_those_of_the_run(change, says):
             {"questions": 4, "benchmark_label": "ARC-Easy, 64 tokens at most"},
             "chosen at random by the seed 3): ARC-Easy 4 of 9.",
         ),
+        ({"differs": "It is graded."}, "Llama, ARC-Easy: It is graded."),
         ({"max_new_tokens": 64}, "answers to ARC-Easy are cut after 64 tokens"),
         ({"benchmark": "mrpc"}, "Llama is scored on ARC-Easy, which the thesis does not use."),
     ],

@@ -221,6 +221,14 @@ MISTAKES = {
         bad_file(BENCHMARK, "metric", {"name": "acc", "direction": "up"}),
         r"arc_easy.yaml: metric.direction: 'up' is not one of \['higher', 'lower'\]",
     ),
+    "unknown metric beside the headline": (
+        bad_file(BENCHMARK, "beside", {"norm": {"metric": "acc_nrom"}}),
+        "arc_easy.yaml: metric: unknown metric 'acc_nrom'; did you mean 'acc_norm'",
+    ),
+    "task of another benchmark": (
+        bad_file(BENCHMARK, "weights", {"arc_esy": 1}),
+        "arc_easy.yaml: 'arc_esy' is none of its tasks; did you mean 'arc_easy'",
+    ),
     "chance in percent": (
         bad_file(BENCHMARK, "chance", 25),
         "arc_easy.yaml: chance: 25 is no share; acc scores between 0 and 1",

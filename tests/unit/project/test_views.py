@@ -122,12 +122,14 @@ def test_what_shapes_a_score(project):
         "name": "arc_easy",
         "tasks": ["arc_easy"],
         "task_folder": "arc",
+        "exemplars": [],
         "metric": "acc",
-        "headline_task": None,
+        "weights": {},
+        "beside": {"acc_norm": {"metric": "acc_norm"}},
         "generation": False,
     }
     assert scoring(project, "gsm8k")["metric"] == "exact_match,strict-match"
-    assert set(scoring(project, "mrpc")) == {"name", "scorer", "metric", "options"}
+    assert set(scoring(project, "mrpc")) == {"name", "scorer", "metric", "beside", "options"}
 
 
 def test_an_evaluation_is_made_of_its_own_metrics_alone(project):
@@ -168,7 +170,7 @@ def test_rows_and_labels_of_a_study(project_of, project, llama):
         "decomposition": "tucker-r1-l3.28-all",
     }
     arc, gsm8k = described_benchmarks(project, "table_4_2", llama)
-    accuracy = Metric.from_config("acc", 0.25).as_record()
+    accuracy = Metric.from_config("acc").as_record()
     assert arc == ("arc_easy", {"label": "ARC-Easy", "metric": accuracy})
     assert gsm8k[0] == "gsm8k" and gsm8k[1]["label"] == "GSM8K, 64 tokens at most"
     assert gsm8k[1]["metric"]["metric"] == "exact_match,strict-match"

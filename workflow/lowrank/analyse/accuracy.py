@@ -43,6 +43,7 @@ def collect_accuracy(
     Columns: what the configuration is; its metric (`lowrank.base.metric.Metric.as_record`); `score`
     with its 95% interval (`score_low`, `score_high`); `score_difference` from the dense model with
     its paired interval; the same for `log_probability`, the companion metric, where there is one.
+    What else a benchmark's answers are worth is a column each, `beside_acc_norm` for `acc_norm`.
     A configuration that leaves layers out (the control) also has `score_over_decomposed`: its
     score less that of decomposing the same layers, with its paired interval.
 
@@ -67,8 +68,6 @@ def collect_accuracy(
         answer the same questions, or scores take part in the mean that have none.
     """
     metrics = {name: Metric.from_record(entry["metric"]) for name, entry in benchmarks.items()}
-    averaged = {name: metrics[name] for name in in_the_mean(metrics)}
-    metric_of_aggregate = metric_of_mean(averaged)
     dense = {"series": "", "label": DENSE, "position": None, "method": DENSE, "rank": 0}
     dense["decomposition"] = DENSE
     rows = [dense, *rows]
@@ -78,6 +77,9 @@ def collect_accuracy(
         for name in names
         for benchmark in benchmarks
     }
+    metrics = {name: own.of_result(results[DENSE, name]["score"]) for name, own in metrics.items()}
+    averaged = {name: metrics[name] for name in in_the_mean(metrics)}
+    metric_of_aggregate = metric_of_mean(averaged)
     twins = _twins(rows)
     measured: dict[tuple[str, str], dict[str, float]] = {}
     for column, prefix in COLUMNS.items():
@@ -100,6 +102,7 @@ def collect_accuracy(
         _row(row, benchmark, benchmarks[benchmark]["label"], metric, results, [benchmark])
         | measured[row["decomposition"], benchmark]
         | _own_interval(results[row["decomposition"], benchmark])
+        | _beside(results[row["decomposition"], benchmark])
         for benchmark, metric in metrics.items()
         for row in rows
     ]
@@ -273,3 +276,8 @@ def _own_interval(result: Mapping[str, Any]) -> dict[str, float]:
     """Return a single score's own interval: it is honest at 0 of n, which a bootstrap is not."""
     low, high = result["score"]["interval_95"]
     return {"score_low": low, "score_high": high}
+
+
+def _beside(result: Mapping[str, Any]) -> dict[str, float]:
+    """Return what else the answers are worth, by its column."""
+    return {f"beside_{name}": own["value"] for name, own in result.get("beside", {}).items()}

@@ -50,7 +50,8 @@ class Metric:
     filter
         Which of lm-eval's filters of the answers it is taken after; empty for the one there is.
     chance
-        Score of a guess, in the number that results hold; None where a guess has none.
+        Score of a guess, in the number that results hold; None where a guess has none, or where
+        the questions say it (`of_result`).
     in_mean
         Whether it takes part in the mean over benchmarks.
     """
@@ -130,6 +131,11 @@ class Metric:
             )
         except KeyError as error:
             raise LowrankError(f"a metric is described without {error}; run again") from None
+
+    def of_result(self, score: Mapping[str, Any]) -> Metric:
+        """Return the metric with the chance level that a result's score has from its questions."""
+        chance = score.get("chance")
+        return self if chance is None else replace(self, chance=float(chance))
 
     def as_record(self) -> dict[str, Any]:
         """Return plain values: JSON, or columns of a table."""

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from lm_eval.api.model import LM, CachingLM
-from lm_eval.api.task import Task
 from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lowrank.assets.choice import read_questions
-from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json, sha256_file
-from lowrank.base.metric import Metric
 from lowrank.base.provenance import code_digest, versions
 from lowrank.decompose.loading import load_compressed, load_tokenizer, state_of_files
 from lowrank.evaluate.job import prepare as prepare  # what the warm server calls
@@ -31,6 +27,7 @@ from lowrank.evaluate.requests import (
     read_requests,
 )
 from lowrank.evaluate.result import Answers, write_result
+from lowrank.evaluate.scores import quantities, question_scores, require_agreement
 from lowrank.evaluate.tasks import load_tasks, run_tasks
 
 
@@ -54,7 +51,8 @@ def evaluate(
     questions
         The questions to ask, from `lowrank.evaluate.requests.prepare_requests`.
     benchmark
-        Its entry: `name`, `tasks`, `task_folder`, `metric`, `generation`.
+        Its entry: `name`, `tasks`, `task_folder`, `exemplars`, `metric`, `weights`, `beside`,
+        `generation`.
     settings
         `limit`, `seed`, `sampling`, `dtype`, `device`, `scorer`, `batch_size`, `max_new_tokens`.
     output
@@ -95,14 +93,22 @@ def evaluate(
         for task in sorted(subsets)
         for sample in sorted(results["samples"][task], key=lambda sample: sample["doc_id"])
     ]
+    headline, others = quantities(benchmark)
+    beside = {
+        name: (other.metric, question_scores(samples, other, tasks["tasks"]))
+        for name, other in others.items()
+    }
     answers = Answers(
         samples,
-        question_scores(samples, benchmark, tasks["tasks"]),
+        question_scores(samples, headline, tasks["tasks"]),
         facts["available"],
         facts["questions_sha256"],
         settings["dtype"],
+        beside,
     )
-    require_agreement(results["results"], answers.scores, benchmark)
+    require_agreement(results["results"], answers.scores, headline)
+    for name, other in others.items():
+        require_agreement(results["results"], beside[name][1], other)
     scorer = {"name": settings["scorer"], "fallback": getattr(language_model, "fallback", None)}
     own = {key: results[key] for key in ("results", "versions", "n-shot", "n-samples")}
     write_result(
@@ -163,89 +169,3 @@ def make_language_model(
             softmax_dtype="float32",
         )
     return language_model if journal is None else CachingLM(language_model, str(journal.database))
-
-
-def require_agreement(
-    results: Mapping[str, Mapping[str, Any]],
-    scores: Sequence[Mapping[str, Any]],
-    benchmark: Mapping[str, Any],
-) -> None:
-    """Check that lm-eval's own score is the mean of the questions' values.
-
-    Otherwise the samples, on which every comparison rests, would not be what was scored.
-
-    Parameters
-    ----------
-    results
-        lm-eval's, by task.
-    scores
-        What `question_scores` returns.
-    benchmark
-        Its entry: `name`, `metric`.
-
-    Raises
-    ------
-    LowrankError
-        If the two differ.
-    """
-    metric = Metric.from_config(benchmark["metric"])
-    key = f"{metric.name},{metric.filter or 'none'}"
-    theirs = sum(results[score["task"]][key] for score in scores) / len(scores)
-    ours = sum(score["value"] for score in scores) / len(scores)
-    if not abs(theirs - ours) <= 1e-9:
-        raise LowrankError(f"{benchmark['name']}: lm-eval scores {theirs}, its samples give {ours}")
-
-
-def question_scores(
-    samples: Sequence[Mapping[str, Any]],
-    benchmark: Mapping[str, Any],
-    tasks: Mapping[str, Task],
-) -> list[dict[str, Any]]:
-    """Return the headline metric and its continuous companion for each question asked.
-
-    The companion is the log-probability of the right choice, normalised over the choices: it
-    moves with every question where right or wrong does not, which makes small samples say more.
-    A graded metric that is itself such a probability (TruthfulQA's mc2) is taken as it is, and
-    generated text has none.
-
-    Parameters
-    ----------
-    samples
-        lm-eval's, each with its `task`.
-    benchmark
-        Its entry: `metric`, `headline_task`.
-    tasks
-        lm-eval's tasks by name.
-
-    Returns
-    -------
-    `task`, `question` (position within the task's data), `value`, `log_probability` or None.
-    """
-    metric = Metric.from_config(benchmark["metric"])
-    headline_task = benchmark.get("headline_task")
-    return [
-        {
-            "task": sample["task"],
-            "question": sample["doc_id"],
-            "value": float(sample[metric.name]),
-            "log_probability": _log_probability(sample, metric.name, tasks[sample["task"]]),
-        }
-        for sample in samples
-        if headline_task in (None, sample["task"])
-        and sample.get("filter", "none") == (metric.filter or "none")
-    ]
-
-
-def _log_probability(sample: Mapping[str, Any], metric: str, task: Task) -> float | None:
-    if task.OUTPUT_TYPE != "multiple_choice":
-        return None
-    if task.config.process_results is not None:
-        return math.log(max(float(sample[metric]), 1e-30))
-    document = sample["doc"]
-    # A task with several inputs (WinoGrande) names the right one in place of its text.
-    right = task.doc_to_text(document) if task.multiple_input else task.doc_to_target(document)
-    if isinstance(right, str):
-        right = task.doc_to_choice(document).index(right)
-    scores = [float(response[0]) for response in sample["filtered_resps"]]
-    highest = max(scores)
-    return scores[right] - highest - math.log(sum(math.exp(score - highest) for score in scores))

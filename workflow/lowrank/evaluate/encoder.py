@@ -92,7 +92,7 @@ def evaluate(
     questions
         The file of `lowrank.assets.questions.fetch_benchmark`.
     benchmark
-        Its entry: `name`, `scorer`, `metric`, `options`.
+        Its entry: `name`, `scorer`, `metric`, `beside`, `options`.
     settings
         `limit`, `seed`, `sampling`, `dtype`, `device`, `batch_size`.
     output
@@ -137,8 +137,12 @@ def evaluate(
         for position, answer in zip(chosen, answered, strict=True)
     ]
     scores = {name: _scores(metrics, samples, name) for name in metrics.METRICS}
+    beside = {
+        name: (Metric.from_config(entry["metric"]), scores[entry["metric"]])
+        for name, entry in benchmark.get("beside", {}).items()
+    }
     answers = Answers(
-        samples, scores[headline.name], len(table), questions_sha256, settings["dtype"]
+        samples, scores[headline.name], len(table), questions_sha256, settings["dtype"], beside
     )
     results = {
         name: make_score(

@@ -76,7 +76,7 @@ def prepare_requests(
     questions
         The file of `lowrank.assets.questions.fetch_benchmark`.
     benchmark
-        Its entry: `name`, `tasks`, `task_folder`, `metric`, `generation`.
+        Its entry: `name`, `tasks`, `task_folder`, `exemplars`, `generation`.
     settings
         `limit`, `seed`, `sampling` and `max_new_tokens`.
     questions_output

@@ -11,7 +11,7 @@ import json
 import math
 import numbers
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +45,16 @@ class Answers:
     scores
         One mapping a question of the headline metric: `task`, `question` (its position), `value`;
         `log_probability`, the continuous companion, if the scorer has it (None where a question
-        has not); and the column that the metric's averaging takes beside the values: `label` or
-        `weight`.
+        has not); `chance`, what a guess scores (likewise); and the column that the metric's
+        averaging takes beside the values: `label` or `weight`.
     available
         How many questions the benchmark has.
     questions_sha256
         Checksum of the file of the benchmark's questions.
     dtype
         What the model computed in.
+    beside
+        What else the answers are worth: from its name to the metric and the scores of questions.
 
     Raises
     ------
@@ -65,15 +67,18 @@ class Answers:
     available: int
     questions_sha256: str
     dtype: str
+    beside: Mapping[str, tuple[Metric, Sequence[Mapping[str, Any]]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.scores:
+        of_each = [self.scores, *(scores for _, scores in self.beside.values())]
+        if not all(of_each):
             raise LowrankError(
-                "none of the answers has the benchmark's `metric`: is it the task's?"
+                "none of the answers has the benchmark's `metric`, or one `beside` it: is it the "
+                "task's?"
             )
         for answer, question in (
             *((sample, sample["doc_id"]) for sample in self.samples),
-            *((score, score["question"]) for score in self.scores),
+            *((score, score["question"]) for scores in of_each for score in scores),
         ):
             found = {key: value for key, value in answer.items() if key not in QUESTION_KEYS}
             if not all(math.isfinite(number) for number in _numbers(found)):
@@ -96,7 +101,8 @@ def make_score(scores: Sequence[Mapping[str, Any]], metric: Metric) -> dict[str,
     Returns
     -------
     `value`, `standard_error`, `interval_95`, `questions`, `metric`, and where the questions have
-    it `log_probability`, the mean of the companion (natural logarithm; None if one has none).
+    them the means of the companion, `log_probability` (natural logarithm), and of `chance`; None
+    if one has none.
 
     Raises
     ------
@@ -127,9 +133,10 @@ def make_score(scores: Sequence[Mapping[str, Any]], metric: Metric) -> dict[str,
         "questions": count,
         "metric": str(metric),
     }
-    if all("log_probability" in score for score in scores):
-        companion = [score["log_probability"] for score in scores]
-        made["log_probability"] = None if None in companion else sum(companion) / count
+    for name in ("log_probability", "chance"):
+        if all(name in score for score in scores):
+            column = [score[name] for score in scores]
+            made[name] = None if None in column else sum(column) / count
     return made
 
 
@@ -151,7 +158,8 @@ def write_result(
     Parameters
     ----------
     output
-        The result (JSON): what was evaluated, `score`, `questions`, `settings`, `provenance`.
+        The result (JSON): what was evaluated, `score`, the scores `beside` it by name, `questions`,
+        `settings`, `provenance`.
     samples_output
         The samples, one a line (JSON Lines).
     scores_output
@@ -187,6 +195,7 @@ def write_result(
         "parameter_reduction_percent": manifest["parameter_reduction_percent"],
         "benchmark": benchmark["name"],
         "score": score,
+        "beside": {name: make_score(*reversed(own)) for name, own in answers.beside.items()},
         "questions": {"asked": score["questions"], "available": answers.available},
         "settings": dict(settings),
         **details,

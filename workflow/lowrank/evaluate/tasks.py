@@ -25,14 +25,15 @@ def load_tasks(table: pa.Table, benchmark: Mapping[str, Any]) -> tuple[TaskDict,
     """Load lm-eval's stock tasks of a benchmark over the questions to ask.
 
     The stock task definitions (prompt, choices, targets, metrics, filters, few-shot exemplars)
-    are used as they are; only the data they read is replaced by `table`.
+    are used as they are; only the data they read is replaced by `table`, and their exemplars by
+    those of the entry where it has some: a stock task may draw them from a split that is not here.
 
     Parameters
     ----------
     table
         The questions, with the column of subsets.
     benchmark
-        Its entry: `tasks`, where a name may hold `{subset}`, and `task_folder`.
+        Its entry: `tasks`, where a name may hold `{subset}`, `task_folder` and `exemplars`.
 
     Returns
     -------
@@ -43,6 +44,11 @@ def load_tasks(table: pa.Table, benchmark: Mapping[str, Any]) -> tuple[TaskDict,
     LowrankError
         If lm-eval does not have a task.
     """
+    exemplars = benchmark.get("exemplars") or []
+    shots = {
+        "num_fewshot": len(exemplars),
+        "fewshot_config": {"sampler": "first_n", "samples": exemplars},
+    }
     specifications, subsets = [], {}
     for template in benchmark["tasks"]:
         for subset in dict.fromkeys(table[SUBSET].to_pylist()):
@@ -57,6 +63,7 @@ def load_tasks(table: pa.Table, benchmark: Mapping[str, Any]) -> tuple[TaskDict,
                     "fewshot_split": None,
                     "test_split": SPLIT,
                 }
+                | (shots if exemplars else {})
             )
     folder = Path(lm_eval.tasks.__file__).parent / benchmark["task_folder"]
     manager = TaskManager(include_path=str(folder), include_defaults=False)

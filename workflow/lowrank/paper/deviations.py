@@ -82,6 +82,7 @@ def _of_model(
             f"{_named(row)} {row['questions']:,} of {row['questions_available']:,}" for row in part
         ]
         yield f"{label} is asked a part of the questions ({how}): {_listed(asked)}."
+    yield from (f"{label}, {_named(row)}: {row['differs']}" for row in benchmarks if row["differs"])
     for row in benchmarks:
         if row["max_new_tokens"] is not None:
             yield (

@@ -37,9 +37,10 @@ def gather_facts(
         For each model of the run `model`, `label`, `parameters`, `layers`, `width`, `quantized`
         (from the source of quantized weights, as a manifest names it, to the file), `manifest` (its
         path), `benchmarks` (of each that is asked its name, `benchmark`, `label`, `metric` as a
-        record, and `result`, the path of the dense model's result), `studies` (of each its name,
-        `study`, its entry's `title`, `source`, `figure`, `look_for`, `depth` and `width`, whether
-        its layers are `carried_over`, and the path of its `table`) and
+        record, how its score `differs` from the thesis's, and `result`, the path of the dense
+        model's result), `studies` (of each its name, `study`, its entry's `title`, `source`,
+        `figure`, `look_for`, `depth` and `width`, whether its layers are `carried_over`, and the
+        path of its `table`) and
         `fits` (a path or None).
     tables
         Paths of the CSVs of Table 1.1 and Table 3.1, and of Table 4.2 of the thesis's model where
@@ -100,7 +101,7 @@ def _model(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _benchmark(entry: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     """Return the dense model's score on a benchmark, and how it was asked."""
     low, high = result["score"]["interval_95"]
-    metric = Metric.from_record(entry["metric"])
+    metric = Metric.from_record(entry["metric"]).of_result(result["score"])
     return {
         "benchmark": entry["benchmark"],
         "benchmark_label": entry["label"],
@@ -111,8 +112,24 @@ def _benchmark(entry: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str,
         "score_low": low,
         "score_high": high,
         "at_chance": None if metric.chance is None else _reaches(metric, low, high),
+        "beside": [_score_beside(name, own) for name, own in result.get("beside", {}).items()],
+        "differs": entry["differs"],
         "file": entry["result"],
         **{key: result["settings"][key] for key in ("scorer", "batch_size", "max_new_tokens")},
+    }
+
+
+def _score_beside(name: str, score: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what else the dense model's answers are worth."""
+    low, high = score["interval_95"]
+    metric = Metric.from_config(score["metric"]).of_result(score)
+    return {
+        "name": name,
+        **metric.as_record(),
+        "score": score["value"],
+        "score_low": low,
+        "score_high": high,
+        "at_chance": None if metric.chance is None else _reaches(metric, low, high),
     }
 
 

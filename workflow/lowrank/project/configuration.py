@@ -102,7 +102,7 @@ class Project:
         Raises
         ------
         LowrankError
-            If there is none, or if its scorer or its metric is not known.
+            If there is none, or if its scorer, a metric or a task that it weighs is not known.
         """
         entry = self.registry.entry("benchmark", name)
         try:
@@ -112,6 +112,9 @@ class Project:
                     f"{suggestion(entry['scorer'], SCORERS)}"
                 )
             metric = Metric.from_config(entry["metric"], entry.pop("chance"))
+            for own in entry["beside"].values():
+                Metric.from_config(own["metric"])
+            _require_tasks(entry)
         except LowrankError as error:
             raise LowrankError(f"{self.registry.path('benchmark', name)}: {error}") from None
         return entry | {"name": name, "metric": metric}
@@ -236,6 +239,15 @@ class Project:
                 f"{suggestion(entry['family'], dict.fromkeys(families))}"
             )
         return with_rank_files(entry, self.registry.ranks)
+
+
+def _require_tasks(benchmark: Mapping[str, Any]) -> None:
+    """Check that what a benchmark weighs, or shows beside its headline, is of its own tasks."""
+    tasks = benchmark.get("tasks", ())
+    named = [own["task"] for own in benchmark["beside"].values() if "task" in own]
+    for task in (*benchmark["weights"], *named):
+        if task not in tasks:
+            raise LowrankError(f"{task!r} is none of its tasks{suggestion(task, tasks)}")
 
 
 def _scores(benchmark: Mapping[str, Any], model: Model) -> bool:

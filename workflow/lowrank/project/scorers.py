@@ -32,11 +32,12 @@ class Scorer:
     metrics: str | None = None
 
 
-_OWN_KEYS = ("name", "scorer", "metric", "options")
+_OWN_KEYS = ("name", "scorer", "metric", "beside", "options")
 
 SCORERS: Mapping[str, Scorer] = {
     "lm_eval": Scorer(
-        "causal", ("name", "tasks", "task_folder", "metric", "headline_task", "generation")
+        "causal",
+        ("name", "tasks", "task_folder", "exemplars", "metric", "weights", "beside", "generation"),
     ),
     "mrpc": Scorer("encoder", _OWN_KEYS, "lowrank.evaluate.metrics.mrpc"),
     "squad": Scorer("question_answering", _OWN_KEYS, "lowrank.evaluate.metrics.squad"),

@@ -57,7 +57,7 @@ def table(
     Parameters
     ----------
     benchmarks
-        `name`, `label`, `task`, `tasks`, `headline_task`, `metric` (as a record) and `subsets` of
+        `name`, `label`, `task`, `tasks`, `weights`, `metric` (as a record) and `subsets` of
         the registry's entry of each row; `splits` ((name, questions) of each) and `split` (the one
         that is evaluated); `used` (whether the run asks it) and `limit` (how many; None for all).
     manifests
@@ -113,8 +113,13 @@ def table(
 
 
 def _task(entry: Mapping[str, Any]) -> str:
-    tasks = [entry["headline_task"]] if entry["headline_task"] else entry["tasks"]
-    named = ", ".join(task.replace("{subset}", "*") for task in tasks)
+    named = ", ".join(task.replace("{subset}", "*") for task in entry["tasks"])
+    if entry["weights"]:
+        terms = [
+            task if weight == 1 else f"{weight:g} {task}"
+            for task, weight in entry["weights"].items()
+        ]
+        named = f"({' + '.join(terms)}) / {sum(entry['weights'].values()):g}"
     return f"{named} ({len(entry['subsets'])} subjects)" if entry["subsets"] else named
 
 

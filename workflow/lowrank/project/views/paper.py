@@ -47,6 +47,7 @@ def _fact_model(project: Project, model: Model, output_of: Callable[[str], str])
                 "benchmark": name,
                 "label": benchmark_label(project, name),
                 "metric": entry["metric"].as_record(),
+                "differs": entry["differs"],
                 "result": output_of("evaluate.result").format(
                     model=model.name, decomposition=DENSE, benchmark=name
                 ),

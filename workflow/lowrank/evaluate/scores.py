@@ -1,0 +1,194 @@
+"""What the questions of lm-eval's tasks are worth: the headline metric, and those beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lm_eval.api.task import Task
+
+from lowrank.base.errors import LowrankError
+from lowrank.base.metric import Metric
+
+RIGHT_CHOICES = ("acc", "acc_norm")
+"""Metrics that are 1 where the right choice has the highest score, else 0."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number that each question has.
+
+    Attributes
+    ----------
+    name
+        What the tasks together are called.
+    metric
+        lm-eval's metric.
+    weights
+        What each task weighs in it. The tasks ask the same questions, and a question's value is the
+        weighted mean over them. None where each question of each task counts by itself.
+    """
+
+    name: str
+    metric: Metric
+    weights: Mapping[str, float] | None = None
+
+
+def quantities(benchmark: Mapping[str, Any]) -> tuple[Quantity, dict[str, Quantity]]:
+    """Return what a benchmark's headline is, and by name what stands beside it.
+
+    Parameters
+    ----------
+    benchmark
+        Its entry: `name`, `metric`, `weights` and `beside`.
+    """
+    name = benchmark["name"]
+    weights = benchmark.get("weights") or None
+    headline = Quantity(name, Metric.from_config(benchmark["metric"]), weights)
+    beside = {}
+    for called, entry in benchmark.get("beside", {}).items():
+        task = entry.get("task")
+        metric = Metric.from_config(entry["metric"])
+        beside[called] = Quantity(task or name, metric, {task: 1} if task else None)
+    return headline, beside
+
+
+def question_scores(
+    samples: Sequence[Mapping[str, Any]], quantity: Quantity, tasks: Mapping[str, Task]
+) -> list[dict[str, Any]]:
+    """Return a quantity of each question asked, with its companion and what a guess scores.
+
+    The companion is the log-probability of the right choice, normalised over the choices: it
+    moves with every question where right or wrong does not, which makes small samples say more.
+    A graded metric that is itself such a probability (TruthfulQA's mc2) is taken as it is, and
+    generated text has none.
+
+    A guess has scores that say nothing about which choice is right: every order of them over the
+    choices is as likely. It is right in one of n choices. On a metric of the choices'
+    probabilities it scores the mean over their orders. Generated text has no guess.
+
+    Parameters
+    ----------
+    samples
+        lm-eval's, each with its `task`.
+    quantity
+        One of `quantities`.
+    tasks
+        lm-eval's tasks by name.
+
+    Returns
+    -------
+    `task`, `question` (position within the task's data), `value`, `log_probability` and `chance`;
+    the last two are None where there is none.
+
+    Raises
+    ------
+    LowrankError
+        If tasks that are weighed together did not ask the same questions.
+    """
+    metric, weights = quantity.metric, quantity.weights
+    found: dict[tuple[str, int], dict[str, tuple[float | None, ...]]] = {}
+    for sample in samples:
+        task = sample["task"]
+        if weights is not None and task not in weights:
+            continue
+        if sample.get("filter", "none") == (metric.filter or "none"):
+            key = (task if weights is None else quantity.name, sample["doc_id"])
+            found.setdefault(key, {})[task] = (
+                float(sample[metric.name]),
+                _log_probability(sample, metric.name, tasks[task]),
+                _chance(sample, metric.name, tasks[task]),
+            )
+    made = []
+    for (task, question), of_tasks in found.items():
+        if weights is not None and set(of_tasks) != set(weights):
+            raise LowrankError(f"{quantity.name}: its tasks did not ask the same questions")
+        value, companion, chance = (
+            _weighted_mean(column, [1.0 if weights is None else weights[own] for own in of_tasks])
+            for column in zip(*of_tasks.values(), strict=True)
+        )
+        made.append(
+            {
+                "task": task,
+                "question": question,
+                "value": value,
+                "log_probability": companion,
+                "chance": chance,
+            }
+        )
+    return made
+
+
+def require_agreement(
+    results: Mapping[str, Mapping[str, Any]],
+    scores: Sequence[Mapping[str, Any]],
+    quantity: Quantity,
+) -> None:
+    """Check that lm-eval's own score is the mean of the questions' values.
+
+    Otherwise the samples, on which every comparison rests, would not be what was scored.
+
+    Parameters
+    ----------
+    results
+        lm-eval's, by task.
+    scores
+        What `question_scores` returns.
+    quantity
+        What they are scores of.
+
+    Raises
+    ------
+    LowrankError
+        If the two differ.
+    """
+    metric, weights = quantity.metric, quantity.weights
+    key = f"{metric.name},{metric.filter or 'none'}"
+    if weights is None:
+        theirs = sum(results[score["task"]][key] for score in scores) / len(scores)
+    else:
+        theirs = sum(weight * results[task][key] for task, weight in weights.items())
+        theirs /= sum(weights.values())
+    ours = sum(score["value"] for score in scores) / len(scores)
+    if not abs(theirs - ours) <= 1e-9:
+        raise LowrankError(f"{quantity.name}: lm-eval scores {theirs}, its samples give {ours}")
+
+
+def _weighted_mean(values: Sequence[float | None], weights: Sequence[float]) -> float | None:
+    """Return the weighted mean; the value itself where there is one alone, to the last bit."""
+    if None in values:
+        return None
+    if len(values) == 1:
+        return values[0]
+    pairs = zip(values, weights, strict=True)
+    return sum(weight * value for value, weight in pairs) / sum(weights)
+
+
+def _log_probability(sample: Mapping[str, Any], metric: str, task: Task) -> float | None:
+    if task.OUTPUT_TYPE != "multiple_choice":
+        return None
+    if task.config.process_results is not None:
+        return math.log(max(float(sample[metric]), 1e-30))
+    document = sample["doc"]
+    # A task with several inputs (WinoGrande) names the right one in place of its text.
+    right = task.doc_to_text(document) if task.multiple_input else task.doc_to_target(document)
+    if isinstance(right, str):
+        right = task.doc_to_choice(document).index(right)
+    scores = [float(response[0]) for response in sample["filtered_resps"]]
+    highest = max(scores)
+    return scores[right] - highest - math.log(sum(math.exp(score - highest) for score in scores))
+
+
+def _chance(sample: Mapping[str, Any], metric: str, task: Task) -> float | None:
+    if task.OUTPUT_TYPE != "multiple_choice":
+        return None
+    responses = list(sample["filtered_resps"])
+    count = len(responses)
+    if task.config.process_results is None:
+        return 1 / count if metric in RIGHT_CHOICES else None
+    # Rotations put each score on each choice once, which is all that a probability depends on.
+    rotated = (responses[start:] + responses[:start] for start in range(count))
+    values = (task.process_results(sample["doc"], order)[metric] for order in rotated)
+    return float(sum(values)) / count
