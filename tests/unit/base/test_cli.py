@@ -2,6 +2,11 @@ import os
 import subprocess
 import sys
 
+import pytest
+from lowrank.base import cli
+from lowrank.base.errors import LowrankError
+from tqdm import tqdm
+
 SCRIPT = """
 import time
 from lowrank.base import cli
@@ -38,3 +43,23 @@ def test_a_job_ends_with_its_run():
     assert elsewhere.poll() is None
     elsewhere.kill()
     elsewhere.communicate()
+
+
+def test_an_error_begins_a_line_of_its_own(capsys):
+    """Whatever bar a library has left open when the error came, at whatever depth."""
+
+    def work():
+        bar = tqdm(total=3, desc="Working")
+        bar.update(1)
+        raise LowrankError("cause")
+
+    def main():
+        try:
+            work()
+        except LowrankError:
+            raise LowrankError("nothing works") from None
+
+    with pytest.raises(SystemExit):
+        cli.run(main)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == "error: nothing works" and "Working" in lines[-2]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import lm_eval
 import pytest
@@ -12,6 +13,7 @@ from lm_eval.api.model import CacheHook
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from lowrank.assets.choice import SUBSET, choose_questions
+from lowrank.base import cli
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json, read_yaml, write_json
 from lowrank.decompose.compressed import compress
@@ -323,23 +325,63 @@ def test_a_killed_job_goes_on_where_it_was(name, scorer, model, tmp_path, monkey
 
 
 @pytest.mark.parametrize("scorer", ["packed", "hf"])
-@pytest.mark.parametrize("name", ["arc_easy", "truthfulqa"])
-def test_answers_that_are_not_finite_are_no_scores(name, scorer, model, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["arc_easy", "truthfulqa", "winogrande", "mmlu", "gsm8k"])
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_answers_that_are_not_finite_are_no_scores(bad, name, scorer, model, tmp_path, monkeypatch):
     """One logit too large for the number format, as half precision has them."""
 
     def overflown(*arguments):
         loaded, manifest = load_compressed(*arguments)
         head = loaded.get_output_embeddings()
-        head.register_forward_hook(lambda _, inputs, logits: logits.index_fill(-1, BAD, math.inf))
+        head.register_forward_hook(lambda _, inputs, logits: logits.index_fill(-1, BAD, bad))
         return loaded, manifest
 
     monkeypatch.setattr(causal, "load_compressed", overflown)
     entry, table, settings = case(name, scorer)
-    with pytest.raises(
-        LowrankError, match=rf"^{name}.*: the answer to question \d+ is not a finite "
-    ):
+    with pytest.raises(LowrankError) as raised:
         run(model, tmp_path, entry, table, settings)
-    assert not list(tmp_path.glob("scores.csv")) and not list(tmp_path.glob("result.json"))
+    found = re.fullmatch(
+        rf"tiny, tucker-r1-l2-all, ({name}\w*), question (\d+): the model's output is not finite "
+        "in float32; there is no wider `dtype`: leave this configuration out",
+        str(raised.value),
+    )
+    subset = found[1].removeprefix(f"{name}_") if name == "mmlu" else ""
+    chosen = choose_questions(table[SUBSET].to_pylist(), settings["limit"], settings["seed"])
+    assert int(found[2]) in chosen[subset]
+    assert not any((tmp_path / made).exists() for made in ("result.json", "samples.jsonl"))
+    assert not (tmp_path / "scores.csv").exists()
+
+
+@pytest.mark.parametrize("scorer", ["packed", "hf"])
+def test_an_activation_that_float16_cannot_hold(scorer, model, tmp_path, monkeypatch, capsys):
+    """The same weights, all of them finite, are scored in bfloat16 and end the job in float16."""
+
+    def large(*arguments):
+        loaded, manifest = load_compressed(*arguments)
+        with torch.no_grad():
+            for name in ("gate_proj", "up_proj"):
+                getattr(loaded.model.layers[0].mlp, name).weight *= 2e4
+        assert all(parameter.isfinite().all() for parameter in loaded.parameters())
+        return loaded, manifest
+
+    monkeypatch.setattr(causal, "load_compressed", large)
+    entry, table, settings = case("arc_easy", scorer)
+    run(model, tmp_path / "bfloat16", entry, table, settings | {"dtype": "bfloat16"})
+    assert math.isfinite(read_json(tmp_path / "bfloat16" / "result.json")["score"]["value"])
+    folder = tmp_path / "float16"
+    with pytest.raises(SystemExit) as ended:
+        cli.run(lambda: run(model, folder, entry, table, settings | {"dtype": "float16"}))
+    assert ended.value.code == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert re.fullmatch(
+        r"error: tiny, tucker-r1-l2-all, arc_easy, question \d+: the model's output is not finite "
+        "in float16; set `dtype: bfloat16` or `dtype: float32`",
+        line,
+    )
+    assert {path.name for path in folder.iterdir()} <= {
+        *("questions.parquet", "asked.parquet", "requests.parquet"),
+        *(path.name for path in folder.glob("result.journal*")),
+    }
 
 
 def test_what_is_left_to_hflm_is_said_in_the_result(model, tmp_path, monkeypatch):

@@ -155,10 +155,10 @@ def test_answers_that_are_not_finite_are_no_scores(evaluated, tmp_path, monkeypa
     entry = read_yaml(f"config/benchmarks/{name}.yaml") | {"name": name, "options": OPTIONS[name]}
     inputs = folder / "weights", folder / "dense", folder / "questions.parquet"
     outputs = [tmp_path / name for name in ("result.json", "samples.jsonl", "scores.csv")]
-    message = rf"^{name}: the answer to question \d+ is not a finite number in bfloat16; "
-    with pytest.raises(LowrankError, match=message):
+    message = rf"^tiny, dense, {name}, question \d+: the model's output is not finite in bfloat16; "
+    with pytest.raises(LowrankError, match=message + "set `dtype: float32`$"):
         evaluate(*inputs, entry, SETTINGS | {"dtype": "bfloat16"}, *outputs)
-    assert not any(path.exists() for path in outputs)
+    assert not list(tmp_path.iterdir())  # nor a journal
 
 
 def test_a_pooler_that_is_not_there_is_noticed(tmp_path):

@@ -103,6 +103,18 @@ def test_the_group_of_truthfulqa_by_hand():
     assert mc2["value"] == pytest.approx(0.3) and mc2["chance"] == pytest.approx(2 / 5)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_choices_whose_probabilities_all_underflow_are_called_that():
+    """lm-eval divides zero by zero; the log-likelihoods are fine, and no dtype would help."""
+    samples = truthful_samples([-800.0, -900.0, -801.0, -802.0], [1, 0, 0, 0], 1.0)
+    assert math.isnan(samples[1]["acc"])
+    quantity = headline(metric="acc", weights={"truthfulqa_mc2": 1})
+    tasks = {"truthfulqa_mc2": choice_task(process_results_mc2)}
+    message = "^truthfulqa_mc2: question 7: lm-eval's acc is nan: the probability of every choice"
+    with pytest.raises(LowrankError, match=message):
+        question_scores(samples, quantity, tasks)
+
+
 def test_a_guess_is_what_scores_without_knowledge_give_on_average():
     """Scores drawn at random, 4,000 times: the chance levels are their means."""
     rng = np.random.default_rng(0)

@@ -10,6 +10,7 @@ import select
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -58,11 +59,13 @@ def run(main: Callable[[], Any]) -> None:
         end_with_the_run()
         main()
     except LowrankError as error:
+        _let_go(error)
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
+        _let_go(error)
         said = one_line(error)[:200] or "no more could be had"
         print(
             f"error: out of memory ({said}); ask for fewer questions at once (`batch_size`) or run "
@@ -70,3 +73,10 @@ def run(main: Callable[[], Any]) -> None:
             file=sys.stderr,
         )
         raise SystemExit(1) from None
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Drop what an error's frames hold: a bar that is drawn ends its line, memory is free."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__

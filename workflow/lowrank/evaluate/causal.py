@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lm_eval.api.model import LM, CachingLM
-from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lowrank.assets.choice import read_questions
 from lowrank.base.files import read_json, sha256_file
 from lowrank.base.provenance import code_digest, versions
 from lowrank.decompose.loading import load_compressed, load_tokenizer, state_of_files
+from lowrank.evaluate.finite import NotFiniteError
 from lowrank.evaluate.job import prepare as prepare  # what the warm server calls
 from lowrank.evaluate.journal import AnswerJournal, journal_of
 from lowrank.evaluate.packed.lm import PackedLM
@@ -28,6 +28,7 @@ from lowrank.evaluate.requests import (
 )
 from lowrank.evaluate.result import Answers, write_result
 from lowrank.evaluate.scores import quantities, question_scores, require_agreement
+from lowrank.evaluate.stock import StockLM
 from lowrank.evaluate.tasks import load_tasks, run_tasks
 
 
@@ -67,7 +68,8 @@ def evaluate(
     Raises
     ------
     LowrankError
-        If the compressed model or the questions cannot be read, or an answer is not finite.
+        If the compressed model or the questions cannot be read, or an answer is not finite: at
+        the first pass that has one, with the configuration, the task and the question.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     model, manifest = load_compressed(base, compressed, settings["dtype"], settings["device"])
@@ -86,8 +88,11 @@ def evaluate(
         journal=journal,
     )
     tasks, subsets = load_tasks(table, benchmark)
-    results = run_tasks(language_model, tasks, benchmark, settings)
     positions = original_positions(table)
+    try:
+        results = run_tasks(language_model, tasks, benchmark, settings)
+    except NotFiniteError as error:
+        raise _of_configuration(error, manifest, positions, subsets) from None
     samples = [
         {"task": task} | sample | {"doc_id": positions[subsets[task]][sample["doc_id"]]}
         for task in sorted(subsets)
@@ -125,6 +130,19 @@ def evaluate(
     )
 
 
+def _of_configuration(
+    error: NotFiniteError,
+    manifest: Mapping[str, Any],
+    positions: Mapping[str, Sequence[int]],
+    subsets: Mapping[str, str],
+) -> NotFiniteError:
+    """Return an error of lm-eval's question as one of the configuration and the question's data."""
+    known = {"configuration": f"{manifest['model']}, {manifest['decomposition']['name']}"}
+    if error.question is not None:
+        known["question"] = positions[subsets[error.task]][error.question]
+    return error.told(**known)
+
+
 def _shared(
     base: str | Path, manifest: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> SharedStates | None:
@@ -147,8 +165,9 @@ def make_language_model(
     """Return what answers lm-eval's requests.
 
     `packed` computes what choices and questions share once; `hf` is lm-eval's own `HFLM`, which
-    packed scoring equals up to rounding. Both take log-probabilities in float32. What `HFLM`
-    answers is kept by lm-eval's own cache, beside the journal.
+    packed scoring equals up to rounding. Both take log-probabilities in float32, and end at the
+    first that is not finite. What `HFLM` answers is kept by lm-eval's own cache, beside the
+    journal.
     """
     if settings["scorer"] == "packed":
         language_model = PackedLM(
@@ -162,7 +181,7 @@ def make_language_model(
         if language_model.reason is None:
             return language_model
     else:
-        language_model = HFLM(
+        language_model = StockLM(
             pretrained=model,
             tokenizer=tokenizer,
             batch_size=settings["batch_size"],

@@ -17,6 +17,7 @@ from lowrank.base.metric import Metric
 from lowrank.base.provenance import versions
 from lowrank.decompose.loading import load_compressed, load_tokenizer
 from lowrank.evaluate import job
+from lowrank.evaluate.finite import NotFiniteError
 from lowrank.evaluate.journal import AnswerJournal, journal_of
 from lowrank.evaluate.result import Answers, make_score, write_result
 from lowrank.project.scorers import SCORERS
@@ -50,7 +51,10 @@ class MetricModule(Protocol):
         options: Mapping[str, int],
         batch_size: int,
     ) -> list[dict[str, Any]]:
-        """Return what the model answers to each question, as plain values."""
+        """Return what the model answers to each question, as plain values.
+
+        A `NotFiniteError` says at the first batch which row, by its place, has no answer.
+        """
 
     def question_scores(
         self, answers: Sequence[Mapping[str, Any]], metric: str
@@ -131,7 +135,15 @@ def evaluate(
     journal = journal_of(
         output, manifest, benchmark, settings, torch.get_num_threads(), questions_sha256
     )
-    answered = _answers(metrics, model, load_tokenizer(base), rows, benchmark, settings, journal)
+    tokenizer = load_tokenizer(base)
+    try:
+        answered = _answers(metrics, model, tokenizer, rows, benchmark, settings, journal)
+    except NotFiniteError as error:
+        raise error.told(
+            configuration=f"{manifest['model']}, {manifest['decomposition']['name']}",
+            task=benchmark["name"],
+            question=chosen[error.asked],
+        ) from None
     samples = [
         {"task": benchmark["name"], "doc_id": position} | answer
         for position, answer in zip(chosen, answered, strict=True)
@@ -193,7 +205,10 @@ def _answers(
         part = known.get(start)
         if part is None:
             asked = rows[start : start + size * BATCHES_IN_PART]
-            part = metrics.answer_questions(model, tokenizer, asked, benchmark["options"], size)
+            try:
+                part = metrics.answer_questions(model, tokenizer, asked, benchmark["options"], size)
+            except NotFiniteError as error:
+                raise error.told(asked=start + error.asked) from None
             journal.add(key, {start: part})
         answers += part
     return answers

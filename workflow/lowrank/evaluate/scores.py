@@ -86,7 +86,9 @@ def question_scores(
     Raises
     ------
     LowrankError
-        If tasks that are weighed together did not ask the same questions.
+        If tasks that are weighed together did not ask the same questions, or lm-eval's metric is
+        not finite. The log-likelihoods are, by then: a probability that is normalised over the
+        choices divides zero by zero where all of them underflow.
     """
     metric, weights = quantity.metric, quantity.weights
     found: dict[tuple[str, int], dict[str, tuple[float | None, ...]]] = {}
@@ -97,7 +99,7 @@ def question_scores(
         if sample.get("filter", "none") == (metric.filter or "none"):
             key = (task if weights is None else quantity.name, sample["doc_id"])
             found.setdefault(key, {})[task] = (
-                float(sample[metric.name]),
+                _value(sample, metric.name),
                 _log_probability(sample, metric.name, tasks[task]),
                 _chance(sample, metric.name, tasks[task]),
             )
@@ -164,6 +166,17 @@ def _weighted_mean(values: Sequence[float | None], weights: Sequence[float]) -> 
         return values[0]
     pairs = zip(values, weights, strict=True)
     return sum(weight * value for value, weight in pairs) / sum(weights)
+
+
+def _value(sample: Mapping[str, Any], metric: str) -> float:
+    value = float(sample[metric])
+    if not math.isfinite(value):
+        raise LowrankError(
+            f"{sample['task']}: question {sample['doc_id']}: lm-eval's {metric} is {value}: the "
+            "probability of every choice is too small for a float; leave this configuration or "
+            "this benchmark out"
+        )
+    return value
 
 
 def _log_probability(sample: Mapping[str, Any], metric: str, task: Task) -> float | None:

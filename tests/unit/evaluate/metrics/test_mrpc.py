@@ -7,6 +7,7 @@ import tiny_bert
 import torch
 from lowrank.base.errors import LowrankError
 from lowrank.decompose.loading import load_base
+from lowrank.evaluate.finite import NotFiniteError
 from lowrank.evaluate.metrics.mrpc import answer_questions, embed, question_scores
 
 
@@ -37,6 +38,26 @@ def test_a_pair_is_as_similar_as_its_embeddings(model):
     assert all(-1 <= answer["similarity"] < 1 - 1e-6 for answer in answers[:2])
     scores = question_scores(answers, "average_precision")
     assert scores[1] == {"value": answers[1]["similarity"], "label": answers[1]["label"]}
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_an_embedding_that_is_not_finite_is_no_answer(model, bad):
+    """One number of the last state of one sentence, in the second batch."""
+    rows = tiny_bert.pair_rows(5).to_pylist()
+    batches = []
+
+    def spoil(_, inputs, outputs):
+        batches.append(len(outputs.last_hidden_state))
+        if len(batches) == 2:
+            outputs.last_hidden_state[1, 0, 3] = bad
+
+    hook = model.register_forward_hook(spoil)
+    try:
+        with pytest.raises(NotFiniteError) as raised:
+            answer_questions(model, tiny_bert.tokenizer(), rows, {"max_length": 60}, 2)
+    finally:
+        hook.remove()
+    assert raised.value.asked == 3 and batches == [2, 2]
 
 
 def test_pairs_without_a_paraphrase_rank_nothing():

@@ -47,6 +47,19 @@ def test_half_precision_target_logits_are_exact():
     assert error < 0.25 * (stock_values - expected).abs().mean()
 
 
+def test_large_logits_in_half_precision_are_finite():
+    """A logit of thousands is off by whole units in bfloat16, which is no reason to overflow."""
+    model = make_model(tie_word_embeddings=False).to(torch.bfloat16)
+    hidden = 2e5 * torch.randn(6, 32, dtype=torch.bfloat16)
+    places, targets = torch.arange(6).repeat_interleave(320), torch.arange(320).repeat(6)
+    actual, _ = score_tokens(model, hidden, places.numpy(), targets.numpy())
+    assert np.isfinite(actual).all() and (actual <= 0).all()
+    with torch.no_grad():
+        exact = (hidden.double() @ model.lm_head.weight.double().T).log_softmax(-1)
+        rounding = 2**-8 * float((hidden @ model.lm_head.weight.T).abs().max())
+    assert np.abs(actual - exact[places, targets].numpy()).max() < 2 * rounding
+
+
 def test_logits_of_a_block_are_freed_before_the_next(model, monkeypatch):
     monkeypatch.setattr(model.config, "vocab_size", 2**18)  # one row in a block of 256
     made = []

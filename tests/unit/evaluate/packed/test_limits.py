@@ -82,11 +82,23 @@ def test_unsupported_configurations(changes, reason):
     assert reason in unsupported_reason(model)
 
 
-def test_a_model_of_nothing_but_nan_is_not_trusted():
-    model = make_model()
+@pytest.mark.parametrize(
+    ("dtype", "weight"),
+    [(torch.float32, float("nan")), (torch.float32, float("inf")), (torch.float16, 6e4)],
+)
+def test_a_model_that_is_not_finite_is_called_that(dtype, weight):
+    model = make_model().to(dtype)
     with torch.no_grad():
-        model.model.layers[1].mlp.up_proj.weight.fill_(float("nan"))
-    assert "does not follow" in PackedLM(model, TOKENIZER).reason
+        model.model.layers[1].mlp.up_proj.weight.fill_(weight)
+    name = str(dtype).removeprefix("torch.")
+    reason = f"the model's own hidden states are not finite in {name}"
+    assert PackedLM(model, TOKENIZER).reason == reason
+
+
+def test_a_model_that_is_finite_but_in_packed_rows_does_not_follow_them(monkeypatch):
+    packed = limits.hidden_states
+    monkeypatch.setattr(limits, "hidden_states", lambda *a: packed(*a) * float("nan"))
+    assert "does not follow" in PackedLM(make_model(), TOKENIZER).reason
 
 
 def test_model_that_ignores_positions_falls_back(caplog):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lm_eval.api.model import CachingLM
+from lm_eval.api.model import CacheHook, CachingLM
 from lowrank.evaluate.packed.greedy import plain_greedy
 from lowrank.evaluate.packed.lm import PackedLM
 from lowrank.evaluate.packed.passes import Passes
@@ -211,7 +211,7 @@ def test_answers_reach_the_cache(packed, tmp_path):
         assert len(caching.dbdict) == len({r.args for r in requests})
         assert_same(caching.loglikelihood(requests), first)
     finally:
-        packed.set_cache_hook(type(packed.cache_hook)(None))
+        packed.set_cache_hook(CacheHook(None))
 
 
 def test_batch_tokens_are_checked(model):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from lowrank.evaluate.finite import NotFiniteError
 from lowrank.evaluate.packed.head import score_tokens
 from lowrank.evaluate.packed.results import Results
 from random_models import SIZES
@@ -41,6 +42,37 @@ def test_answers_are_the_same_however_a_sequence_is_cut_into_passes(model, hidde
 def test_what_was_not_computed_is_no_number(model):
     ((value, greedy),) = Results(model, REQUESTS, 10).answers(0)
     assert np.isnan(value) and not greedy
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_log_probability_that_is_not_finite_is_no_answer(model, hidden, bad):
+    """A logit of -inf is that of one token; NaN and +inf are in the sum over all of them."""
+    logits = model.get_output_embeddings()
+    hook = logits.register_forward_hook(
+        lambda _, inputs, made: made.index_fill(-1, torch.tensor([9]), bad)
+    )
+    results = Results(model, REQUESTS, 10)
+    try:
+        with pytest.raises(NotFiniteError) as raised:
+            results.score(hidden, {0: np.array([2]), 1: np.array([2, 0, 1])}, 0)
+    finally:
+        hook.remove()
+    assert raised.value.asked == ([2] if bad == -np.inf else [0, 1, 2])
+
+
+def test_a_logit_of_minus_infinity_elsewhere_is_that_of_an_impossible_token(model, hidden):
+    """It adds nothing to the sum over the vocabulary, as float16's lowest number adds nothing."""
+    head, lowest = model.get_output_embeddings(), float(torch.finfo(torch.float16).min)
+    answers = []
+    for logit in (-np.inf, lowest):
+        hook = head.register_forward_hook(
+            lambda _, inputs, made, logit=logit: made.index_fill(-1, torch.tensor([4]), logit)
+        )
+        results = Results(model, REQUESTS, 10)
+        results.score(hidden, {0: np.array([2]), 1: np.array([2, 0, 1])}, 0)
+        hook.remove()
+        answers.append([results.answers(member) for member in results.members])
+    assert answers[0] == answers[1]
 
 
 def test_a_long_request_is_cut_from_the_left(model, caplog):

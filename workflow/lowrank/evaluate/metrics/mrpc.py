@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from lowrank.base.errors import LowrankError
+from lowrank.evaluate.finite import NotFiniteError
 
 METRICS = ("average_precision",)
 
@@ -38,6 +39,11 @@ def answer_questions(
         `max_length`, tokens a sentence.
     batch_size
         Sentences embedded at once.
+
+    Raises
+    ------
+    NotFiniteError
+        If an embedding is not finite; it says the pair's place.
     """
     first_PH, second_PH = (
         embed(model, tokenizer, [row[key] for row in rows], options["max_length"], batch_size)
@@ -53,7 +59,13 @@ def answer_questions(
 def embed(
     model: PreTrainedModel, tokenizer: Any, texts: Sequence[str], max_length: int, batch_size: int
 ) -> Tensor:
-    """Return mean-pooled embeddings of unit length, (texts × hidden), in float32 on the CPU."""
+    """Return mean-pooled embeddings of unit length, (texts × hidden), in float32 on the CPU.
+
+    Raises
+    ------
+    NotFiniteError
+        If one is not finite; it says the text's place.
+    """
     made = []
     for start in range(0, len(texts), batch_size):
         batch = tokenizer(
@@ -67,6 +79,9 @@ def embed(
             hidden_BTH = model(**batch).last_hidden_state.float()
         mask_BT1 = batch["attention_mask"].unsqueeze(-1).float()
         mean_BH = (hidden_BTH * mask_BT1).sum(dim=1) / mask_BT1.sum(dim=1)
+        is_finite_B = mean_BH.isfinite().all(dim=1)
+        if not is_finite_B.all():
+            raise NotFiniteError(str(model.dtype), start + int(is_finite_B.int().argmin()))
         made.append(torch.nn.functional.normalize(mean_BH, dim=1).cpu())
     return torch.cat(made)
 

@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from lowrank.evaluate.finite import NotFiniteError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -54,8 +56,6 @@ def answer_questions(
 ) -> list[dict[str, Any]]:
     """Return the prediction, exact match and F1 of each question.
 
-    Where a logit is not a finite number there is no best span: both metrics are NaN.
-
     Parameters
     ----------
     model, tokenizer
@@ -67,15 +67,19 @@ def answer_questions(
         `max_answer_length` in tokens.
     batch_size
         Windows at once.
+
+    Raises
+    ------
+    NotFiniteError
+        If a logit is not finite: there is no best span then. It says the question's place.
     """
     windows = cut_windows(tokenizer, rows, options["max_length"], options["stride"])
     best: list[tuple[float, str]] = [(-math.inf, "")] * len(rows)
-    without_logits: set[int] = set()
     for start in range(0, len(windows), batch_size):
         batch = windows[start : start + batch_size]
         for window, starts_T, ends_T in zip(batch, *_logits(model, tokenizer, batch), strict=True):
             if not np.isfinite([starts_T, ends_T]).all():
-                without_logits.add(window.question)
+                raise NotFiniteError(str(model.dtype), window.question)
             found = best_span(
                 starts_T,
                 ends_T,
@@ -89,14 +93,12 @@ def answer_questions(
                 answer = context[window.offsets[first][0] : window.offsets[last][1]]
                 best[window.question] = (score, answer)
     answers = []
-    for question, (row, (_, prediction)) in enumerate(zip(rows, best, strict=True)):
+    for row, (_, prediction) in zip(rows, best, strict=True):
         golds = row["answers"]["text"]
         metrics = {
             "exact_match": max(exact_match(prediction, gold) for gold in golds),
             "f1": max(f1(prediction, gold) for gold in golds),
         }
-        if question in without_logits:
-            metrics = dict.fromkeys(METRICS, math.nan)
         answers.append({"id": row["id"], "prediction": prediction, **metrics})
     return answers
 

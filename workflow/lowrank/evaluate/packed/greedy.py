@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from lm_eval.models.utils import (
 from tqdm import tqdm
 
 from lowrank.base.errors import is_out_of_memory
+from lowrank.evaluate.finite import NotFiniteError
 from lowrank.evaluate.journal import AnswerJournal
 from lowrank.evaluate.packed.attention import (
     PrefixStates,
@@ -137,6 +139,8 @@ class GreedyGenerator:
         ------
         ValueError
             If the tokens to generate leave no room for a context.
+        NotFiniteError
+            If the largest logit of a new token is not finite; it says the context.
         """
         groups: dict[str, list[int]] = {}
         for k, (_, settings) in enumerate(requests):
@@ -178,10 +182,13 @@ class GreedyGenerator:
         places: list[list[int]] = [[] for _ in tree.sequences]
         for place, member in enumerate(tree.index):
             places[member].append(place)
-        for member, tokens in self._finish(tree, until, new_tokens):
-            text = postprocess_generated_text(lm.tok_decode(tokens), until, None)
-            for place in places[member]:
-                yield place, text
+        try:
+            for member, tokens in self._finish(tree, until, new_tokens):
+                text = postprocess_generated_text(lm.tok_decode(tokens), until, None)
+                for place in places[member]:
+                    yield place, text
+        except NotFiniteError as error:
+            raise error.told(asked=contexts[places[error.asked][0]]) from None
 
     def _finish(
         self, tree: PrefixTree, until: list[str], new_tokens: int
@@ -228,6 +235,8 @@ class GreedyGenerator:
                 ):
                     done.add(batch[row])
                     yield batch[row], tokens
+            except NotFiniteError as error:
+                raise error.told(asked=batch[error.asked]) from None
             except (MemoryError, RuntimeError) as error:
                 if len(batch) == 1 or not is_out_of_memory(error):
                     raise
@@ -319,9 +328,11 @@ class GreedyGenerator:
         active = set(held)
         while True:
             with torch.no_grad():
-                tokens_B = head(hidden[:, -1]).argmax(-1)
-            for row, token in zip(held, tokens_B.tolist(), strict=True):
+                highest_B, tokens_B = head(hidden[:, -1]).max(-1)
+            for row, token, logit in zip(held, tokens_B.tolist(), highest_B.tolist(), strict=True):
                 if row in active:
+                    if not math.isfinite(logit):
+                        raise NotFiniteError(str(model.dtype), row)
                     new[row].append(token)
             ended = {
                 row for row in active if new[row][-1] in self._ends or len(new[row]) >= new_tokens

@@ -113,6 +113,7 @@ def _refined(
     exact = (hidden_SM.float() * head.weight[targets].float()).sum(-1)
     if head.bias is not None:
         exact += head.bias[targets].float()
-    change = exact - logits.float()
-    # The target's own term in the sum over the vocabulary changes with its logit.
-    return values + change - torch.log1p(values.exp() * torch.expm1(change))
+    moved = values + (exact - logits.float())
+    # The target's own term in the sum over the vocabulary changes with its logit; the others stay.
+    others = torch.log(-torch.expm1(values))
+    return moved - torch.logaddexp(others, moved)

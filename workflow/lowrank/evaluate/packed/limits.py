@@ -63,9 +63,7 @@ def unsupported_reason(model: PreTrainedModel) -> str | None:
         enough depends on the requests: see `too_long_reason`.
     """
     reason = _unverified_reason(model)
-    if reason is None and not _follows_masks_and_positions(model):
-        return "the model does not follow the mask and the position ids it is given"
-    return reason
+    return reason or _trial_reason(model)
 
 
 def _unverified_reason(model: PreTrainedModel) -> str | None:
@@ -88,8 +86,9 @@ def _unverified_reason(model: PreTrainedModel) -> str | None:
     return None
 
 
-def _follows_masks_and_positions(model: PreTrainedModel) -> bool:
-    """Whether a small packed row gives what the same sequences give one by one."""
+def _trial_reason(model: PreTrainedModel) -> str | None:
+    """Say why a small packed row does not give what the same sequences give one by one."""
+    unlike = "the model does not follow the mask and the position ids it is given"
     generator = np.random.default_rng(0)
     stem, left, right = (
         tuple(int(t) for t in generator.integers(0, model.config.vocab_size, n)) for n in (6, 3, 4)
@@ -119,16 +118,20 @@ def _follows_masks_and_positions(model: PreTrainedModel) -> bool:
         deviations = []
         for k, sequence in enumerate(tree.sequences):
             expected = plain[k, depth : len(sequence)].float()
+            if not expected.isfinite().all():
+                dtype = str(model.dtype).removeprefix("torch.")
+                return f"the model's own hidden states are not finite in {dtype}"
             difference = packed[torch.from_numpy(batch.paths[k])].float() - expected
             deviations.append(float(difference.norm() / expected.norm()))
     except (TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise
         logger.warning("The trial of a packed row failed: %s", error)
-        return False
+        return unlike
     # A wrong mask or position changes the hidden states by about their own size.
     limit = 1e-3 if model.dtype == torch.float32 else 0.1
-    return all(deviation < limit for deviation in deviations)  # a NaN is less than nothing
+    # A NaN is less than nothing.
+    return None if all(deviation < limit for deviation in deviations) else unlike
 
 
 def attention_window(model: PreTrainedModel) -> int | None:

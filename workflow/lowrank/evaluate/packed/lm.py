@@ -8,23 +8,25 @@ head is applied only where a token is scored. Log-probabilities are taken in flo
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lm_eval.api.registry import register_model
-from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import normalize_gen_kwargs
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lowrank.evaluate.finite import NotFiniteError
 from lowrank.evaluate.journal import AnswerJournal
 from lowrank.evaluate.packed.greedy import GreedyGenerator, plain_greedy
 from lowrank.evaluate.packed.limits import attention_window, too_long_reason, unsupported_reason
 from lowrank.evaluate.packed.passes import Passes
 from lowrank.evaluate.packed.results import Request, Results
 from lowrank.evaluate.packed.shared_states import SharedStates
+from lowrank.evaluate.stock import StockLM
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -37,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 @register_model("packed")
-class PackedLM(HFLM):
+class PackedLM(StockLM):
     """An lm-eval model that computes every shared token of its requests once.
 
     Results equal those of `HFLM` up to rounding; in half precision they are nearer to those of
@@ -153,6 +155,11 @@ class PackedLM(HFLM):
         list of (float, bool)
             Log-likelihood (natural logarithm) of each continuation, and whether every token of
             it is the most likely one.
+
+        Raises
+        ------
+        NotFiniteError
+            If a log-likelihood is not finite; it says the strings of the request.
         """
         requests = list(requests)
         if self._falls_back(max((len(r[1]) + len(r[2]) - 1 for r in requests), default=0)):
@@ -162,11 +169,14 @@ class PackedLM(HFLM):
         results = Results(self.model, requests, self.max_length)
         answers: list[tuple[float, bool] | None] = [None] * len(requests)
         key, known = self._known_answers(results)
-        with tqdm(
-            total=len(requests),
-            disable=disable_tqdm or self.rank != 0,
-            desc="Running loglikelihood requests",
-        ) as progress:
+        with (
+            self._finding(requests),
+            tqdm(
+                total=len(requests),
+                disable=disable_tqdm or self.rank != 0,
+                desc="Running loglikelihood requests",
+            ) as progress,
+        ):
             for members in self.passes.run(results, known):
                 new = {
                     member: known[member] if member in known else results.answers(member)
@@ -183,6 +193,26 @@ class PackedLM(HFLM):
                             )
                         progress.update(1)
         return answers
+
+    @contextlib.contextmanager
+    def _finding(self, requests: Sequence[Request]) -> Iterator[None]:
+        """Let an error of the block name the one request that has no answer.
+
+        A NaN reaches all sequences of its packed row, since what is masked counts 0 times NaN.
+        So each is computed by itself until one has none.
+        """
+        try:
+            yield
+        except NotFiniteError as error:
+            alone = Passes(self.model, self.passes.cost.batch_tokens)
+            first, *_ = suspects = error.asked
+            for suspect in suspects:
+                try:
+                    list(alone.run(Results(self.model, [requests[suspect]], self.max_length)))
+                except NotFiniteError:
+                    first = suspect
+                    break
+            raise error.told(asked=requests[first][0]) from None
 
     def _known_answers(self, results: Results) -> tuple[str, dict[int, list[tuple[float, bool]]]]:
         """Return the journal's name for these requests, and the answers that it holds."""
@@ -223,7 +253,8 @@ class PackedLM(HFLM):
         if reason is not None or self._falls_back(self._longest_generation(requests), "generating"):
             return super().generate_until(requests, disable_tqdm=disable_tqdm)
         generator = GreedyGenerator(self, journal=self.journal)
-        return generator.generate([r.args for r in requests], disable_tqdm)
+        with self.naming(requests):
+            return generator.generate([r.args for r in requests], disable_tqdm)
 
     def _longest_generation(self, requests: list[Instance]) -> int:
         """Most tokens of a context and what may be generated after it; matters with a window."""

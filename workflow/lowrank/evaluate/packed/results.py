@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from lowrank.evaluate.finite import NotFiniteError
 from lowrank.evaluate.packed.head import score_tokens
 from lowrank.evaluate.packed.tree import PrefixTree
 
@@ -111,6 +112,11 @@ class Results:
             For each member, the places of its tokens in `hidden_NM`, by depth from `start` on.
         start : int
             Depth of the first token of each path.
+
+        Raises
+        ------
+        NotFiniteError
+            If a log-probability is not finite; it says the requests that have one, by number.
         """
         places: list[np.ndarray] = []
         targets: list[int] = []
@@ -126,9 +132,14 @@ class Results:
         if not places:
             return
         where = np.concatenate(slots)
-        self._log_probabilities[where], self._greedy[where] = score_tokens(
+        values, greedy = score_tokens(
             self._model, hidden_NM, np.concatenate(places), np.array(targets, dtype=np.int64)
         )
+        if not np.isfinite(values).all():
+            offsets = [scored.offset for scored in self._scored]
+            found = np.searchsorted(offsets, where[~np.isfinite(values)], side="right") - 1
+            raise NotFiniteError(str(self._model.dtype), np.unique(found).tolist())
+        self._log_probabilities[where], self._greedy[where] = values, greedy
 
     def answers(self, member: int) -> list[tuple[float, bool]]:
         """Log-likelihood and greedy flag of each request of a member that is computed."""
