@@ -11,11 +11,11 @@ from lowrank.base.metric import Metric
 from lowrank.figures import figure_3_2
 
 SERIES = {
-    "figure_3_2": ["rank 1", "rank 250", "rank 500"],
+    "figure_3_2": ["rank 1", "rank 250", "rank 500", "rank 1, Table 4.2", "rank 500, Table 4.2"],
     "figure_3_4": ["one layer", "all layers"],
     "figure_3_5": ["about 8%", "about 21%"],
     "figure_3_6": ["", "left out"],
-    "figure_3_7": ["", "left out"],
+    "figure_3_7": ["as run", "centred", "left out"],
     "figure_4_1": ["", "left out"],
 }
 BENCHMARKS = {"arc_easy": "ARC-Easy", "gsm8k": "GSM8K", "aggregate": "mean of 2 benchmarks"}

@@ -112,8 +112,8 @@ def test_shipped_studies_share_configurations():
         row for study in PROJECT.studies_of(LLAMA) for row in PROJECT.configurations(study, LLAMA)
     ]
     distinct = PROJECT.decompositions(LLAMA)
-    # Table 4.2's ten lists stand in Figure 3.2 as well; dense is in none and always there.
-    assert len(distinct) - 1 < len(asked) - 10
+    # Six of Table 4.2's lists stand in Figure 3.2 as well; dense is in none and always there.
+    assert len(distinct) - 1 < len(asked) - 6
 
 
 def test_figure_3_5_compares_equal_reductions():
@@ -122,11 +122,74 @@ def test_figure_3_5_compares_equal_reductions():
         assert reduction == pytest.approx(row.thesis_reduction, abs=1.1)
 
 
-def test_figure_3_7_moves_nothing_but_the_distance():
-    for row in PROJECT.configurations("figure_3_7", LLAMA)[:6]:
+def layers_of(study, series, model=LLAMA):
+    rows = [row for row in PROJECT.configurations(study, model) if row.series == series]
+    return {row.label: row.decomposition.layers for row in rows}
+
+
+def test_the_centred_lists_of_figure_3_7_move_nothing_but_the_distance():
+    for row in PROJECT.configurations("figure_3_7", LLAMA):
         layers = row.decomposition.layers
-        assert sum(layers) / 5 == 15
         assert {b - a for a, b in itertools.pairwise(layers)} == {int(row.position)}
+        assert row.series != "centred" or sum(layers) / 5 == 15
+
+
+def test_lists_are_those_of_the_authors_code():
+    """Layers count from 0 there: Python's own ranges of run.py, one more each."""
+
+    def run(*numbers):
+        return tuple(number + 1 for number in numbers)
+
+    for rank in (1, 250, 500):
+        assert list(layers_of("figure_3_2", f"rank {rank}").values()) == [
+            run(*range(3, 32, 5)),
+            run(*range(3, 32, 3)),
+            run(*range(3, 32, 2)),
+        ]
+    assert set(layers_of("figure_3_4", "one layer").values()) == {run(3)}
+    assert layers_of("figure_3_5", "about 8%")["all in 3 layers"] == run(3, 15, 27)
+    assert layers_of("figure_3_5", "about 21%")["all in 7 layers"] == run(3, 7, 11, 15, 21, 25, 29)
+    assert layers_of("figure_3_7", "as run") == {
+        f"distance {distance}": run(*(2 + place * distance for place in range(5)))
+        for distance in range(1, 7)
+    }
+
+
+def test_labels_of_figure_3_2_are_what_rank_1_removes():
+    for row in PROJECT.configurations("figure_3_2", LLAMA):
+        if row.series == "rank 1":
+            reduction = row.decomposition.parameter_reduction(LLAMA.architecture)
+            assert reduction == pytest.approx(float(row.label[:-1]), abs=0.1)
+
+
+def test_lists_of_table_4_2_stand_beside_those_as_run():
+    printed = layers_of("table_4_2", "")
+    beside = layers_of("figure_3_2", "rank 250, Table 4.2")
+    assert list(beside) == ["6%", "9%", "15%", "21%", "33%", "48%"]
+    assert all(layers == printed[label] for label, layers in beside.items())
+
+
+def test_a_series_may_have_configurations_of_its_own():
+    rows = expand(
+        series={"own": {"rank": 5, "configurations": {"a": {"layers": [1]}}}, "": {}},
+        configurations={"b": {"layers": [2]}},
+    )
+    assert [(row.series, row.label) for row in rows] == [("own", "a"), ("", "b")]
+    assert names(rows) == ["tucker-r5-l1-all", "tucker-r1-l2-all"]
+    with pytest.raises(LowrankError, match=r"^study.yaml: series '' has no configurations"):
+        expand(
+            series={"own": {"configurations": {"a": {"layers": [1]}}}, "": {}}, configurations={}
+        )
+    filled = with_rank_files(
+        DEFAULTS
+        | {
+            "series": {"x": {"configurations": {"a": {"layers": [1], "rank": {"file": "c"}}}}},
+            "configurations": {},
+        },
+        lambda file: {1: {"q": ord(file)}},
+    )
+    own = filled["series"]["x"]["configurations"]["a"]
+    assert own == {"layers": [1], "rank": {"file": "c", "ranks": {1: {"q": 99}}}}
 
 
 @pytest.mark.parametrize(

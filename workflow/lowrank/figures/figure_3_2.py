@@ -7,11 +7,16 @@ from pathlib import Path
 from lowrank.figures import accuracy, style
 from lowrank.figures.accuracy import Study
 
+AS_RUN = "as run"
+"""What the legend calls the lists of series that name none: those of the authors' code."""
+
 
 def render(
     data: str | Path, label: str, subtitle: str, csv: str | Path, pdf: str | Path, png: str | Path
 ) -> None:
-    """Draw a panel a benchmark and one for their mean, a line a pruned rank.
+    """Draw a panel a benchmark and one for their mean, a line a pruned rank and set of lists.
+
+    Sets have lines of their own, and the colour of their rank.
 
     Parameters
     ----------
@@ -23,18 +28,40 @@ def render(
         The files to write.
     """
     study = Study(data)
-    looks = accuracy.series_looks(study.series)
+    groups = list(dict.fromkeys(_lists(series) for series in study.series))
+    ranks = list(dict.fromkeys(_rank(series) for series in study.series))
+    colours = accuracy.series_looks(ranks)
     with style.figure(3.9, [pdf, png], width=style.TEXT_WIDTH) as canvas:
         panels = accuracy.benchmark_panels(canvas, study, "Parameter reduction (%)")
         for name, axes in panels:
-            for index, series in enumerate(study.series):
+            for series in study.series:
                 rows = study.rows(name, series)
-                x = rows["parameter_reduction_percent"] + 0.7 * (index - 1)
+                shift = 0.7 * (ranks.index(_rank(series)) - 1)
+                x = rows["parameter_reduction_percent"] + shift
                 rank = str(rows["rank"].iloc[0])
                 named = f"rank {rank}" if rank.isdecimal() else rank
-                accuracy.draw(axes, x, rows, label=named, **looks[series])
+                if len(groups) > 1:
+                    named += f", {_lists(series) or AS_RUN}"
+                looks = dict(colours[_rank(series)])
+                if _lists(series):
+                    looks |= {"linestyle": ":", "markerfacecolor": "white"}
+                accuracy.draw(axes, x, rows, label=named, **looks)
         canvas.suptitle(f"{label}: {subtitle}", fontsize=7.5)
         handles, labels = panels[0][1].get_legend_handles_labels()
         title = f"dashed: no decomposition; {accuracy.PAIRED}"
-        canvas.legend(handles, labels, loc="outside lower center", ncols=4, title=title)
+        canvas.legend(
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=3 if len(groups) > 1 else 4,
+            title=title,
+        )
     study.write(csv)
+
+
+def _rank(series: str) -> str:
+    return series.partition(", ")[0]
+
+
+def _lists(series: str) -> str:
+    return series.partition(", ")[2]

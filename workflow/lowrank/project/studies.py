@@ -64,23 +64,24 @@ def with_rank_files(study: Mapping[str, Any], read: Callable[[str], Ranks]) -> d
 
     def filled(fields: Mapping[str, Any]) -> dict[str, Any]:
         rank = fields.get("rank")
-        if not isinstance(rank, Mapping) or "file" not in rank:
-            return dict(fields)
-        return {**fields, "rank": {**rank, "ranks": read(rank["file"])}}
+        parts = {
+            part: {name: filled(own) for name, own in fields[part].items()}
+            for part in ("series", "configurations")
+            if isinstance(fields.get(part), Mapping)  # `series` of a configuration is a name
+        }
+        if isinstance(rank, Mapping) and "file" in rank:
+            parts["rank"] = {**rank, "ranks": read(rank["file"])}
+        return {**fields, **parts}
 
-    parts = {
-        part: {name: filled(fields) for name, fields in study[part].items()}
-        for part in ("series", "configurations")
-    }
-    return filled(study) | parts
+    return filled(study)
 
 
 def expand_study(study: Mapping[str, Any], model: Model, where: str) -> list[Configuration]:
     """Return the configurations that a study asks of a model, in the study's order.
 
     Series by series, each label makes one configuration; fields of the label have precedence over
-    those of the series, and those over the study's. With `control`, a last series leaves the same
-    layers out wherever whole layers are decomposed.
+    those of the series, and those over the study's. A series may have labels of its own. With
+    `control`, a last series leaves the layers of the first out wherever they are decomposed whole.
 
     Parameters
     ----------
@@ -98,7 +99,10 @@ def expand_study(study: Mapping[str, Any], model: Model, where: str) -> list[Con
     """
     made: list[Configuration] = []
     for series, shared in study["series"].items():
-        for label, own in study["configurations"].items():
+        labels = shared.get("configurations", study["configurations"])
+        if not labels:
+            raise LowrankError(f"{where}: series {series!r} has no configurations")
+        for label, own in labels.items():
             fields = {
                 **{key: study[key] for key in ("method", "rank", "tensors")},
                 **shared,
