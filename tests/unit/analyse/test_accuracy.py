@@ -109,6 +109,34 @@ def test_the_results_say_what_a_guess_scores_and_what_else_answers_are_worth(fol
     assert pd.isna(table.loc[("x", "b"), "beside_acc_norm"])
 
 
+def test_a_companion_that_one_configuration_lacks_does_not_vanish(folder):
+    """Not from the study, without a word: one question of one configuration has no number."""
+    companion = np.zeros(60)
+    for broken in (np.nan, np.inf, -np.inf):
+        companion[7] = broken
+        write(folder, "other", "a", OTHER["a"], companion)
+        message = r"other/a\.csv: a question has no finite log_probability; delete it and a\.json"
+        with pytest.raises(LowrankError, match=message):
+            collect(folder)
+    write(folder, "other", "a", OTHER["a"])
+    with pytest.raises(LowrankError, match=r"other/a\.csv: a question has no finite log_prob"):
+        collect(folder)
+    # Questions that have none in any configuration: the benchmark has no companion.
+    companion[7] = np.nan
+    for name, values in (("dense", DENSE), ("other", OTHER)):
+        write(folder, name, "a", values["a"], companion)
+    assert "log_probability" not in collect(folder)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_an_answer_without_a_score_does_not_leave_out_its_benchmark(folder, broken):
+    values = OTHER["a"].copy()
+    values[3] = broken
+    write(folder, "other", "a", values, np.zeros(60), score=0.5)
+    with pytest.raises(LowrankError, match=r"other/a\.csv: a question has no finite value"):
+        collect(folder)
+
+
 def test_other_questions_are_no_pair(folder):
     write(folder, "other", "a", OTHER["a"], np.zeros(60), questions=np.arange(60) + 1)
     with pytest.raises(LowrankError, match="other and dense did not answer the same questions"):

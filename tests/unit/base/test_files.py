@@ -1,4 +1,5 @@
 import errno
+import math
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from lowrank.base.files import (
     read_json,
     read_yaml,
     require_sha256,
+    write_json,
     write_text,
 )
 
@@ -108,6 +110,15 @@ def test_damaged_yaml(tmp_path, text, message):
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(LowrankError, match=message):
         read_yaml(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_not_written_and_is_named(tmp_path, number):
+    value = {"trials": [{"joules": 1.0}, {"joules": number}], "seed": 0}
+    message = rf"r.json is not written: trials\.1\.joules is {number}, not a finite number$"
+    with pytest.raises(LowrankError, match=message):
+        write_json(tmp_path / "r.json", value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_damaged_json_and_checksums(tmp_path):

@@ -1,5 +1,6 @@
 """What counts as the same run, and what does not."""
 
+import math
 import shutil
 
 import pandas as pd
@@ -82,6 +83,13 @@ def test_two_questions_may_flip_and_three_may_not(run):
     change_scores(results, lose(3))
     (line,) = compare(results, reference).outside
     assert "m table_4_2 9% arc_easy: score 0.225, 0.300 in the reference" in line
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_what_is_no_number_agrees_with_nothing(run, broken):
+    change_scores(run[0], lambda table: table.__setitem__("score", [0.475, 0.4, broken]))
+    (line,) = compare(*run).outside
+    assert f"m table_4_2 9% arc_easy: score {broken:.3f}, 0.300 in the reference" in line
 
 
 def test_another_number_of_questions_is_named(run):

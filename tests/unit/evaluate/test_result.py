@@ -74,6 +74,15 @@ def test_average_precision_of_no_order_is_the_share_of_what_is_right():
     assert make_score(rows, METRICS["average_precision"])["value"] == 0.75
 
 
+def test_a_score_too_large_for_a_number_is_none():
+    """A perplexity is the exponential of a mean: a thousand nats a word are finite, it is not."""
+    with (
+        np.errstate(over="ignore", invalid="ignore"),
+        pytest.raises(LowrankError, match="perplexity.*too large for"),
+    ):
+        make_score(questions([1000.0, 1001.0], weight=[1, 2]), METRICS["word_perplexity"])
+
+
 def test_an_average_needs_its_column():
     with pytest.raises(LowrankError, match="average_precision, but its questions have no label"):
         make_score(questions([0.5]), METRICS["average_precision"])

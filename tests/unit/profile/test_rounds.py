@@ -102,6 +102,29 @@ def test_time_is_taken_while_nothing_is_read_and_energy_in_the_same_turn():
     assert all(one[0] == other[0] for one, other in zip(turns[::2], turns[1::2], strict=True))
 
 
+@pytest.mark.parametrize("said", [0.0, -1.0, math.nan, math.inf])
+def test_power_that_no_device_draws_is_not_measured(said):
+    class Liar(Meter):
+        @contextlib.contextmanager
+        def window(self):
+            yield Window(watts=said, cross_check_watts=50.0, throttled=[])
+
+    done = compare({"ours": "o", "dense": "d"}, lambda work, n: 1.0 * n, Liar(), 5, 0, seed=0)
+    assert {(trial.watts, trial.joules, trial.cross_check_joules) for trial in done} == {
+        (None, None, 50.0)
+    }
+    assert {trial.flags for trial in done} == {(f"the meter says {said:g} W",)}
+    assert summarise(done, "ours", "joules") is None
+    assert paired_ratio(done, "ours", "dense", "watts") is None
+    assert Liar().idle_watts(0) is None
+
+
+@pytest.mark.parametrize("taken", [0.0, math.nan, math.inf])
+def test_a_clock_that_stands_is_no_latency(taken):
+    with pytest.raises(LowrankError, match=f"an iteration took {taken} s by the device's cl"):
+        compare({"ours": "o", "dense": "d"}, lambda work, n: taken, EnergyMeter(), 5, 0, seed=0)
+
+
 def test_without_a_meter_there_is_no_pass_for_energy():
     machine = SimulatedMachine({"ours": 1.0, "dense": 2.0})
     done = compare(machine.works(), machine.timer, EnergyMeter(), 5, 0, seed=0, most_warm_up=3)

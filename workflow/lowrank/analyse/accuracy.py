@@ -142,11 +142,13 @@ def resample(
     Raises
     ------
     LowrankError
-        If a result is missing, or two configurations did not answer the same questions.
+        If a result is missing, two configurations did not answer the same questions, or a number
+        is not finite or missing where another configuration has it.
     """
     average = AVERAGES[averaging]
     values_QC, others_Q = _paired_values(folder, names, benchmark, column, average.column)
-    if np.isnan(values_QC).any():
+    if not np.isfinite(values_QC).all():
+        _require_no_companion(folder, names, benchmark, column, values_QC)
         return None
     seed = zlib.crc32(benchmark.encode())
     return average.scores(values_QC, others_Q), average.replicates(values_QC, others_Q, seed)
@@ -178,6 +180,26 @@ def _paired_values(
             raise LowrankError(f"{path}: {name} and {names[0]} did not answer the same questions")
         columns.append(scores.to_numpy(dtype=float))
     return np.stack(columns, axis=1), first.to_numpy() if other_column else None
+
+
+def _require_no_companion(
+    folder: str | Path,
+    names: Sequence[str],
+    benchmark: str,
+    column: str,
+    values_QC: np.ndarray,
+) -> None:
+    """Check that numbers are missing since these questions have none: in no configuration."""
+    missing_QC = np.isnan(values_QC)
+    if column != VALUE:
+        missing_QC &= ~missing_QC.all(axis=1, keepdims=True)
+    wrong = np.flatnonzero((missing_QC | np.isinf(values_QC)).any(axis=0))
+    if len(wrong):
+        path = Path(folder, names[wrong[0]], benchmark)
+        raise LowrankError(
+            f"{path}.csv: a question has no finite {column}; delete it and {path.name}.json, and "
+            "run again"
+        )
 
 
 def _require_agreement(

@@ -8,6 +8,7 @@ import fcntl
 import glob
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -158,9 +159,28 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` to `path` atomically, as indented JSON with sorted keys."""
+    """Write `value` to `path` atomically, as indented JSON with sorted keys.
+
+    Raises
+    ------
+    LowrankError
+        If a number in it is not finite; it says which.
+    """
+    for place, number in _numbers(value):
+        if not math.isfinite(number):
+            raise LowrankError(f"{path} is not written: {place} is {number}, not a finite number")
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
+
+
+def _numbers(value: Any, place: str = "") -> Iterator[tuple[str, float]]:
+    """Yield every floating-point number within mappings and lists, with the keys to it."""
+    if isinstance(value, float):
+        yield place, value
+    elif isinstance(value, (Mapping, list, tuple)):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, item in items:
+            yield from _numbers(item, f"{place}.{key}".lstrip("."))
 
 
 def read_json(path: str | Path) -> Any:

@@ -226,7 +226,8 @@ def _score_lines(both: pd.DataFrame) -> Iterable[str]:
             names = in_the_mean({name: part["metric"] for name, part in own.items()})
             averaged = [own[name] for name in names] or averaged
         most = sum(map(_tolerance, averaged)) / len(averaged)
-        if abs(float(row["score"]) - float(row["score_reference"])) > most + 1e-9:
+        # Not `>`: a score that is no number differs, too.
+        if not abs(float(row["score"]) - float(row["score_reference"])) <= most + 1e-9:
             yield (
                 f"{_named(row)}: score {float(row['score']):.3f}, "
                 f"{float(row['score_reference']):.3f} in the reference "
@@ -255,7 +256,7 @@ def _slope_pairs(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> It
             yield ""  # what one machine cannot measure is no disagreement
             continue
         most = SLOPES[fit["metric"]]
-        differ = abs(fit["slope"] - other["slope"]) > most
+        differ = not abs(fit["slope"] - other["slope"]) <= most
         yield (
             f"{fit['metric']} of {fit['workload']}: slope {fit['slope']:.2f}, "
             f"{other['slope']:.2f} in the reference (allowed: {most} either way)"

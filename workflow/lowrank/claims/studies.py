@@ -261,8 +261,7 @@ class AnsweredStudy(Study):
     def _resample(self, benchmark: str) -> tuple[np.ndarray, np.ndarray]:
         names = list(self.configurations["decomposition"])
         made = resample(self.folder, names, benchmark, self.metrics[benchmark].averaging)
-        if made is None:
-            raise LowrankError(f"{self.folder}: an answer to {benchmark} has no score")
+        assert made is not None  # only a companion may be
         return made
 
     def _require_agreement(self, benchmark: str, mean_C: np.ndarray) -> None:

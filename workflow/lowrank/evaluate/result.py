@@ -107,7 +107,7 @@ def make_score(scores: Sequence[Mapping[str, Any]], metric: Metric) -> dict[str,
     Raises
     ------
     LowrankError
-        If a question lacks the column that the averaging takes.
+        If a question lacks the column that the averaging takes, or the score is not finite.
     """
     values = [score["value"] for score in scores]
     count = len(values)
@@ -137,6 +137,8 @@ def make_score(scores: Sequence[Mapping[str, Any]], metric: Metric) -> dict[str,
         if all(name in score for score in scores):
             column = [score[name] for score in scores]
             made[name] = None if None in column else sum(column) / count
+    if not all(math.isfinite(number) for number in _numbers(made)):
+        raise LowrankError(f"{metric}: the score, or its interval, is too large for a number")
     return made
 
 

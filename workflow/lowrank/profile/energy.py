@@ -6,6 +6,7 @@ What a machine does not measure is None with the reason, never zero and never an
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -42,6 +43,14 @@ class Window:
     sm_megahertz: float | None = None
     temperature_celsius: float | None = None
     flags: list[str] = field(default_factory=list)
+
+    def settle(self) -> None:
+        """Take back power that is no number above zero: no device that works draws that."""
+        for name in ("watts", "cross_check_watts"):
+            said = getattr(self, name)
+            if said is not None and not 0 < said < math.inf:
+                setattr(self, name, None)
+                self.flags.append(f"the meter says {said:g} W")
 
     @property
     def disagreement(self) -> float | None:
@@ -89,6 +98,7 @@ class EnergyMeter:
             return None
         with self.window() as window:
             time.sleep(seconds)
+        window.settle()
         return window.watts
 
     def record(self) -> dict[str, Any]:

@@ -154,7 +154,8 @@ def compare(
     Raises
     ------
     LowrankError
-        If there are fewer than 5 trials: no interval could be trusted.
+        If there are fewer than 5 trials, since no interval could be trusted, or the clock says that
+        a trial took no time.
     """
     if trials < LEAST_ROUNDS:
         raise LowrankError(f"profile: trials: {trials} is too few; at least 5 make an interval")
@@ -168,7 +169,7 @@ def compare(
         for turn, index in enumerate(rng.permutation(len(works))):
             name = list(works)[index]
             count = iterations[name]
-            taken = timer(works[name], count) / count
+            taken = _seconds(works[name], timer, count)
             energy = _energy_pass(works[name], timer, meter, count) if meter.available else {}
             done.append(Trial(name, number, turn, count, taken, **energy))
     return done
@@ -176,7 +177,8 @@ def compare(
 
 def _energy_pass(work: Any, timer: Timer, meter: EnergyMeter, count: int) -> dict[str, Any]:
     with meter.window() as window:
-        seconds = timer(work, count) / count
+        seconds = _seconds(work, timer, count)
+    window.settle()
     watts, other = window.watts, window.cross_check_watts
     return {
         "energy_seconds": seconds,
@@ -188,6 +190,14 @@ def _energy_pass(work: Any, timer: Timer, meter: EnergyMeter, count: int) -> dic
         "temperature_celsius": window.temperature_celsius,
         "flags": tuple(window.flags),
     }
+
+
+def _seconds(work: Any, timer: Timer, count: int) -> float:
+    """Return the time of one of so many iterations."""
+    taken = timer(work, count) / count
+    if not 0 < taken < math.inf:
+        raise LowrankError(f"an iteration took {taken} s by the device's clock")
+    return taken
 
 
 def without_slowdowns(trials: Sequence[Trial], least: int = LEAST_ROUNDS) -> list[Trial]:
@@ -204,7 +214,7 @@ def warm_up(work: Any, timer: Timer, most: int) -> float:
     """Repeat work until its time levels off; return the seconds of an iteration."""
     times: list[float] = []
     while len(times) < most:
-        times.append(max(timer(work, 1), 1e-9))
+        times.append(_seconds(work, timer, 1))
         last = times[-3:]
         if len(last) == 3 and max(last) - min(last) < LEVEL * min(last):
             break
