@@ -2,6 +2,7 @@
 PYTHON ?= python3
 CORES ?= all
 REF ?= paper/reference/laptop
+MODEL ?= smollm2-135m-instruct
 VENV := .venv
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
@@ -45,10 +46,10 @@ smoke: $(VENV)/.runtime ## Run one configuration through every stage, in a few m
 compare: $(VENV)/.runtime ## Set this run beside a kept one: make compare REF=paper/reference/laptop
 	@PYTHONPATH=workflow $(BIN)/python workflow/scripts/compare.py --results results --reference $(REF)
 
-reference: $(VENV)/.runtime ## Keep the last run as the reference, with three of its figures.
+reference: $(VENV)/.runtime ## Keep the last run in REF, with three of its figures (of MODEL).
 	PYTHONPATH=workflow $(BIN)/python workflow/scripts/record_reference.py --results results \
-	  --output paper/reference/laptop --environment $(VENV) --pictures \
-	  figures/smollm2-135m-instruct/figure_4_1.png figures/smollm2-135m-instruct/figure_4_2.png figures/claims/claims.png
+	  --output $(REF) --environment $(VENV) --pictures \
+	  figures/$(MODEL)/figure_4_1.png figures/$(MODEL)/figure_4_2.png figures/claims/claims.png
 
 test: $(VENV)/.development ## Run all the tests.
 	@begin=$$(date +%s); set -ex; $(BIN)/python -m pytest; { echo $$(($$(date +%s) - begin)); } >$(VENV)/.tests

@@ -1,15 +1,21 @@
 # The ledger: a verdict on each claim of the thesis, for every scope.
 
+from lowrank.project.references import find_kept_runs
 from lowrank.project.views.claims import claim_evidence, claim_scopes, documents
+
+OTHER_SCOPES = {
+    "references": REFERENCES,
+    "kept": find_kept_runs(PROFILE_RECORDS),  # by `make reference`, of any scale
+}
 
 
 rule judge_claims:
-    """Test every claim on the results of this run."""
+    """Test every claim on the results of this run, and on those that others or an earlier run left."""
     input:
         script=script("judge_claims"),
         library=library("judge_claims"),
         lock=LOCK,
-        results=lambda wildcards: claim_evidence(project, output_of),
+        results=lambda wildcards: claim_evidence(project, output_of, **OTHER_SCOPES),
     output:
         ledger="<results>/claims.json",
         text="<results>/claims.txt",
@@ -20,7 +26,7 @@ rule judge_claims:
         "../../environment.yml"
     params:
         claims=lambda wildcards: as_json(list(project.registry.claims().items())),  # pairs keep their order
-        scopes=lambda wildcards: as_json(claim_scopes(project, output_of)),
+        scopes=lambda wildcards: as_json(claim_scopes(project, output_of, **OTHER_SCOPES)),
         figures=lambda wildcards: as_json(documents(drawn())),
     shell:
         "PYTHONPATH=workflow python {input.script} --claims {params.claims:q} "

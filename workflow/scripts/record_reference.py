@@ -23,7 +23,7 @@ def main() -> None:
         {"set_up": environment / ".runtime", "tests": environment / ".tests"},
         {
             "environment": environment,
-            "laptop": results,
+            Path(arguments.output).name: results,
             **{scale: results / scale for scale in ("smoke", "ci")},
         },
         {

@@ -129,6 +129,34 @@ def test_an_opposite_verdict_is_outside_and_an_undecided_one_is_named(run):
     assert made.noted == ["C1, test 0: undecided, supported in the reference"]
 
 
+@pytest.mark.parametrize(
+    ("kept", "now", "is_outside"),
+    [
+        ("trivially supported", "contradicted", True),
+        ("seen here", "not seen here", True),
+        ("not seen here", "trivially seen here", True),
+        ("supported", "trivially supported", False),
+        ("seen here", "undecided", False),
+    ],
+)
+def test_words_for_what_is_trivial_or_of_another_model_can_be_opposed(run, kept, now, is_outside):
+    results, reference = run
+    write_json(reference / "claims.json", ledger(kept))
+    write_json(results / "claims.json", ledger(now))
+    made = compare(results, reference)
+    assert bool(made.outside) == is_outside and bool(made.noted) != is_outside
+
+
+def test_verdicts_of_others_than_the_run_are_not_compared(run):
+    results, reference = run
+    content = ledger("supported")
+    tests = [{"says": "test 0", "verdict": "contradicted"}]
+    content["claims"][0]["scopes"]["authors"] = {"verdict": "contradicted", "tests": tests}
+    write_json(results / "claims.json", content)
+    made = compare(results, reference)
+    assert made.outside == made.noted == []
+
+
 def test_what_one_machine_cannot_test_is_no_disagreement(run):
     write_json(run[0] / "claims.json", ledger("not testable here", "contradicted"))
     made = compare(*run)

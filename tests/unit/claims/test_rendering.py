@@ -1,10 +1,13 @@
 """The ledger as text and as rows: what every rendering shows of it."""
 
 import copy
+import re
 
 import pytest
 from lowrank.claims.rendering import (
     GLANCE_WIDTH,
+    LEGEND,
+    SHORT,
     TESTS_HEADER,
     as_details,
     at_a_glance,
@@ -13,8 +16,9 @@ from lowrank.claims.rendering import (
     rows_of_verdicts,
     sources,
 )
-from lowrank.claims.wording import expected, measured
-from made_ledger import made_ledger
+from lowrank.claims.verdict_names import VERDICTS
+from lowrank.claims.wording import expected, judged, judged_test, measured, otherwise
+from made_ledger import NO_RUN, made_ledger
 
 DETAILS = "results/claims_details.txt"
 
@@ -68,32 +72,121 @@ def test_a_range_has_its_unit(bounds, unit, text):
     assert expected({"range": bounds, "unit": unit}) == text
 
 
+@pytest.mark.parametrize(
+    ("own", "text"),
+    [
+        (("supported", "on this test set", "supported"), "supported on this test set"),
+        (("supported", "on this test set", None), "supported on this test set"),
+        (
+            ("supported", "on this test set", "undecided"),
+            "supported on this test set; undecided on questions like these",
+        ),
+        (
+            ("not seen here", "on these workloads", "undecided"),
+            "not seen here on these workloads; undecided on workloads like these",
+        ),
+        (
+            ("supported", "as counted", "undecided"),
+            "supported as counted; undecided on others like these",
+        ),
+        (("not testable here", "", None), "not testable here"),
+    ],
+)
+def test_a_verdict_names_what_it_was_read_on_and_another_one_beside_it(own, text):
+    verdict, reading, _ = own
+    assert judged({"verdict": verdict, "reading": reading, "otherwise": otherwise(*own)}) == text
+
+
+def test_a_number_that_is_not_judged_says_why():
+    test = {"verdict": "not testable here", "measured": "1% per %", "reason": "this is a CPU"}
+    assert judged_test(test) == "not judged: this is a CPU"
+    assert judged_test(test | {"measured": ""}) == "not testable here"
+    readings = [
+        {"reading": "on this test set", "verdict": "supported", "interval_95": [5.0, 5.0]},
+        {"reading": "on questions like these", "verdict": "undecided", "interval_95": [1.0, 9.0]},
+    ]
+    made = {"verdict": "supported", "measured": "5 points", "reason": "", "readings": readings}
+    assert judged_test(made) == (
+        "supported on this test set; undecided on questions like these [1, 9]"
+    )
+    readings[1]["verdict"] = "supported"
+    assert judged_test(made) == "supported on this test set"
+    assert judged_test(made | {"reason": "all equal"}) == "supported on this test set (all equal)"
+
+
 # --- at a glance ---------------------------------------------------------------------------------
 
 
-def test_the_run_ends_with_a_line_a_claim_and_their_counts(ledger):
+def columns(line, heading):
+    """The cells of a line below the titles of the scopes, and what is right of them."""
+    starts = [heading.index(name) for name in ("authors", "this run", "paper scale", "decided by")]
+    ends = [*starts[1:], None]
+    return [line[start:end].strip() for start, end in zip(starts, ends, strict=True)]
+
+
+def table_of(shown):
+    """From a claim to its cells."""
+    start = next(index for index, line in enumerate(shown) if line.lstrip().startswith("authors  "))
+    lines = shown[start + 1 : start + 15]
+    return {line.split()[0]: columns(line, shown[start]) for line in lines}
+
+
+def test_every_verdict_is_in_the_ledger_that_the_renderings_are_tested_with(ledger):
+    found = {own["verdict"] for row in ledger["claims"] for own in row["scopes"].values()}
+    assert found == set(VERDICTS)
+    otherwise = [own["otherwise"] for row in ledger["claims"] for own in row["scopes"].values()]
+    assert any(otherwise)
+
+
+def test_a_line_has_the_verdict_of_every_scope_side_by_side(ledger):
     shown, _, _ = glance(ledger)
-    heading, claims, counts = shown[:4], shown[4:-2], shown[-1]
-    assert "Small-1M on A CPU" in heading[0]
-    assert DETAILS in heading[2]
-    assert [line.split()[0] for line in claims] == [f"C{number}" for number in range(1, 15)]
-    assert counts == "14 claims: 1 supported, 4 contradicted, 6 undecided, 3 not testable here."
     assert max(map(len, shown)) <= GLANCE_WIDTH
+    table = table_of(shown)
+    assert list(table) == [f"C{number}" for number in range(1, 15)]
+    for row in ledger["claims"]:
+        theirs, own, paper, _ = table[row["id"]]
+        for cell, scope in ((theirs, "authors"), (own, "run")):
+            judgement = row["scopes"][scope]
+            assert cell.rstrip("*") == SHORT[judgement["verdict"]]
+            assert cell.endswith("*") == bool(judgement["otherwise"])
+        assert paper == "not run yet"
+    assert len(set(SHORT.values())) == len(VERDICTS)
 
 
-def test_a_line_has_the_verdict_the_deciding_number_and_where_the_details_are(ledger):
-    shown, details, lines = glance(ledger)
-    eighth = next(line for line in shown if line.startswith("C8 "))
-    words = (
-        "C8   contradicted  latency slope: 0.967% per % [0.928, 1.01] (expected 0.4 to 0.6; busy)"
+def test_the_heading_says_whose_results_judge_and_how_to_read_a_line(ledger):
+    shown, _, _ = glance(ledger)
+    heading = "\n".join(shown[:9])
+    assert "authors: The authors' data, Llama-2-7B-chat on 4 × NVIDIA A100 80GB" in heading
+    assert "this run: This run, Small-1M on A CPU" in heading
+    assert f"paper scale: The paper's scale: not run yet ({NO_RUN})" in heading
+    assert DETAILS in heading
+    assert all(line in heading for line in LEGEND)
+    assert shown[-1] == (
+        "this run: 1 supported, 1 seen, 1 trivially seen, 3 not seen, 5 undecided, 3 not testable"
     )
-    assert eighth.startswith(words)
-    assert eighth.endswith(f"  line {lines['C8']}")
+    for line, scope in zip(shown[-2:], ledger["scopes"], strict=False):
+        numbers = [int(number) for number in re.findall(r"(\d+) ", line)]
+        assert sum(numbers) == 14 and line.startswith(f"{scope['short']}: ")
+
+
+def test_a_line_ends_with_the_deciding_number_and_where_the_details_are(ledger):
+    shown, details, lines = glance(ledger)
+    number = table_of(shown)["C8"][3]
+    assert number.startswith("latency slope: 0.967% per % [0.928, 1.01]")
+    for name, cells in table_of(shown).items():
+        assert cells[3].split()[-1] == str(lines[name])
     for row in ledger["claims"]:
         assert details[lines[row["id"]] - 1] == f"{row['id']}  {row['title']}"
-    assert next(line for line in shown if "C12" in line).split("  ")[2] == (
-        "the workflow does not fine-tune"
-    )
+    assert table_of(shown)["C12"][3].startswith("the workflow does not fine-tune")
+
+
+def test_where_the_run_has_no_verdict_the_number_is_of_those_who_have_one(ledger):
+    row = row_of(ledger, "C8")
+    row["scopes"]["run"]["verdict"] = "not testable here"
+    number = table_of(glance(ledger)[0])["C8"][3]
+    assert number.startswith("authors: ") and "0.649% per %" in number
+    row["scopes"]["authors"]["verdict"] = "not testable here"  # then a number that is not judged
+    assert table_of(glance(ledger)[0])["C8"][3].startswith("latency slope: 0.967% per %")
 
 
 def test_a_line_that_is_too_long_loses_its_doubts_then_words_then_what_was_expected(ledger):
@@ -101,17 +194,19 @@ def test_a_line_that_is_too_long_loses_its_doubts_then_words_then_what_was_expec
 
     def shown(**changes):
         deciding.update(changes)
-        return next(line for line in glance(ledger)[0] if line.startswith("C8 "))
+        line = next(line for line in glance(ledger)[0] if line.startswith("C8 "))
+        assert len(line) == GLANCE_WIDTH
+        return line
 
-    assert "(expected 0.4 to 0.6; busy)" in shown(flags=["busy"])
+    deciding.update(says="slope", measured="1%", note="expected 0.4")
+    assert "slope: 1% (expected 0.4; busy)" in shown(flags=["busy"])
     long = shown(flags=["a doubt that takes more room than a line has left"])
     assert long == shown(flags=[])
-    line = shown(says="word " * 30)
-    assert "word …: 0.967% per % [0.928, 1.01] (expected 0.4 to 0.6)" in line
-    assert len(line) == GLANCE_WIDTH
-    line = shown(note="a reason that leaves no room for words")
-    assert "word …: 0.967% per % [0.928, 1.01]  " in line
-    assert len(shown(measured="", note="a reason " * 20)) == GLANCE_WIDTH
+    assert "word …: 1% (expected 0.4)" in shown(says="word " * 30)
+    assert "word …: 1%  " in shown(note="a reason that leaves no room for words")
+    row_of(ledger, "C12")["scopes"]["run"]["deciding"]["note"] = "a reason " * 20
+    line = next(line for line in glance(ledger)[0] if line.startswith("C12"))
+    assert "  a reason a reason" in line and "…" in line and len(line) == GLANCE_WIDTH
 
 
 # --- the details and the tables ------------------------------------------------------------------
@@ -122,61 +217,88 @@ def test_the_details_have_every_test_its_sources_and_what_is_allowed(ledger):
     text = " ".join(text.split())
     assert ledger["method"] in text and ledger["deciding"] in text
     assert (
-        "This run on Small-1M, A CPU: undecided (6 of 7 tests could be made; not made: the test "
-        "speaks of llama-2-7b" in text
+        "This run on Small-1M, A CPU, on questions like these: undecided (6 of 7 tests could be "
+        "made; not made: the test speaks of llama-2-7b" in text
     )
     assert (
         "loss at 9% on ARC-Easy: 25 points [3.44, 46.6], 40 questions (expected: 4 to 10 points) "
-        "undecided [flags: at chance]" in text
+        "undecided on questions like these [flags: at chance]" in text
     )
     for row in ledger["claims"]:
         assert f"Allowed: {' '.join(row['allowed'].split())}" in text
     assert "studies/table_4_2.csv" in text and "figures/small/figure_4_1.pdf" in text
 
 
-def test_tests_that_cannot_be_made_for_one_reason_are_one_row(ledger):
-    rows = [dict(zip(TESTS_HEADER, row, strict=True)) for row in rows_of_tests(ledger)]
-    firsts = [index for index, row in enumerate(rows) if row[""]]
-    assert [rows[index][""] for index in firsts] == [row["id"] for row in ledger["claims"]]
-    third = rows[firsts[2] : firsts[3]]
-    assert len(third) == 15
-    assert third[-1]["Test"] == (
+def test_the_details_show_the_second_reading_and_what_is_not_judged(ledger):
+    text = " ".join(as_details(ledger)[0].split())
+    assert (
+        "The authors' data on Llama-2-7B-chat, 4 × NVIDIA A100 80GB, on this test set: supported; "
+        "undecided on questions like these" in text
+    )
+    assert (
+        "memory slope: 0.967% per % [0.928, 1.01] (expected: 0.3 to 0.5% per %) not judged: the "
+        "test speaks of cuda devices, which this is not" in text
+    )
+    assert text.count("The paper's scale: not run yet") == 1 + 14
+
+
+def rows_by_header(ledger):
+    return [dict(zip(TESTS_HEADER, row, strict=True)) for row in rows_of_tests(ledger)]
+
+
+def test_tests_that_measured_nothing_for_one_reason_are_one_row(ledger):
+    rows = rows_by_header(ledger)
+    heads = [(row[""], row["Scope"]) for row in rows if row[""]]
+    assert heads == [
+        (row["id"], scope["title"]) for row in ledger["claims"] for scope in ledger["scopes"]
+    ]
+    joined = [row for row in rows if "; BERT's Int less" in row["Test"]]
+    assert joined[0]["Test"] == (
         "BERT's Int less the lowest of the other tensors in one layer; "
         "BERT's Int less the lowest of the other tensors in all layers"
     )
-    assert third[-1]["Measured"] == (
-        "the test speaks of bert-base-squad, which this run does not have"
-    )
-    first = rows[firsts[6]]
-    assert first["Expected (allowed)"] == "4 to 10 points"
-    assert first["Measured"] == "25 points [3.44, 46.6], 40 questions"
-    assert first["Holds for"] == "Small-1M, A CPU"
-    assert first["Shown by"] == "figure 4.1, study table_4_2"
-    assert first["Flags"] == "at chance"
-    assert "table_4_2.csv" in first["Computed from"]
+    assert joined[0]["Measured"] == "the test speaks of bert-base-squad, which this is not"
+    (loss,) = (r for r in rows if r["Test"] == "loss at 9% on ARC-Easy" and "25" in r["Measured"])
+    assert loss["Expected (allowed)"] == "4 to 10 points"
+    assert loss["Measured"] == "25 points [3.44, 46.6], 40 questions"
+    assert loss["Test says"] == "undecided on questions like these"
+    assert loss["Holds for"] == "Small-1M, A CPU"
+    assert loss["Shown by"] == "figure 4.1, study table_4_2"
+    assert loss["Flags"] == "at chance"
+    assert "table_4_2.csv" in loss["Computed from"]
 
 
-def test_one_more_scope_is_one_more_pair_of_columns(ledger):
+def test_each_scope_is_a_pair_of_columns_and_one_that_was_not_run_is_one(ledger):
     header, *rows = rows_of_verdicts(ledger)
-    assert header == ["", "Claim", "This run: Small-1M on A CPU", "Decided by"]
+    assert header == [
+        "",
+        "Claim",
+        "The authors' data, Llama-2-7B-chat on 4 × NVIDIA A100 80GB",
+        "Decided by",
+        "This run, Small-1M on A CPU",
+        "Decided by",
+        f"The paper's scale: not run yet ({NO_RUN})",
+    ]
     assert len(rows) == 14
     assert rows[7] == [
         "C8",
-        "1% fewer parameters save 0.5% of latency and energy",
-        "contradicted",
+        row_of(ledger, "C8")["title"],
+        "contradicted on these workloads",
+        decided_by(row_of(ledger, "C8")["scopes"]["authors"]["deciding"]),
+        "not seen here on these workloads",
         "latency slope: 0.967% per % [0.928, 1.01] (expected 0.4 to 0.6; busy)",
+        "not run yet",
     ]
-    other = copy.deepcopy(ledger["scopes"][0]) | {"scope": "other", "title": "Another device"}
+    other = copy.deepcopy(ledger["scopes"][1]) | {"scope": "other", "title": "Another device"}
     ledger["scopes"].append(other)
     for row in ledger["claims"]:
         row["scopes"]["other"] = copy.deepcopy(row["scopes"]["run"])
-    row_of(ledger, "C8")["scopes"]["other"]["verdict"] = "supported"
+    row_of(ledger, "C8")["scopes"]["other"] |= {"verdict": "supported", "reading": "as counted"}
     header, *rows = rows_of_verdicts(ledger)
-    assert header[4].startswith("Another device: ")
-    assert (rows[7][2], rows[7][4]) == ("contradicted", "supported")
+    assert header[7].startswith("Another device, ")
+    assert rows[7][7] == "supported as counted"
     text, _ = as_details(ledger)
     assert text.count("Another device") == 1 + 14
-    assert len(rows_of_tests(ledger)) % 2 == 0
 
 
 def test_doubts_stand_beside_what_was_expected():

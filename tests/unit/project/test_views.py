@@ -2,6 +2,7 @@
 
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from lowrank.base.errors import LowrankError
@@ -200,7 +201,7 @@ def test_the_first_model_of_a_family_judges_the_claims(project_of):
     project = project_of(models=["llama-2-7b", "smollm2-135m-instruct", "minilm-l6"])
     names = {family: model.name for family, model in judged_models(project).items()}
     assert names == {"llama": "llama-2-7b", "bert": "minilm-l6"}
-    (run,) = claim_scopes(project, output_of)
+    run = scopes_of(project)["run"]
     assert run["design_space"] == "f/table_3_1.csv"
     made = run["models"]
     assert made["llama"]["label"] == "Llama-2-7B" and made["llama"]["device_type"] == "cpu"
@@ -208,7 +209,7 @@ def test_the_first_model_of_a_family_judges_the_claims(project_of):
     assert made["llama"]["studies"]["unseen"] == "r/llama-2-7b/unseen.csv"
     assert made["llama"]["profiles"] == ["r/llama-2-7b/table_4_2.profiles.csv"]
     assert made["bert"]["profiles"] == []
-    evidence = claim_evidence(project, output_of)
+    evidence = claim_evidence(project, output_of, **OTHERS)
     named = [path for entry in made.values() for path in entry["studies"].values()]
     assert {
         *named,
@@ -217,6 +218,44 @@ def test_the_first_model_of_a_family_judges_the_claims(project_of):
         run["design_space"],
     } <= set(evidence)
     assert not any("smollm2" in path for path in evidence)
+
+
+def scopes_of(project, **others):
+    """The scopes of a project by name, in their order."""
+    entries = claim_scopes(project, output_of, **{**OTHERS, **others})
+    return {entry["name"]: entry for entry in entries}
+
+
+OTHERS = {"references": {}, "kept": {}}
+
+
+def test_each_device_that_was_measured_elsewhere_judges_costs(project):
+    folder = Path("references/nvidia-h100-80gb-hbm3/llama-2-7b-random")
+    references = {"reference-h100": folder}
+    made = scopes_of(project, references=references)
+    assert list(made)[-3:] == ["run", "reference-h100", "kept-paper"]
+    scope = made["reference-h100"]
+    assert scope["title"] == "Measured elsewhere (nvidia-h100-80gb-hbm3)"
+    assert scope["short"] == "h100-80gb"
+    (entry,) = scope["models"].values()
+    assert entry["model"] == "llama-2-7b-random" and entry["device_type"] == "cuda"
+    assert entry["studies"] == {} and "ARC-Easy" in entry["benchmarks"]
+    assert entry["profiles"] == ["r/reference-h100/table_4_2.profiles.csv"]
+    evidence = claim_evidence(project, output_of, **{**OTHERS, "references": references})
+    assert entry["profiles"][0] in evidence
+
+
+def test_kept_runs_of_other_scales_stand_beside_a_run(project_of):
+    kept = {"laptop": "k/laptop/claims.json", "paper": "k/paper/claims.json"}
+    none = scopes_of(project_of(scale="laptop"))
+    assert "make reference" in none["kept-paper"]["reason"] and "ledger" not in none["kept-paper"]
+    both = scopes_of(project_of(scale="laptop"), kept=kept)
+    assert "kept-laptop" not in both and both["kept-paper"]["ledger"] == "k/paper/claims.json"
+    paper = scopes_of(project_of(scale="paper"), kept=kept)
+    assert list(paper)[-1] == "kept-laptop" and "kept-paper" not in paper
+    smoke = project_of(scale="smoke")
+    assert list(scopes_of(smoke, kept=kept))[-2:] == ["kept-laptop", "kept-paper"]
+    assert set(kept.values()) <= set(claim_evidence(smoke, output_of, references={}, kept=kept))
 
 
 def test_documents_go_by_the_name_of_their_figure():

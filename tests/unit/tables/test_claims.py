@@ -67,7 +67,7 @@ def test_the_verdicts_are_one_page_of_a4_with_text_that_can_be_read(ledger, made
     for row in ledger["claims"]:
         own = row["scopes"]["run"]
         assert row["title"] in text and own["deciding"]["measured"] in text
-    assert "1 supported, 4 contradicted, 6 undecided and 3 not testable here" in text
+    assert "This run: 1 supported, 1 seen here, " in text and "and 3 not testable here" in text
 
 
 def test_the_picture_is_small_enough_to_be_kept(made, tmp_path):

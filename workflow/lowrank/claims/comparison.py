@@ -14,7 +14,16 @@ from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json, write_json
 from lowrank.base.metric import Metric, in_the_mean
 from lowrank.base.names import AGGREGATE
-from lowrank.claims.verdict_names import CONTRADICTED, NOT_SEEN, NOT_TESTABLE, SEEN, SUPPORTED
+from lowrank.claims.kept import RUN_SCOPE
+from lowrank.claims.verdict_names import (
+    CONTRADICTED,
+    NOT_SEEN,
+    NOT_TESTABLE,
+    SEEN,
+    SUPPORTED,
+    TRIVIAL,
+    TRIVIALLY_SEEN,
+)
 
 SCORES, FITS, CLAIMS, RUN = "scores.csv", "fits.json", "claims.json", "run.json"
 
@@ -278,20 +287,20 @@ def _verdict_pairs(
         verdicts = {verdict, other}
         if NOT_TESTABLE in verdicts:
             continue
-        _, claim, says = key
+        claim, says = key
         line = f"{claim}, {says}: {verdict}, {other} in the reference"
-        yield line if len(verdicts) > 1 else "", verdicts in _OPPOSITES
+        is_opposite = bool(verdicts & _FOR) and bool(verdicts & _AGAINST)
+        yield line if len(verdicts) > 1 else "", is_opposite
 
 
-_OPPOSITES = ({SUPPORTED, CONTRADICTED}, {SEEN, NOT_SEEN})
+_FOR, _AGAINST = {SUPPORTED, TRIVIAL, SEEN, TRIVIALLY_SEEN}, {CONTRADICTED, NOT_SEEN}
 
 
-def _test_verdicts(ledger: Mapping[str, Any]) -> Iterable[tuple[tuple[str, str, str], str]]:
-    """Yield the verdict of every test, by its scope, its claim and what it says."""
+def _test_verdicts(ledger: Mapping[str, Any]) -> Iterable[tuple[tuple[str, str], str]]:
+    """Yield the verdict of every test on the run, by its claim and what it says."""
     for row in ledger["claims"]:
-        for scope, own in row["scopes"].items():
-            for test in own["tests"]:
-                yield (scope, row["id"], test["says"]), test["verdict"]
+        for test in row["scopes"][RUN_SCOPE]["tests"]:
+            yield (row["id"], test["says"]), test["verdict"]
 
 
 def _bytes(folder: str | Path, others: Iterable[Path] = ()) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import write_json
 from lowrank.base.provenance import code_digest, versions
+from lowrank.claims.kept import KeptRun, kept_judgement
 from lowrank.claims.scopes import Scope
 from lowrank.claims.verdict_names import NOT_TESTABLE, VERDICTS
 from lowrank.claims.verdicts import (
@@ -23,12 +24,12 @@ from lowrank.claims.verdicts import (
     like_these,
     run_test,
 )
-from lowrank.claims.wording import deciding_words, expected, measured
+from lowrank.claims.wording import deciding_words, expected, measured, otherwise
 
 
 def judge_claims(
     claims: Mapping[str, Mapping[str, Any]],
-    scopes: Sequence[Scope],
+    scopes: Sequence[Scope | KeptRun],
     figures: Mapping[str, Sequence[str]],
     output: str | Path,
 ) -> None:
@@ -36,12 +37,14 @@ def judge_claims(
 
     The JSON has
 
-    - `scopes`: of each its `scope` (a short name), `title`, `holds_for` (models and devices) and
-      `counts` (from a verdict to the number of claims),
+    - `scopes`: of each its `scope` (a key), `title`, `short` (a short title), `holds_for` (models
+      and devices), `reason` (why it has no results; empty where it has) and `counts` (from a
+      verdict to the number of claims),
     - `claims`: of each its `id`, what `config/claims.yaml` says of it (`title`, `claim`, `source`,
       `named`, `allowed`, `scales`), its `figures`, and `scopes`, from the name of a scope to the
       judgement on its results: `verdict`, `reading` (what its interval speaks of),
       `verdict_like_these` (of other questions or workloads, where that is another reading),
+      `otherwise` (the same in words, where it differs),
       `is_named` (whether the claim speaks of what was judged), `reason`, `holds_for`, `statement`
       (all in one), `studies`, `deciding` (see `lowrank.claims.wording.deciding_words`) and `tests`
       (see `lowrank.claims.verdicts.run_test`; beside that `expected` and `measured` as text,
@@ -70,7 +73,12 @@ def judge_claims(
         shown = [{"name": own, "files": list(figures.get(own, []))} for own in claim["figures"]]
         kept = ("title", "claim", "source", "named", "allowed", "scales")
         try:
-            judgements = {scope.name: _judge(claim, scope) for scope in scopes}
+            judgements = {
+                scope.name: kept_judgement(scope, name, claim)
+                if isinstance(scope, KeptRun)
+                else _judge(claim, scope)
+                for scope in scopes
+            }
         except LowrankError as error:
             raise LowrankError(f"config/claims.yaml: {name}: {error}") from None
         own = {key: claim[key] for key in kept}
@@ -88,12 +96,14 @@ def judge_claims(
     write_json(output, content)
 
 
-def _summary(scope: Scope, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _summary(scope: Scope | KeptRun, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     verdicts = [row["scopes"][scope.name]["verdict"] for row in rows]
     return {
         "scope": scope.name,
         "title": scope.title,
+        "short": scope.short,
         "holds_for": scope.holds_for,
+        "reason": scope.reason if isinstance(scope, KeptRun) else "",
         "counts": {verdict: verdicts.count(verdict) for verdict in VERDICTS},
     }
 
@@ -114,12 +124,12 @@ def _judge(claim: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
     reading = tests[index]["reading"] if judged else ""
     beyond = like_these(tests, is_named)
     where = ", ".join(filter(None, (f"on {holds_for}" if holds_for else "", reading)))
-    statement = f"{where}: {verdict}" if where else verdict
-    if beyond is not None:
-        statement += f"; on others like these: {beyond}"
+    other = otherwise(verdict, reading, beyond)
+    statement = "; ".join(filter(None, (f"{where}: {verdict}" if where else verdict, other)))
     return {
         "verdict": verdict,
         "verdict_like_these": beyond,
+        "otherwise": other,
         "reading": reading,
         "is_named": is_named,
         "reason": reason,

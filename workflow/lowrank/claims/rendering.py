@@ -10,7 +10,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from lowrank.claims.verdict_names import NOT_TESTABLE, VERDICTS
+from lowrank.claims.kept import NOT_RUN, RUN_SCOPE
+from lowrank.claims.verdict_names import (
+    CONTRADICTED,
+    NOT_SEEN,
+    NOT_TESTABLE,
+    SEEN,
+    SUPPORTED,
+    TRIVIAL,
+    TRIVIALLY_SEEN,
+    UNDECIDED,
+    VERDICTS,
+)
+from lowrank.claims.wording import judged, judged_test
 
 WIDTH = 100
 
@@ -18,30 +30,102 @@ GLANCE_WIDTH = 110
 """Characters of a line that shows a claim at a glance."""
 
 
+SHORT = {
+    SUPPORTED: "supported",
+    TRIVIAL: "trivial",
+    CONTRADICTED: "contradicted",
+    SEEN: "seen",
+    TRIVIALLY_SEEN: "trivially seen",
+    NOT_SEEN: "not seen",
+    UNDECIDED: "undecided",
+    NOT_TESTABLE: "–",
+}
+"""The verdicts where there is little room."""
+
+LEGEND = (
+    "Trivial: all scores at chance. Seen, not seen: the claim speaks of other models or devices.",
+    "–: not testable. *: another verdict on questions or workloads like these.",
+)
+
+
 def at_a_glance(
     ledger: Mapping[str, Any], details: str | PurePath, lines: Mapping[str, int]
 ) -> str:
-    """Return one line a claim on the first scope: verdict, deciding number, where the details are.
+    """Return one line a claim: the verdict of each scope, a number, and where the details are.
+
+    The number is the one that decides in this run, or in another scope where this run has none.
 
     Parameters
     ----------
     details, lines
         The file of `as_details`, and the line of each claim in it.
     """
-    scope = ledger["scopes"][0]
+    scopes = ledger["scopes"]
     made = [
-        f"The claims of the thesis, judged on {scope['holds_for'] or scope['title']}.",
-        "A line has the verdict, the number that decides it [with its 95% interval], and where the",
-        f"details are: a line of {details}.",
+        "The claims of the thesis. Each column judges them by the results that its heading names:",
+        *(_shortened(f"{scope['short']}: {about(scope)}", GLANCE_WIDTH) for scope in scopes),
+        "A line ends with the number that decides it [with its 95% interval], and with the line of",
+        f"{details} where its details are.",
+        *LEGEND,
         "",
     ]
-    for row in ledger["claims"]:
-        own = row["scopes"][scope["scope"]]
-        verdict = own["verdict"].removesuffix(" here")
-        head, tail = f"{row['id']:<3}  {verdict:<12}  ", f"  line {lines[row['id']]}"
+    columns = [
+        [
+            scope["short"],
+            *(_short(row["scopes"][scope["scope"]], scope) for row in ledger["claims"]),
+        ]
+        for scope in scopes
+    ]
+    widths = [max(map(len, column)) for column in columns]
+    for index, cells in enumerate(zip(*columns, strict=True)):
+        row = ledger["claims"][index - 1] if index else None
+        words = (f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
+        head = "  ".join([f"{row['id'] if row else '':<3}", *words, ""])
+        tail = f"  {lines[row['id']] if row else 'line':>4}"
         room = GLANCE_WIDTH - len(head) - len(tail)
-        made.append(f"{head}{_fitted(own['deciding'], room):<{room}}{tail}")
-    return "\n".join([*made, "", f"{_counts(scope)}.", ""])
+        number = _number_of(row, scopes, room) if row else "decided by"
+        made.append(f"{head}{number:<{room}}{tail}")
+    return "\n".join(
+        [*made, "", *(_shortened(text, GLANCE_WIDTH) for text in _tallies(scopes)), ""]
+    )
+
+
+def about(scope: Mapping[str, Any]) -> str:
+    """Return what a scope is: whose results, of what, or why there are none."""
+    if scope["reason"]:
+        return f"{scope['title']}: {NOT_RUN} ({scope['reason']})"
+    return f"{scope['title']}, {scope['holds_for']}"
+
+
+def _short(own: Mapping[str, Any], scope: Mapping[str, Any]) -> str:
+    if scope["reason"]:
+        return NOT_RUN
+    return SHORT[own["verdict"]] + ("*" if own["otherwise"] else "")
+
+
+def _number_of(row: Mapping[str, Any], scopes: Sequence[Mapping[str, Any]], room: int) -> str:
+    """Return the number that decides a claim, and whose it is where it is not this run's."""
+    runs = sorted(scopes, key=lambda scope: scope["scope"] != RUN_SCOPE)
+    judged = [(scope, row["scopes"][scope["scope"]]) for scope in runs]
+    counted = [pair for pair in judged if pair[1]["deciding"]["measured"]]
+    decided = [pair for pair in counted if pair[1]["verdict"] != NOT_TESTABLE]
+    scope, own = (decided or counted or judged)[0]
+    whose = f"{scope['short']}: " if scope["scope"] != RUN_SCOPE else ""
+    return whose + _fitted(own["deciding"], room - len(whose))
+
+
+def _tallies(scopes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line a scope: how many claims have which verdict."""
+    made = []
+    for scope in scopes:
+        counts = {NOT_TESTABLE: "not testable"}
+        found = [
+            f"{scope['counts'][name]} {counts.get(name, SHORT[name])}"
+            for name in VERDICTS
+            if scope["counts"][name]
+        ]
+        made += [] if scope["reason"] else [f"{scope['short']}: {', '.join(found)}"]
+    return made
 
 
 LEAST_WORDS = 20
@@ -87,7 +171,8 @@ def as_details(ledger: Mapping[str, Any]) -> tuple[str, dict[str, int]]:
     """Return every claim with its tests, sources and allowances, and the line of each claim."""
     lines = ["The claims of the thesis, and every test that judges them", ""]
     for scope in ledger["scopes"]:
-        lines += _wrapped(f"{scope['title']}: {scope['holds_for']}. {_counts(scope)}.", "")
+        counts = "" if scope["reason"] else f" {_counts(scope)}."
+        lines += _wrapped(f"{about(scope)}.{counts}", "")
     for text in (ledger["method"], ledger["deciding"]):
         lines += ["", *_wrapped(text, "")]
     places = {}
@@ -97,7 +182,10 @@ def as_details(ledger: Mapping[str, Any]) -> tuple[str, dict[str, int]]:
         lines += _wrapped(f"{row['claim']} Source: {row['source']}.", "    ")
         for scope in ledger["scopes"]:
             own = row["scopes"][scope["scope"]]
-            joint = " " if own["holds_for"] else ": "
+            if not own["tests"]:
+                lines += _wrapped(f"{scope['title']}: {own['statement']}", "    ")
+                continue
+            joint = " " if own["holds_for"] else ", " if own["reading"] else ": "
             lines += _wrapped(f"{scope['title']}{joint}{own['statement']}", "    ")
             if own["deciding"]["measured"]:
                 lines += _wrapped(f"Decided by {decided_by(own['deciding'])}", "      ")
@@ -116,19 +204,19 @@ def as_details(ledger: Mapping[str, Any]) -> tuple[str, dict[str, int]]:
 
 
 def _merged(tests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return tests, those that cannot be tested for one reason as one."""
+    """Return tests, those that measured nothing for one reason as one."""
     made: list[dict[str, Any]] = []
     by_reason: dict[str, dict[str, Any]] = {}
     for test in tests:
         reason = test["reason"]
-        if test["verdict"] == NOT_TESTABLE and reason in by_reason:
+        if not test["measured"] and reason in by_reason:
             first = by_reason[reason]
             first["says"] += f"; {test['says']}"
             if test["expected"] not in first["expected"].split("; "):
                 first["expected"] += f"; {test['expected']}"
             continue
         made.append(dict(test))
-        if test["verdict"] == NOT_TESTABLE:
+        if not test["measured"]:
             by_reason[reason] = made[-1]
     return made
 
@@ -138,7 +226,7 @@ def _sentence(test: Mapping[str, Any], holds_for: str) -> str:
     flags = f" [flags: {'; '.join(test['flags'])}]" if test["flags"] else ""
     return (
         f"{test['says']}{where}: {_outcome(test)} (expected: {test['expected']}) "
-        f"{_verdict(test)}{flags}"
+        f"{judged_test(test)}{flags}"
     )
 
 
@@ -149,12 +237,6 @@ def _outcome(test: Mapping[str, Any]) -> str:
     return ", ".join(
         [test["measured"], *([f"{test['questions']} questions"] if test["questions"] else [])]
     )
-
-
-def _verdict(test: Mapping[str, Any]) -> str:
-    """Return a test's verdict, with a reason that does not stand in place of its measurement."""
-    has_reason = test["measured"] and test["reason"]
-    return f"{test['verdict']} ({test['reason']})" if has_reason else test["verdict"]
 
 
 def sources(files: Sequence[str], shown: int = 3) -> str:
@@ -208,6 +290,8 @@ def rows_of_tests(ledger: Mapping[str, Any]) -> list[list[str]]:
         for scope in ledger["scopes"]:
             own = row["scopes"][scope["scope"]]
             head = [row["id"], row["claim"], scope["title"], own["statement"]]
+            if not own["tests"]:
+                rows.append([*head, *[""] * (len(TESTS_HEADER) - len(head))])
             for test in _merged(own["tests"]):
                 figures = [figure_label(figure) for figure in row["figures"]]
                 shown = [*figures, *(f"study {study}" for study in test["studies"])]
@@ -217,7 +301,7 @@ def rows_of_tests(ledger: Mapping[str, Any]) -> list[list[str]]:
                         test["says"],
                         test["expected"],
                         _outcome(test),
-                        _verdict(test),
+                        judged_test(test),
                         test["holds_for"],
                         "; ".join(test["flags"]),
                         ", ".join(shown),
@@ -232,12 +316,14 @@ def rows_of_verdicts(ledger: Mapping[str, Any]) -> list[list[str]]:
     """Return a header and one row a claim: its verdict and what decides it, for every scope."""
     header = ["", "Claim"]
     for scope in ledger["scopes"]:
-        header += [f"{scope['title']}: {scope['holds_for']}", "Decided by"]
+        header += [about(scope), *([] if scope["reason"] else ["Decided by"])]
     rows = [header]
     for row in ledger["claims"]:
-        judgements = [row["scopes"][scope["scope"]] for scope in ledger["scopes"]]
-        cells = [[own["verdict"], decided_by(own["deciding"])] for own in judgements]
-        rows.append([row["id"], row["title"], *(cell for pair in cells for cell in pair)])
+        cells = []
+        for scope in ledger["scopes"]:
+            own = row["scopes"][scope["scope"]]
+            cells += [NOT_RUN] if scope["reason"] else [judged(own), decided_by(own["deciding"])]
+        rows.append([row["id"], row["title"], *cells])
     return rows
 
 

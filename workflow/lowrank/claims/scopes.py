@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from lowrank.base.authors import read_published
 from lowrank.base.files import read_json
 from lowrank.base.names import DENSE
 from lowrank.claims.evidence import Evidence
-from lowrank.claims.studies import AnsweredStudy, PublishedStudy
+from lowrank.claims.studies import AnsweredStudy, PublishedStudy, Study
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class Scope:
         Its key in the ledger.
     title
         The heading of its column.
+    short
+        The heading where there is little room.
     evidence
         From a kind of test (`llama`, `bert`, `none`) to the results that judge it.
     subjects
@@ -32,6 +37,7 @@ class Scope:
 
     name: str
     title: str
+    short: str
     evidence: Mapping[str, Evidence]
     subjects: Mapping[str, Mapping[str, str]]
 
@@ -46,19 +52,23 @@ class Scope:
 
 
 def load_scope(
-    name: str, title: str, models: Mapping[str, Mapping[str, Any]], design_space: str | Path
+    name: str,
+    title: str,
+    short: str,
+    models: Mapping[str, Mapping[str, Any]],
+    design_space: str | Path,
 ) -> Scope:
     """Return a scope from the tables of its results.
 
     Parameters
     ----------
-    name, title
+    name, title, short
         See `Scope`.
     models
         From a model's family to `model`, `label`, `device_type` (`cpu`, `cuda`), `benchmarks`
         (their labels), `studies` (from a study to its table, beside whose folder the evaluations
-        are) and `profiles` (at most one table). Where there are no evaluations since others
-        published the scores, it has the `device` of them.
+        are) and `profiles` (at most one table). Where others published the scores, there are no
+        evaluations, and it has `published`: their folder (see `lowrank.base.authors`).
     design_space
         The table of the design-space sizes.
 
@@ -70,19 +80,45 @@ def load_scope(
     evidence = {"none": Evidence(design_space=Path(design_space))}
     subjects = {"none": {"model": "", "label": "", "device": "", "device_type": ""}}
     for family, entry in models.items():
-        studies, devices = {}, []
-        for study, path in entry["studies"].items():
-            if "device" in entry:
-                studies[study] = PublishedStudy(Path(path))
-                continue
-            folder = Path(path).parents[1] / "evaluations"
-            studies[study] = AnsweredStudy(Path(path), folder)
-            devices += sorted((folder / DENSE).glob("*.json"))[:1]
         profiles = [Path(path) for path in entry["profiles"]]
+        published = entry.get("published")
+        studies = _published(entry, published) if published else _answered(entry)
         evidence[family] = Evidence(studies, profiles[0] if profiles else None, entry["benchmarks"])
         subjects[family] = {
             **{key: entry[key] for key in ("model", "label", "device_type")},
-            "device": entry.get("device")
-            or (read_json(devices[0])["provenance"]["device_name"] if devices else ""),
+            "device": _device(studies.values(), profiles),
         }
-    return Scope(name, title, evidence, subjects)
+    return Scope(name, title, short, evidence, subjects)
+
+
+def _answered(entry: Mapping[str, Any]) -> dict[str, Study]:
+    made: dict[str, Study] = {}
+    for study, path in entry["studies"].items():
+        made[study] = AnsweredStudy(Path(path), Path(path).parents[1] / "evaluations")
+    return made
+
+
+def _published(entry: Mapping[str, Any], folder: str) -> dict[str, Study]:
+    """Return published studies, whose dense model may be scored by others than the rest."""
+    published = read_published(folder)
+    rows = published.accuracy[published.accuracy["configuration"] == DENSE]
+    sources = rows.drop_duplicates("benchmark").set_index("benchmark")["source"]
+    scorers = {
+        benchmark: published.sources["dense"][source]["repository"]
+        for benchmark, source in sources.items()
+        if source in published.sources["dense"]
+    }
+    return {study: PublishedStudy(Path(path), scorers) for study, path in entry["studies"].items()}
+
+
+def _device(studies: Iterable[Study], profiles: Iterable[Path]) -> str:
+    """Return what results were made on: the evaluations, or the measurements where there are none.
+
+    The measurements of a run name their own device where they are judged.
+    """
+    for study in studies:
+        if isinstance(study, AnsweredStudy):
+            for path in sorted((study.folder / DENSE).glob("*.json")):
+                return str(read_json(path)["provenance"]["device_name"])
+    devices = [name for path in profiles for name in pd.read_csv(path)["device"].dropna()]
+    return " and ".join(dict.fromkeys(devices))

@@ -292,7 +292,21 @@ class PublishedStudy(Study):
     ----------
     path
         Its table, as `lowrank.analyse.authors` writes it.
+    scorers
+        From a benchmark to who scored its dense model, where that is somebody else.
     """
+
+    def __init__(self, path: Path, scorers: Mapping[str, str] | None = None) -> None:
+        super().__init__(path)
+        self._scorers = dict(scorers or {})
+
+    def facts(self, chosen: Iterable[int], benchmarks: Sequence[str]) -> dict[str, Any]:
+        """Return what `Study` says, and `flags` where others than the rest's scored the dense model."""
+        chosen = list(chosen)
+        others = dict.fromkeys(self._scorers[b] for b in benchmarks if b in self._scorers)
+        is_used = bool(self.is_dense[chosen].any()) and bool(others)
+        flag = f"the dense model was scored by others: {' and '.join(others)}"
+        return super().facts(chosen, benchmarks) | {"flags": (flag,) if is_used else ()}
 
     def _contrasts(self, weights_CS: np.ndarray, benchmark: str) -> tuple[np.ndarray, np.ndarray]:
         rows = self.table[self.table["benchmark"] == benchmark].set_index(["series", "label"])

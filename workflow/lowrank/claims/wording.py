@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lowrank.claims.estimate import (
+    QUESTIONS_LIKE_THESE,
+    THESE_WORKLOADS,
+    THIS_TEST_SET,
+    WORKLOADS_LIKE_THESE,
+)
 from lowrank.claims.verdict_names import NOT_TESTABLE
 
 
@@ -12,14 +18,70 @@ def measured(test: Mapping[str, Any]) -> str:
     """Return what a test measured: value, unit and 95% interval; empty if it measured nothing."""
     if "value" not in test:
         return ""
-    low, high = test["interval_95"]
-    text = f"{_number(test['value'])}{_unit(test)}"
-    return f"{text} [{_number(low)}, {_number(high)}]" if low < high else text
+    return f"{_number(test['value'])}{_unit(test)} {interval(test)}".rstrip()
 
 
 def expected(test: Mapping[str, Any]) -> str:
     """Return the range that supports a test, with its unit."""
     return _range(test) + _unit(test)
+
+
+_OTHER = {
+    THIS_TEST_SET: QUESTIONS_LIKE_THESE,
+    THESE_WORKLOADS: WORKLOADS_LIKE_THESE,
+}
+
+
+def otherwise(verdict: str, reading: str, verdict_like_these: str | None) -> str:
+    """Return what a claim is on other questions or workloads, where that is another verdict.
+
+    Parameters
+    ----------
+    verdict, reading
+        The verdict, and what it was read on.
+    verdict_like_these
+        The verdict on others like these; None where there is no such reading.
+
+    Returns
+    -------
+    `undecided on questions like these`, say; empty where it is the same.
+    """
+    if verdict_like_these in (None, verdict):
+        return ""
+    return f"{verdict_like_these} {_OTHER.get(reading, 'on others like these')}"
+
+
+def judged(own: Mapping[str, Any]) -> str:
+    """Return the verdict on a claim with what it was read on, and the other one where it differs."""
+    text = " ".join(filter(None, (own["verdict"], own["reading"])))
+    return "; ".join(filter(None, (text, own["otherwise"])))
+
+
+def judged_test(test: Mapping[str, Any]) -> str:
+    """Return the verdict on a test, as `judged` does for a claim, with its reason.
+
+    A number that cannot be judged says why. Of what was not measured, the reason stands in place of
+    the number.
+    """
+    if not test["measured"]:
+        return str(test["verdict"])
+    if test["verdict"] == NOT_TESTABLE:
+        return f"not judged: {test['reason']}"
+    first, *others = test["readings"]
+    texts = [f"{first['verdict']} {first['reading']}"]
+    texts += [
+        f"{other['verdict']} {other['reading']} {interval(other)}".rstrip()
+        for other in others
+        if other["verdict"] != first["verdict"]
+    ]
+    text = "; ".join(texts)
+    return f"{text} ({test['reason']})" if test["reason"] else text
+
+
+def interval(reading: Mapping[str, Any]) -> str:
+    """Return a 95% interval; empty where it has no width."""
+    low, high = reading["interval_95"]
+    return f"[{_number(low)}, {_number(high)}]" if low < high else ""
 
 
 def _range(test: Mapping[str, Any]) -> str:
@@ -58,7 +120,9 @@ def deciding_words(
     if index is None:
         return {"test": None, "says": "", "measured": "", "note": reason, "flags": []}
     test = tests[index]
-    if test["reason"]:
+    if test["verdict"] == NOT_TESTABLE:
+        note = f"not judged: {test['reason']}"
+    elif test["reason"]:
         note = test["reason"]
     elif test["verdict"] != verdict:
         missing = sum(other["verdict"] == NOT_TESTABLE for other in tests)

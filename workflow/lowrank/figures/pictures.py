@@ -10,7 +10,7 @@ from PIL import Image
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path
 
-MOST_BYTES = 150_000
+MOST_BYTES = 200_000
 """A kept picture is no larger: a page that shows three of them still opens at once."""
 
 COLOURS = (256, 64, 16)

@@ -1,4 +1,4 @@
-"""Measurements that were made elsewhere and are drawn beside those of a run."""
+"""What was measured elsewhere, or kept of an earlier run, and stands beside a run."""
 
 from __future__ import annotations
 
@@ -40,3 +40,14 @@ def find_references(folder: str | Path, project: Project) -> dict[str, Path]:
 def reference_model(references: Mapping[str, Path], name: str, project: Project) -> Model:
     """Return the model of a measurement, made by the run or elsewhere."""
     return project.model(references[name].name if name in references else name)
+
+
+def find_kept_runs(folder: str | Path) -> dict[str, str]:
+    """Return the ledgers of the runs that were kept, by the name of their scale.
+
+    Parameters
+    ----------
+    folder
+        The folder that holds `<scale>/claims.json`.
+    """
+    return {path.parent.name: str(path) for path in sorted(Path(folder).glob("*/claims.json"))}

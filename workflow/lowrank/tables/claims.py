@@ -12,8 +12,11 @@ _PAGE = """#import "verdicts.typ": verdict-page
 #verdict-page(json("claims.json"))
 """
 
-_SHOWN = ("", "Claim", "Verdict", "Test", "Expected (allowed)", "Measured", "Test says")
+_SHOWN = ("", "Claim", "Scope", "Verdict", "Test", "Expected (allowed)", "Measured", "Test says")
 """The columns of the LaTeX table: those of `TESTS_HEADER` that a page has room for."""
+
+_PPI = 160.0
+"""Pixels an inch of the picture: so much text in more of them is too large to be kept."""
 
 _WIDE = ("Claim", "Verdict", "Test", "Measured")
 
@@ -41,7 +44,7 @@ def render(
         The files to write for the verdicts, a row a claim.
     """
     content = read_json(ledger)
-    compile_document(_PAGE, {"verdicts.typ": template, "claims.json": ledger}, pdf, png)
+    compile_document(_PAGE, {"verdicts.typ": template, "claims.json": ledger}, pdf, png, ppi=_PPI)
     write_csv(verdicts, rows_of_verdicts(content))
     rows = rows_of_tests(content)
     write_csv(csv, [TESTS_HEADER, *rows])

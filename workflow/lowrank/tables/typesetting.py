@@ -156,7 +156,9 @@ def write_csv(output: str | Path, lines: Iterable[Sequence[str]]) -> None:
         )
 
 
-def compile_document(source: str, files: Mapping[str, str | Path], *outputs: str | Path) -> None:
+def compile_document(
+    source: str, files: Mapping[str, str | Path], *outputs: str | Path, ppi: float = 200.0
+) -> None:
     """Compile a Typst document that reads files, and nothing else, to PDF or PNG.
 
     Parameters
@@ -167,6 +169,8 @@ def compile_document(source: str, files: Mapping[str, str | Path], *outputs: str
         From the name that the document uses to the file.
     outputs
         The files to write; their suffix says which form each has.
+    ppi
+        Pixels an inch of a PNG.
 
     Raises
     ------
@@ -185,7 +189,7 @@ def compile_document(source: str, files: Mapping[str, str | Path], *outputs: str
                 folder / "document.typ",
                 root=folder,
                 format=output.suffix[1:],
-                ppi=200.0,
+                ppi=ppi,
                 ignore_system_fonts=True,
                 timestamp=0,
             )
