@@ -301,7 +301,7 @@ class PublishedStudy(Study):
         self._scorers = dict(scorers or {})
 
     def facts(self, chosen: Iterable[int], benchmarks: Sequence[str]) -> dict[str, Any]:
-        """Return what `Study` says, and `flags` where others than the rest's scored the dense model."""
+        """Return what `Study` says, and `flags` where others scored the dense model."""
         chosen = list(chosen)
         others = dict.fromkeys(self._scorers[b] for b in benchmarks if b in self._scorers)
         is_used = bool(self.is_dense[chosen].any()) and bool(others)

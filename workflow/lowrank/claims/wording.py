@@ -52,7 +52,7 @@ def otherwise(verdict: str, reading: str, verdict_like_these: str | None) -> str
 
 
 def judged(own: Mapping[str, Any]) -> str:
-    """Return the verdict on a claim with what it was read on, and the other one where it differs."""
+    """Return a claim's verdict with what it was read on, and the other one where it differs."""
     text = " ".join(filter(None, (own["verdict"], own["reading"])))
     return "; ".join(filter(None, (text, own["otherwise"])))
 
