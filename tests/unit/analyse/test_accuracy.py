@@ -130,9 +130,10 @@ def test_a_companion_that_one_configuration_lacks_does_not_vanish(folder):
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 def test_an_answer_without_a_score_does_not_leave_out_its_benchmark(folder, broken):
-    values = OTHER["a"].copy()
-    values[3] = broken
-    write(folder, "other", "a", values, np.zeros(60), score=0.5)
+    path = folder / "other" / "a.csv"
+    table = pd.read_csv(path)
+    table.loc[3, "value"] = broken
+    table.to_csv(path, index=False)
     with pytest.raises(LowrankError, match=r"other/a\.csv: a question has no finite value"):
         collect(folder)
 
