@@ -2,7 +2,10 @@
 
 from lowrank.project.references import find_references, reference_model
 from lowrank.project.views.analyse import described_benchmarks, study_evaluations, study_rows
+from lowrank.project.views.authors import authors_benchmarks, authors_labels, authors_model
 from lowrank.project.views.profile import study_records
+
+AUTHORS_DATA = "paper/authors"  # what the thesis's authors published
 
 PROFILE_RECORDS = "paper/reference"  # <device>/<model>/*.json, measured by `make gpu-reference`
 
@@ -64,3 +67,40 @@ rule collect_profiles:
     shell:
         "PYTHONPATH=workflow python {input.script} --thesis {input.thesis} "
         "--table {output.table} --fits {output.fits} --records {input.records} 2> {log}"
+
+
+rule authors_tables:
+    """The figures that the thesis's authors published, as the tables of a study."""
+    input:
+        script=script("authors_tables"),
+        library=library("authors_tables"),
+        lock=LOCK,
+        thesis=THESIS,
+        published=multiext(
+            f"{AUTHORS_DATA}/",
+            "sources.yaml",
+            "configurations.csv",
+            "accuracy.csv",
+            "dense.csv",
+            "efficiency.csv",
+        ),
+    output:
+        scores="<results>/authors/studies/table_4_2.csv",
+        table="<results>/authors/studies/table_4_2.profiles.csv",
+        fits="<results>/authors/studies/table_4_2.profile_fits.json",
+    log:
+        "<logs>/authors_tables.log",
+    conda:
+        "../../environment.yml"
+    params:
+        folder=lambda wildcards, input: os.path.dirname(input.published[0]),
+        architecture=lambda wildcards: as_json(
+            authors_model(project, AUTHORS_DATA).architecture.config
+        ),
+        labels=lambda wildcards: as_json(authors_labels(project, AUTHORS_DATA)),
+        benchmarks=lambda wildcards: as_json(authors_benchmarks(project)),
+    shell:
+        "PYTHONPATH=workflow python {input.script} --folder {params.folder} "
+        "--architecture {params.architecture:q} --labels {params.labels:q} "
+        "--benchmarks {params.benchmarks:q} --thesis {input.thesis} "
+        "--scores {output.scores} --table {output.table} --fits {output.fits} 2> {log}"

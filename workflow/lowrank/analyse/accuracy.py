@@ -115,6 +115,11 @@ def collect_accuracy(
         | measured[row["decomposition"], AGGREGATE]
         for row in rows
     ]
+    write_scores(table, output)
+
+
+def write_scores(table: Sequence[Mapping[str, Any]], output: str | Path) -> None:
+    """Write the rows of a study's table, as `collect_accuracy` has them."""
     with atomic_path(output) as temporary:
         pd.DataFrame(table).to_csv(temporary, index=False, float_format="%.6g")
 
@@ -281,16 +286,44 @@ def _row(
 ) -> dict[str, Any]:
     """Return what a row is of; `benchmarks` are those that its score is of."""
     of_row = [results[row["decomposition"], name] for name in benchmarks]
+    asked, available = (
+        sum(result["questions"][which] for result in of_row) for which in ("asked", "available")
+    )
+    model, reduction = (of_row[0][key] for key in ("model", "parameter_reduction_percent"))
+    return {"model": model} | table_row(row, reduction, benchmark, label, metric, asked, available)
+
+
+def table_row(
+    configuration: Mapping[str, Any],
+    reduction: float,
+    benchmark: str,
+    label: str,
+    metric: Metric,
+    asked: int,
+    available: int,
+) -> dict[str, Any]:
+    """Return what a row of a study's table is of, without its scores.
+
+    Parameters
+    ----------
+    configuration
+        `series`, `label`, `position`, `method`, `rank`, `decomposition`.
+    reduction
+        Percent of the parameters removed.
+    benchmark, label, metric
+        The benchmark, the name that figures print, and what its scores are.
+    asked, available
+        Numbers of questions.
+    """
+    keys = ("series", "label", "position", "method", "rank", "decomposition")
     return {
-        "model": of_row[0]["model"],
-        **{key: row[key] for key in ("series", "label", "position", "method", "rank")},
-        "decomposition": row["decomposition"],
-        "parameter_reduction_percent": of_row[0]["parameter_reduction_percent"],
+        **{key: configuration[key] for key in keys},
+        "parameter_reduction_percent": reduction,
         "benchmark": benchmark,
         "benchmark_label": label,
         **metric.as_record(),
-        "questions": sum(result["questions"]["asked"] for result in of_row),
-        "questions_available": sum(result["questions"]["available"] for result in of_row),
+        "questions": asked,
+        "questions_available": available,
     }
 
 

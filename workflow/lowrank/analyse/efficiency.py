@@ -44,6 +44,27 @@ def collect_profiles(
         The JSON to write: an entry a metric and workload.
     """
     rows = [row for path in paths for row in _rows(read_json(path))]
+    write_profiles(rows, thesis_slopes, table, fits)
+
+
+def write_profiles(
+    rows: Sequence[Mapping[str, Any]],
+    thesis_slopes: Mapping[str, float],
+    table: str | Path,
+    fits: str | Path,
+) -> None:
+    """Write measurements as one table, and the slopes of their metrics.
+
+    Parameters
+    ----------
+    rows
+        One a metric, workload and configuration, the dense model among them: `metric`, `workload`,
+        `phase`, `decomposition`, `parameter_reduction_percent`, `device`, `ratio` to the dense
+        model, `source` of energy, `disagreement_percent` of its sources, `doubts`; and whatever
+        else the table is to hold.
+    thesis_slopes, table, fits
+        As `collect_profiles` takes them.
+    """
     frame = pd.DataFrame(rows).sort_values(
         ["metric", "workload", "parameter_reduction_percent"], kind="stable"
     )

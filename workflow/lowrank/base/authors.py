@@ -45,7 +45,8 @@ class Published:
         Rows of `configuration`, `benchmark`, `quantity` (`latency`, `power`, `energy`, `memory`),
         `value`, `unit`, `batch`, `source`.
     sources
-        The content of `sources.yaml`: `authors` and `dense`.
+        The content of `sources.yaml`: `authors`, `chance` (what a guess scores, by benchmark) and
+        `dense`.
     """
 
     reduction: dict[str, float]

@@ -166,6 +166,10 @@ class Metric:
         """Whether scores lie between 0 and 1 and are read in percent."""
         return self.unit == PERCENT and self.scale == 100.0
 
+    def is_like(self, other: Metric) -> bool:
+        """Return whether scores of both are of one quantity, whatever a filter does to answers."""
+        return (self.name, self.kind) == (other.name, other.kind)
+
     @property
     def kind(self) -> tuple[str, float, str]:
         """What two metrics share if their scores may be averaged and drawn on one axis."""

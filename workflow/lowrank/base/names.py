@@ -11,3 +11,6 @@ CONTROL = "left out"
 
 AGGREGATE = "aggregate"
 """The row that holds the plain mean over benchmarks, in place of a benchmark's name."""
+
+AUTHORS = "authors"
+"""The folder, among results and among figures, of what the thesis's authors published."""

@@ -37,10 +37,7 @@ def mean_interval(
     if scores.size == 0:
         raise ValueError("there is no score to make an interval of")
     if np.isin(scores, (0.0, 1.0)).all():
-        interval = scipy.stats.binomtest(int(scores.sum()), scores.size).proportion_ci(
-            confidence, method="wilson"
-        )
-        return float(interval.low), float(interval.high)
+        return wilson_interval(int(scores.sum()), scores.size, confidence)
     if np.ptp(scores) == 0.0:
         return float(scores[0]), float(scores[0])
     rng = np.random.default_rng(seed)
@@ -48,6 +45,13 @@ def mean_interval(
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(means, [tail, 100 - tail])
     return float(low), float(high)
+
+
+def wilson_interval(right: int, questions: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return Wilson's interval (1927) of the share of right answers."""
+    test = scipy.stats.binomtest(right, questions)
+    interval = test.proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def bootstrap_means(
