@@ -88,7 +88,7 @@ STUDIES = [
 ]
 
 WILDCARDS = {
-    "model": ("name", "reference-name"),
+    "model": ("name", "reference-name", "authors"),
     "figure": [study["figure"] for study in STUDIES if "figure" in study],
     "efficiency_figure": EFFICIENCY_FIGURES,
     "schematic": SCHEMATICS,

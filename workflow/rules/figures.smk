@@ -1,9 +1,11 @@
-# Figures: PDF, PNG and the CSV behind each.
+# Figures: PDF, PNG and the CSV behind each. Those of the authors' data are made like a model's.
 
-from lowrank.project.views.figures import efficiency_study, figure_study, subtitle
+from lowrank.project.views.figures import costs_shown, scores_shown
 
-study_shown = lambda wildcards: figure_study(project, wildcards.figure, model_of(wildcards))
-study_measured = lambda wildcards: efficiency_study(project, REFERENCES, wildcards.model)
+scores = lambda wildcards: scores_shown(
+    project, wildcards.model, wildcards.figure, output_of, AUTHORS_DATA
+)
+costs = lambda wildcards: costs_shown(project, REFERENCES, wildcards.model, output_of, AUTHORS_DATA)
 
 
 rule accuracy_figure:
@@ -12,16 +14,15 @@ rule accuracy_figure:
         script=script("accuracy_figure"),
         library=lambda wildcards: library("accuracy_figure", f"lowrank.figures.{wildcards.figure}"),
         lock=LOCK,
-        data=lambda wildcards: expand(
-            rules.collect_accuracy.output, model=wildcards.model, study=study_shown(wildcards)
-        ),
+        data=lambda wildcards: scores(wildcards).data,
+        authors=lambda wildcards: scores(wildcards).beside,
     output:
         csv="<figures>/{model}/{figure}.csv",
         pdf="<figures>/{model}/{figure}.pdf",
         png=report(
             "<figures>/{model}/{figure}.png",
             caption="../report/accuracy_figure.rst",
-            category="{model}",
+            category=lambda wildcards: scores(wildcards).category,
             labels={"item": "{figure}"},
         ),
     log:
@@ -29,12 +30,13 @@ rule accuracy_figure:
     conda:
         "../../environment.yml"
     params:
-        label=lambda wildcards: project.model(wildcards.model).label,
-        subtitle=lambda wildcards: subtitle(project, study_shown(wildcards), model_of(wildcards)),
-        look_for=lambda wildcards: project.study(study_shown(wildcards))["look_for"],
+        label=lambda wildcards: scores(wildcards).title,
+        subtitle=lambda wildcards: scores(wildcards).subtitle,
+        look_for=lambda wildcards: scores(wildcards).look_for,
     shell:
         "PYTHONPATH=workflow python {input.script} --figure {wildcards.figure} "
-        "--data {input.data} --label {params.label:q} --subtitle {params.subtitle:q} "
+        "--data {input.data} --authors {input.authors} "
+        "--label {params.label:q} --subtitle {params.subtitle:q} "
         "--csv {output.csv} --pdf {output.pdf} --png {output.png} 2> {log}"
 
 
@@ -44,23 +46,16 @@ rule efficiency_figure:
         script=script("efficiency_figure"),
         library=library("efficiency_figure"),
         lock=LOCK,
-        data=lambda wildcards: expand(
-            rules.collect_profiles.output.table,
-            model=wildcards.model,
-            study=study_measured(wildcards),
-        ),
-        fits=lambda wildcards: expand(
-            rules.collect_profiles.output.fits,
-            model=wildcards.model,
-            study=study_measured(wildcards),
-        ),
+        data=lambda wildcards: costs(wildcards).data,
+        fits=lambda wildcards: costs(wildcards).fits,
+        authors=lambda wildcards: costs(wildcards).beside,
     output:
         csv="<figures>/{model}/{efficiency_figure}.csv",
         pdf="<figures>/{model}/{efficiency_figure}.pdf",
         png=report(
             "<figures>/{model}/{efficiency_figure}.png",
             caption="../report/efficiency_figure.rst",
-            category="{model}",
+            category=lambda wildcards: costs(wildcards).category,
             labels={"item": "{efficiency_figure}"},
         ),
     log:
@@ -69,10 +64,10 @@ rule efficiency_figure:
         "../../environment.yml"
     params:
         metric=lambda wildcards: EFFICIENCY_FIGURES[wildcards.efficiency_figure],
-        label=lambda wildcards: reference_model(REFERENCES, wildcards.model, project).label,
+        label=lambda wildcards: costs(wildcards).title,
     shell:
         "PYTHONPATH=workflow python {input.script} --data {input.data} --fits {input.fits} "
-        "--metric {params.metric} --label {params.label:q} "
+        "--authors {input.authors} --metric {params.metric} --label {params.label:q} "
         "--csv {output.csv} --pdf {output.pdf} --png {output.png} 2> {log}"
 
 

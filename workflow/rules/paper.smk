@@ -41,6 +41,9 @@ REPORT_FILES = {
     "thesis.yaml": THESIS,
     "verdicts.typ": rules.claims_table.input.template,
 }
+if "table_4_2" in project.settings["studies"]:
+    REPORT_FILES["authors.yaml"] = f"{AUTHORS_DATA}/sources.yaml"
+    REPORT_FILES["authors_fits.json"] = rules.authors_tables.output.fits
 if os.path.exists(REFERENCE_RUN):
     REPORT_FILES["run.json"] = REFERENCE_RUN
 

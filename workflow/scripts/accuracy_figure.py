@@ -7,8 +7,10 @@ from lowrank.base import cli
 
 def main() -> None:
     names = ("figure", "data", "label", "subtitle", "csv", "pdf", "png")
-    arguments = vars(cli.parser(__doc__, *names).parse_args())
-    import_module(f"lowrank.figures.{arguments.pop('figure')}").render(**arguments)
+    parser = cli.parser(__doc__, *names)
+    parser.add_argument("--authors", nargs="?", help="their table, where the figure shows it")
+    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+    import_module(f"lowrank.figures.{given.pop('figure')}").render(**given)
 
 
 if __name__ == "__main__":

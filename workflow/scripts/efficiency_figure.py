@@ -6,7 +6,9 @@ from lowrank.figures.efficiency import render
 
 def main() -> None:
     names = ("data", "fits", "metric", "label", "csv", "pdf", "png")
-    render(**vars(cli.parser(__doc__, *names).parse_args()))
+    parser = cli.parser(__doc__, *names)
+    parser.add_argument("--authors", nargs="?", help="their table, where the figure shows it")
+    render(**vars(parser.parse_args()))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pypdf
 import pytest
 import scipy.stats
 from lowrank.analyse.efficiency import collect_profiles, fit_line
@@ -166,3 +167,31 @@ def test_figures_are_drawn_with_and_without_measurements(tmp_path, metric):
     render(tmp_path / "table.csv", tmp_path / "fits.json", metric, "Tiny", *outputs)
     assert all(path.stat().st_size > 200 for path in outputs)
     assert set(pd.read_csv(outputs[0])["metric"]) == {metric}
+
+
+def test_the_authors_mean_is_drawn_beside_the_thesis_s_slope(tmp_path):
+    records = [record("dense", 0, 1.0)] + [record(f"c{x}", x, 1 - 0.005 * x) for x in (10, 50, 90)]
+    collect(tmp_path, records)
+    theirs = pd.DataFrame(
+        [
+            {
+                "metric": metric,
+                "workload": workload,
+                "parameter_reduction_percent": x,
+                "ratio": 1 - slope * x / 100,
+            }
+            for metric, more in (("latency", 0.0), ("memory", 0.1))
+            for workload, slope in (("a", 0.6 + more), ("b", 0.8 + more))
+            for x in (0, 48, 96)
+        ]
+    )
+    theirs.to_csv(tmp_path / "authors.csv", index=False)
+    outputs = [tmp_path / f"figure.{ending}" for ending in ("csv", "pdf", "png")]
+    arguments = (tmp_path / "table.csv", tmp_path / "fits.json")
+    for metric, slope in (("latency", "0.70"), ("memory", "0.80")):
+        render(*arguments, metric, "Tiny", *outputs, authors=tmp_path / "authors.csv")
+        text = " ".join(pypdf.PdfReader(outputs[1]).pages[0].extract_text().split())
+        assert f"authors' data (Llama-2-7B, four A100s): {slope}" in text
+        assert "the thesis, four A100s" in text
+    render(*arguments, "latency", "Tiny", *outputs)
+    assert "authors" not in pypdf.PdfReader(outputs[1]).pages[0].extract_text()

@@ -8,7 +8,8 @@ import pandas as pd
 import pypdf
 import pytest
 from lowrank.base.metric import Metric
-from lowrank.figures import figure_3_2
+from lowrank.figures import figure_3_2, figure_4_1
+from matplotlib.axes import Axes
 
 SERIES = {
     "figure_3_2": ["rank 1", "rank 250", "rank 500", "rank 1, Table 4.2", "rank 500, Table 4.2"],
@@ -81,6 +82,75 @@ def test_figures_draw_their_table(figure, tmp_path):
         )
         assert "/FontFile2" in descendant["/FontDescriptor"]
     assert len(pd.read_csv(tmp_path / "one.csv")) == len(table(figure))
+
+
+def published(scores, metric="acc"):
+    """A published table of the dense model and one configuration, by benchmark."""
+    rows = []
+    for benchmark, (dense, other) in scores.items():
+        for label, score, reduction in (("dense", dense, 0.0), ("9%", other, 9.0)):
+            row = {
+                **{"model": "m", "series": "", "label": label, "decomposition": label},
+                **{"position": None, "method": "tucker", "rank": 1, "benchmark": benchmark},
+                **{"parameter_reduction_percent": reduction, "benchmark_label": benchmark},
+                **Metric.from_config(metric, 0.25).as_record(),
+                **{"questions": 100, "questions_available": 100, "score_elsewhere": None},
+            }
+            for name, value in (("score", score), ("score_difference", score - dense)):
+                row |= {name: value, f"{name}_low": value - 0.1, f"{name}_high": value + 0.1}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def text_of(path):
+    return " ".join(pypdf.PdfReader(path).pages[0].extract_text().split())
+
+
+def grey_line(monkeypatch, tmp_path, theirs):
+    """Draw Figure 4.1 with published scores and return the legend's text and the drawn points."""
+    table("figure_4_1").to_csv(tmp_path / "data.csv", index=False)
+    theirs.to_csv(tmp_path / "authors.csv", index=False)
+    outputs = [tmp_path / f"one.{suffix}" for suffix in ("csv", "pdf", "png")]
+    drawn = []
+    plot = Axes.plot
+
+    def remember(axes, *arguments, **looks):
+        if "authors" in str(looks.get("label")):
+            drawn.append([list(values) for values in arguments])
+        return plot(axes, *arguments, **looks)
+
+    monkeypatch.setattr(Axes, "plot", remember)
+    authors = tmp_path / "authors.csv"
+    figure_4_1.render(tmp_path / "data.csv", "The model", "x", *outputs, authors=authors)
+    assert len(pd.read_csv(outputs[0])) == len(table("figure_4_1"))
+    return text_of(outputs[1]), drawn
+
+
+def test_figure_4_1_has_the_authors_mean_over_common_benchmarks(monkeypatch, tmp_path):
+    theirs = {"arc_easy": (0.7, 0.6), "gsm8k": (0.3, 0.1), "mmlu": (0.9, 0.9)}
+    text, drawn = grey_line(monkeypatch, tmp_path, published(theirs))
+    assert "authors' data (Llama-2-7B, four A100s), mean of 2" in text
+    ((x, y),) = drawn
+    assert x == [0.0, 9.0] and y == pytest.approx([50.0, 35.0])
+
+
+def test_a_benchmark_of_another_metric_is_not_the_authors(monkeypatch, tmp_path):
+    both = [published({"arc_easy": (0.7, 0.6)}), published({"gsm8k": (0.3, 0.1)}, "exact_match")]
+    text, drawn = grey_line(monkeypatch, tmp_path, pd.concat(both))
+    assert "mean of 1" in text
+    assert drawn[0][1] == pytest.approx([70.0, 60.0])
+    text, drawn = grey_line(monkeypatch, tmp_path, published({"arc_easy": (0.7, 0.6)}, "acc_norm"))
+    assert "authors" not in text and drawn == []
+
+
+def test_published_scores_are_drawn_without_pairs_and_with_gaps(tmp_path):
+    data = published({"arc_easy": (0.7, 0.6), "gsm8k": (np.nan, 0.1), "aggregate": (0.7, 0.6)})
+    data.to_csv(tmp_path / "data.csv", index=False)
+    outputs = [tmp_path / f"one.{suffix}" for suffix in ("csv", "pdf", "png")]
+    figure_4_1.render(tmp_path / "data.csv", "The authors' data", "x", *outputs)
+    text = text_of(outputs[1])
+    assert "the widest of the difference from 0%" in text and "paired" not in text
+    assert "gsm8k (n = 100)" in text and "score of a guess" in text
 
 
 def test_figure_3_2_names_each_line_by_its_rank(tmp_path):

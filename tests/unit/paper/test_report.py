@@ -431,6 +431,26 @@ def test_what_else_the_answers_are_worth_stands_below_the_headline(entry, gather
     assert "beside: acc norm 50.0 [30.0, 70.0] 30.5 at chance" in text
 
 
+def test_the_authors_data_have_a_section_of_their_own(inputs, tmp_path):
+    _, text = built(inputs, tmp_path / "one.pdf")
+    assert "intel/auto-round" not in text
+    made = [
+        {"metric": "latency", "slope": slope, "thesis_slope": 0.5} for slope in (0.51, 0.6, 0.72)
+    ]
+    made.append({"metric": "power", "slope": 0.098, "thesis_slope": None})
+    write_json(tmp_path / "fits.json", made)
+    inputs["authors.yaml"] = {"path": "paper/authors/sources.yaml"}
+    inputs["authors_fits.json"] = {"path": str(tmp_path / "fits.json")}
+    inputs["authors/figure_4_1.pdf"] = inputs["m/figure_4_1.pdf"]
+    _, text = built(inputs, tmp_path / "one.pdf")
+    text = text.replace("’", "'")
+    assert "The authors' data" in text and "4 × NVIDIA A100 80GB" in text
+    assert "other people's runs" in text and "intel/auto-round" in text
+    assert "latency 0.61 0.51 0.72 0.5" in text and "power 0.10 0.10 0.10 –" in text
+    assert "Figure 4.1 of the thesis from the authors' data" in text
+    assert "Figure 4.1 of the authors' data" in text  # the claim's
+
+
 def test_a_study_without_a_figure_has_its_text(entry, gather, inputs, tmp_path):
     entry = copy.deepcopy(entry)
     entry["studies"][0] |= {"study": "own", "figure": None}

@@ -16,6 +16,13 @@ from lowrank.project.views.analyse import (
     study_evaluations,
     study_rows,
 )
+from lowrank.project.views.authors import (
+    authors_benchmarks,
+    authors_device,
+    authors_labels,
+    authors_model,
+    authors_title,
+)
 from lowrank.project.views.claims import claim_evidence, claim_scopes, documents, judged_models
 from lowrank.project.views.decompose import decomposition_names, layer_factors
 from lowrank.project.views.evaluate import (
@@ -26,10 +33,12 @@ from lowrank.project.views.evaluate import (
 )
 from lowrank.project.views.figures import (
     Drawing,
+    costs_shown,
     drawings,
     efficiency_study,
     figure_names,
     figure_study,
+    scores_shown,
     subtitle,
 )
 from lowrank.project.views.paper import (
@@ -69,6 +78,9 @@ OUTPUTS = {
     "collect_accuracy": "r/{model}/{study}.csv",
     "collect_profiles.table": "r/{model}/{study}.profiles.csv",
     "collect_profiles.fits": "r/{model}/{study}.fits.json",
+    "authors_tables.scores": "r/authors/scores.csv",
+    "authors_tables.table": "r/authors/costs.csv",
+    "authors_tables.fits": "r/authors/fits.json",
     "table_1_1.csv": "f/table_1_1.csv",
     "table_3_1.csv": "f/table_3_1.csv",
     "table_4_2.csv": "f/{model}/table_4_2.csv",
@@ -283,10 +295,11 @@ def test_a_run_draws_each_thing_once(project_of, project):
     files = [path for drawing in drawn for path in drawing.files]
     assert len(files) == len(set(files))
     count = Counter(drawing.rule for drawing in drawn)
-    assert count["efficiency_figure"] == 6 and count["schematic"] == 3 and count["table_1_1"] == 1
+    assert count["efficiency_figure"] == 9 and count["schematic"] == 3 and count["table_1_1"] == 1
     tables = [drawing.files[0] for drawing in drawn if drawing.rule == "table_4_2"]
     assert tables == ["f/llama-2-7b/t.csv", "f/smollm2-135m-instruct/t.csv"]
     assert "f/minilm-l6/figure_3_6.pdf" in files and "f/reference-gpu/figure_4_4.pdf" in files
+    assert "f/authors/figure_4_1.pdf" in files and "f/authors/figure_4_4.pdf" in files
     assert "r/smollm2-135m-instruct/unseen.csv" in files  # it has no figure: its table is made
     without = made(project_of(studies=["figure_3_7", "bert_figure_3_6"]))
     assert "table_4_2" not in {drawing.rule for drawing in without}
@@ -300,6 +313,58 @@ def test_a_figure_shows_the_study_of_its_model(project, llama, bert):
     assert figure_study(project, "figure_4_1", llama) == "table_4_2"
     with pytest.raises(LowrankError, match="no study of the run shows figure_3_7 of model minilm"):
         figure_study(project, "figure_3_7", bert)
+
+
+def test_a_figure_of_scores_has_the_authors_beside_it_where_it_shows_their_study(project, llama):
+    def shown(name, figure):
+        return scores_shown(project, name, figure, output_of, "paper/authors")
+
+    own = shown(llama.name, "figure_4_1")
+    assert own.data == f"r/{llama.name}/table_4_2.csv" and own.beside == ("r/authors/scores.csv",)
+    assert (own.title, own.category) == (llama.label, llama.name)
+    assert own.subtitle == subtitle(project, "table_4_2", llama) and own.look_for
+    assert shown(llama.name, "figure_3_7").beside == ()
+    theirs = shown("authors", "figure_4_1")
+    assert (theirs.data, theirs.beside) == ("r/authors/scores.csv", ())
+    assert theirs.title == "The authors' data, Llama-2-7B-chat on 4 × NVIDIA A100 80GB"
+    assert theirs.category == "The authors' data" and "others" in theirs.subtitle
+
+
+def test_figures_of_costs_have_the_authors_beside_them_where_they_show_their_study(
+    project, project_of, llama
+):
+    references = {"reference-gpu": Path("paper/reference/gpu/llama-2-7b")}
+
+    def shown(name, project=project):
+        return costs_shown(project, references, name, output_of, "paper/authors")
+
+    own = shown(llama.name)
+    assert own.data == f"r/{llama.name}/table_4_2.profiles.csv"
+    assert own.fits == f"r/{llama.name}/table_4_2.fits.json"
+    assert own.beside == ("r/authors/costs.csv",) and own.title == llama.label
+    other = shown("reference-gpu")
+    assert other.title == "Llama-2-7B" and other.category == "reference-gpu"
+    assert other.beside == ("r/authors/costs.csv",)
+    theirs = shown("authors")
+    assert (theirs.data, theirs.fits) == ("r/authors/costs.csv", "r/authors/fits.json")
+    assert theirs.beside == () and theirs.title == "The authors' data, Llama-2-7B-chat"
+    another = project_of(profile={"study": "figure_3_7"})
+    assert shown(llama.name, another).beside == ()
+
+
+def test_what_the_authors_measured(project, project_of):
+    folder = "paper/authors"
+    assert authors_model(project, folder).name == "llama-2-7b-chat"
+    title = f"{authors_title(project, folder)} on {authors_device(folder)}"
+    assert title == "The authors' data, Llama-2-7B-chat on 4 × NVIDIA A100 80GB"
+    labels = authors_labels(project, folder)
+    assert labels["tucker-r1-l3.18.32-all"] == "9%" and labels["tucker-r1-l1-32-all"] == "96%"
+    # Every one of theirs but the dense model; what leaves layers out is not theirs.
+    study = project.registry.entry("study", "table_4_2")
+    assert list(labels.values()) == list(study["configurations"])
+    assert labels == authors_labels(project_of(studies=["figure_3_7", "bert_figure_3_6"]), folder)
+    names = authors_benchmarks(project)
+    assert names["arc_easy"] == "ARC-Easy" and len(names) == 7
 
 
 def test_a_subtitle_says_how_many_benchmarks_are_there(project, llama, bert, monkeypatch):

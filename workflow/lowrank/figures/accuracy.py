@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
@@ -53,6 +54,11 @@ class Study:
     def averaged(self) -> list[str]:
         """Benchmarks that the aggregate is the mean of."""
         return in_the_mean({name: self.metrics[name] for name in self.benchmarks})
+
+    @property
+    def is_published(self) -> bool:
+        """Whether others published the scores, and no answers that pair configurations."""
+        return "score_elsewhere" in self.table
 
     @property
     def kinds(self) -> list[list[str]]:
@@ -147,6 +153,23 @@ def draw(
 def draw_dense(axes: Axes, row: pd.Series) -> None:
     """Draw the dense model's score as a dashed line."""
     axes.axhline(row["score"], color="#444444", linewidth=0.7, linestyle=(0, (4, 2)))
+
+
+def draw_chance(axes: Axes, metrics: Iterable[Metric]) -> list[Artist]:
+    """Draw what a guess scores, where scores are shares: a dotted line a level.
+
+    Returns what a legend is to show of them: one line, or none.
+    """
+    levels: dict[float, float] = {}
+    for metric in metrics:
+        if metric.is_share and metric.chance is not None:
+            # Test sets of four choices a question differ by the few that have three or five.
+            levels.setdefault(round(metric.chance, 2), metric.scale * metric.chance)
+    look = {"color": "#999999", "linewidth": 0.5, "linestyle": (0, (1, 2)), "zorder": 0}
+    lines = [axes.axhline(level, **look) for level in levels.values()]
+    for line in lines[:1]:
+        line.set_label("score of a guess")
+    return list(lines[:1])
 
 
 def benchmark_panels(

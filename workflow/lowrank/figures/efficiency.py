@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from lowrank.analyse.efficiency import fit_line
 from lowrank.base.files import atomic_path, read_json
 from lowrank.figures import accuracy, style
 
@@ -35,6 +36,7 @@ def render(
     csv: str | Path,
     pdf: str | Path,
     png: str | Path,
+    authors: str | Path | None = None,
 ) -> None:
     """Draw a line a workload with its fitted slope, and the thesis's slope beside them.
 
@@ -48,9 +50,11 @@ def render(
         The model's name.
     csv, pdf, png
         The files to write.
+    authors
+        The costs of `lowrank.analyse.authors.authors_tables`. Their mean over benchmarks is drawn
+        beside the thesis's slope.
     """
-    table = pd.read_csv(data, keep_default_na=False, na_values=[""])
-    table = table[table["metric"] == metric]
+    table = _rows(data, metric)
     lines = [fit for fit in read_json(fits) if fit["metric"] == metric]
     device = lines[0]["device_name"]
     measured = [fit for fit in lines if fit["status"] == "measured"]
@@ -58,6 +62,8 @@ def render(
         axes = canvas.subplots()
         if measured:
             _draw(axes, table, measured)
+            if authors is not None:
+                _draw_authors(axes, _rows(authors, metric))
             canvas.legend(
                 *axes.get_legend_handles_labels(),
                 loc="outside lower center",
@@ -96,6 +102,11 @@ def notes(fits: Sequence[Mapping[str, Any]]) -> list[str]:
     return made + ([f"flagged: {'; '.join(flags)}"] if flags else [])
 
 
+def _rows(data: str | Path, metric: str) -> pd.DataFrame:
+    table = pd.read_csv(data, keep_default_na=False, na_values=[""])
+    return table[table["metric"] == metric]
+
+
 def _draw(axes: Axes, table: pd.DataFrame, fits: list[dict[str, Any]]) -> None:
     looks = style.benchmark_style([fit["workload"] for fit in fits])
     most = table["parameter_reduction_percent"].max()
@@ -128,3 +139,11 @@ def _draw(axes: Axes, table: pd.DataFrame, fits: list[dict[str, Any]]) -> None:
         label=f"the thesis, four A100s: {slope:g}",
     )
     axes.set_ylim(bottom=0)
+
+
+def _draw_authors(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw the authors' mean over benchmarks, with its slope."""
+    means = 100 * table.groupby("parameter_reduction_percent")["ratio"].mean()
+    slope = fit_line(list(means.index), list(100 - means))["slope"]
+    label = f"{style.AUTHORS_LABEL}: {slope:.2f}"
+    axes.plot(means.index, means, label=label, **style.AUTHORS_LOOK)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+
 from lowrank.base.names import AGGREGATE, CONTROL
 from lowrank.figures import accuracy, style
 from lowrank.figures.accuracy import Study
@@ -12,7 +16,13 @@ REDUCTION = "parameter_reduction_percent"
 
 
 def render(
-    data: str | Path, label: str, subtitle: str, csv: str | Path, pdf: str | Path, png: str | Path
+    data: str | Path,
+    label: str,
+    subtitle: str,
+    csv: str | Path,
+    pdf: str | Path,
+    png: str | Path,
+    authors: str | Path | None = None,
 ) -> None:
     """Draw a line a benchmark, and below their mean beside that of the control.
 
@@ -26,6 +36,9 @@ def render(
         The model's name, and the line below it.
     csv, pdf, png
         The files to write.
+    authors
+        The scores of `lowrank.analyse.authors.authors_tables`. Their mean is drawn beside that of
+        the study, over those of its benchmarks that they have with the same metric.
     """
     study = Study(data)
     main = study.series[0]
@@ -34,6 +47,7 @@ def render(
     with style.figure(2.9 + 1.7 * len(kinds), [pdf, png]) as canvas:
         heights = [3, *[2] * len(kinds)]
         *uppers, lower = canvas.subplots(len(heights), height_ratios=heights, sharex=True)
+        handles, guesses = [], []
         for axes, names in zip(uppers, kinds, strict=True):
             for index, name in enumerate(names):
                 rows = study.rows(name, main, dense=True).sort_values(REDUCTION)
@@ -43,9 +57,11 @@ def render(
                 x = rows[REDUCTION] + shift
                 looks_of = {"color": colour, "marker": marker, "label": study.label(name)}
                 accuracy.draw(axes, x, rows, interval="score", **looks_of)
+            handles += axes.get_legend_handles_labels()[0]
+            guesses += accuracy.draw_chance(axes, (study.metrics[name] for name in names))
             accuracy.set_scale(axes, study.metrics[names[0]], from_zero=True)
             accuracy.finish(axes, y=study.axis(*names))
-        uppers[0].set_title(accuracy.wrapped(label, subtitle))
+        canvas.suptitle(accuracy.wrapped(label, subtitle), fontsize=7)
         series = accuracy.series_looks(study.series)
         for name in study.series:
             rows = study.rows(AGGREGATE, name, dense=True).sort_values(REDUCTION)
@@ -53,14 +69,36 @@ def render(
             x = rows[REDUCTION] + (0.5 if control else 0.0)
             named = "same layers left out" if control else "decomposed"
             accuracy.draw(lower, x, rows, label=named, **series[name])
-        lower.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=2)
-        y = f"{study.axis(AGGREGATE)},\n{study.dense(AGGREGATE)['benchmark_label']}"
+        drawn = lower.get_legend_handles_labels()[0]
+        drawn += [] if authors is None else _draw_authors(lower, study, Study(authors))
+        lower.legend(handles=drawn, loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=2)
+        mean = accuracy.wrapped(study.dense(AGGREGATE)["benchmark_label"], width=28)
+        y = f"{study.axis(AGGREGATE)},\n{mean}"
         accuracy.finish(lower, x="Parameter reduction (%)", y=y)
+        below = "the widest of the" if study.is_published else "of the paired"
         canvas.legend(
-            handles=[line for axes in uppers for line in axes.get_legend_handles_labels()[0]],
+            handles=handles + guesses[:1],
             loc="outside lower center",
             ncols=2,
             columnspacing=1.2,
-            title="bars: 95% intervals; below, of the paired difference from 0%",
+            title=f"bars: 95% intervals; below, {below} difference from 0%",
         )
     study.write(csv)
+
+
+def _draw_authors(axes: Axes, study: Study, theirs: Study) -> list[Artist]:
+    """Draw the authors' mean over the benchmarks that a study's mean has in common with theirs.
+
+    Returns what a legend is to show: one line, or none.
+    """
+    common = [
+        name
+        for name in study.averaged
+        if name in theirs.averaged and study.metrics[name].is_like(theirs.metrics[name])
+    ]
+    if not common:
+        return []
+    rows = pd.concat([theirs.rows(name, dense=True) for name in common])
+    means = rows.groupby(REDUCTION)["score"].mean()
+    label = accuracy.wrapped(f"{style.AUTHORS_LABEL}, mean of {len(common)}", width=28)
+    return list(axes.plot(means.index, means, label=label, **style.AUTHORS_LOOK))

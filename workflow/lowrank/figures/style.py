@@ -19,6 +19,11 @@ from lowrank.base.files import atomic_path
 COLUMN_WIDTH = 3.35
 """Width of a text column in inches; what a figure must be legible at."""
 
+AUTHORS_LABEL = "authors' data (Llama-2-7B, four A100s)"
+"""What legends call the figures that the thesis's authors published."""
+
+AUTHORS_LOOK = {"color": "#7A7A7A", "linewidth": 0.9, "linestyle": (0, (1, 1.2))}
+
 TEXT_WIDTH = 7.0
 """Width of both text columns in inches, for what cannot be drawn in one."""
 

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lowrank.base.errors import LowrankError
+from lowrank.base.names import AUTHORS
 from lowrank.project.configuration import Project
+from lowrank.project.references import reference_model
 from lowrank.project.studies import Model
+from lowrank.project.views.authors import AUTHORS_STUDY, authors_device, authors_title
 from lowrank.project.views.profile import profiled_study
 
 SCHEMATICS = ("figure_1_1", "figure_3_1", "figure_3_3")
@@ -19,6 +22,9 @@ EFFICIENCY_FIGURES = {"figure_4_2": "latency", "figure_4_3": "energy", "figure_4
 
 REFERENCE_STUDY = "table_4_2"
 """The study that is measured elsewhere, with random weights."""
+
+AUTHORS_FIGURE = "figure_4_1"
+"""The figure of scores that has the authors' beside a run's own."""
 
 TABLE_MODELS = ("llama-2-7b",)
 """Models whose Table 4.2 is made even if the run does not use them: it needs no weights."""
@@ -60,6 +66,10 @@ def drawings(
             made += _efficiency_figures(name)
     for reference in references:
         made += _efficiency_figures(reference)
+    if AUTHORS_STUDY in project.settings["studies"]:
+        figure = project.study(AUTHORS_STUDY)["figure"]
+        made += [("accuracy_figure", {"model": AUTHORS, "figure": figure})] if figure else []
+        made += _efficiency_figures(AUTHORS)
     if "table_4_2" in project.settings["studies"]:
         models = [n for n, m in project.models.items() if "table_4_2" in project.studies_of(m)]
         made += [("table_4_2", {"model": n}) for n in dict.fromkeys([*TABLE_MODELS, *models])]
@@ -113,3 +123,103 @@ def subtitle(project: Project, study: str, model: Model) -> str:
         else project.benchmark(named[0])["label"]
     )
     return f"{project.study(study)['title']}; {count}"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a figure of a study shows.
+
+    Attributes
+    ----------
+    title
+        Whose results.
+    category
+        Where the HTML report shows it.
+    data, fits
+        The study's table; the fits of measurements, empty for scores.
+    beside
+        The authors' table, where the figure shows it beside its own.
+    subtitle, look_for
+        What the study is, and what to look for; empty for measurements.
+    """
+
+    title: str
+    category: str
+    data: str
+    fits: str = ""
+    beside: tuple[str, ...] = ()
+    subtitle: str = ""
+    look_for: str = ""
+
+
+AUTHORS_CATEGORY = "The authors' data"
+
+
+def scores_shown(
+    project: Project,
+    name: str,
+    figure: str,
+    output_of: Callable[[str], str],
+    authors: str | Path,
+) -> Shown:
+    """Return what a figure of scores shows.
+
+    Parameters
+    ----------
+    name, figure
+        Whose figure it is, a model's or the authors' own, and which.
+    output_of
+        From a rule's output to its path, which has its wildcards as fields.
+    authors
+        The folder of what the authors published.
+
+    Raises
+    ------
+    LowrankError
+        If no study of the run has the figure.
+    """
+    theirs = output_of("authors_tables.scores")
+    if name == AUTHORS:
+        title = f"{authors_title(project, authors)} on {authors_device(authors)}"
+        what = f"{project.study(AUTHORS_STUDY)['title']}; the dense model as others ran it"
+        return Shown(title, AUTHORS_CATEGORY, theirs, subtitle=what)
+    model = project.model(name)
+    study = figure_study(project, figure, model)
+    return Shown(
+        model.label,
+        name,
+        output_of("collect_accuracy").format(model=name, study=study),
+        beside=(theirs,) if (study, figure) == (AUTHORS_STUDY, AUTHORS_FIGURE) else (),
+        subtitle=subtitle(project, study, model),
+        look_for=project.study(study)["look_for"],
+    )
+
+
+def costs_shown(
+    project: Project,
+    references: Mapping[str, Path],
+    name: str,
+    output_of: Callable[[str], str],
+    authors: str | Path,
+) -> Shown:
+    """Return what the figures of efficiency show, which say themselves on what device.
+
+    Parameters
+    ----------
+    references
+        From the names of measurements that were made elsewhere to their folders.
+    name
+        Whose figures they are: a model's, a reference's, or the authors' own.
+    output_of, authors
+        As for `scores_shown`.
+    """
+    theirs, their_fits = (output_of(f"authors_tables.{part}") for part in ("table", "fits"))
+    if name == AUTHORS:
+        return Shown(authors_title(project, authors), AUTHORS_CATEGORY, theirs, their_fits)
+    study = efficiency_study(project, references, name)
+    table, fits = (
+        output_of(f"collect_profiles.{part}").format(model=name, study=study)
+        for part in ("table", "fits")
+    )
+    beside = (theirs,) if study == AUTHORS_STUDY else ()
+    return Shown(reference_model(references, name, project).label, name, table, fits, beside)
