@@ -15,6 +15,7 @@ def test_every_path_that_the_report_prints_exists(finished):
     for name in ("figure_4_1", "figure_4_2", "table_4_2"):
         assert f"figures/tiny/{name}.csv" in printed
     assert "figures/llama-2-7b/table_4_2.csv" in printed
+    assert "figures/authors/figure_4_4.csv" in printed
     assert "workflow/scripts/schematic.py" in printed
     missing = [
         path
@@ -46,4 +47,6 @@ def test_the_html_report_is_one_file_that_holds_the_ledger(finished, tmp_path):
     assert len(ledger.splitlines()) > 10
     for words in ("9% fewer parameters cost", "not testable here", "This run: Tiny on "):
         assert words in ledger and words in text
+    # Its figures are a category of their own, whatever stands for the apostrophe.
+    assert re.search(r"The authors(?:'|&#\w+;|\\u0027) data", text)
     assert not re.search(r"""<(?:script|link)[^>]+(?:src|href)=["']https?://""", text)

@@ -34,6 +34,12 @@ def test_a_name_and_its_filter_stay_as_they_are_written():
     assert (ACC.chance, ACC.axis) == (0.25, "Accuracy (%)")
 
 
+def test_one_quantity_is_told_from_another():
+    strict, plain = (Metric.from_config(f"exact_match{end}") for end in (",strict-match", ""))
+    assert strict.is_like(plain) and ACC.is_like(Metric.from_config("acc", 0.5))
+    assert not ACC.is_like(Metric.from_config("acc_norm")) and not ACC.is_like(plain)
+
+
 def test_what_falls_when_a_model_improves_says_so():
     assert (PERPLEXITY.sign, PERPLEXITY.axis) == (-1, "Word perplexity, lower is better")
     assert BITS.axis == "Cross-entropy (bits/byte), lower is better"

@@ -444,6 +444,7 @@ def test_the_authors_data_have_a_section_of_their_own(inputs, tmp_path):
     inputs["authors/figure_4_1.pdf"] = inputs["m/figure_4_1.pdf"]
     _, text = built(inputs, tmp_path / "one.pdf")
     text = text.replace("’", "'")
+    assert "at 48544584; MIT" in text
     assert "The authors' data" in text and "4 × NVIDIA A100 80GB" in text
     assert "other people's runs" in text and "intel/auto-round" in text
     assert "latency 0.61 0.51 0.72 0.5" in text and "power 0.10 0.10 0.10 –" in text
