@@ -123,6 +123,20 @@ def test_a_preloaded_model_is_taken_once_and_is_the_same(base, tmp_path):
     )
 
 
+def test_what_is_scored_sums_products_in_float32(base, tmp_path):
+    settings = torch.backends.cuda.matmul
+    names = [f"allow_{dtype}_reduced_precision_reduction" for dtype in ("fp16", "bf16")]
+    before = [getattr(settings, name) for name in names]
+    try:
+        for name in names:
+            setattr(settings, name, True)
+        load_compressed(base / "weights", compressed(base, tmp_path / "c", []), "float32")
+        assert not any(getattr(settings, name) for name in names)
+    finally:
+        for name, value in zip(names, before, strict=True):
+            setattr(settings, name, value)
+
+
 def test_dense_configuration_is_the_base_model(base, tmp_path):
     folder = compressed(base, tmp_path / "c", [])
     model, manifest = load_compressed(base / "weights", folder, "float32")

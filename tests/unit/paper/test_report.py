@@ -671,6 +671,7 @@ def test_a_run_like_the_thesiss_deviates_in_the_algorithm_alone():
             {"quantized": "x.Q4_1.gguf"},
             "quantized file (x.Q4_1.gguf) and were dequantized to float16",
         ),
+        ({"dtype": "bfloat16"}, "Llama is scored in bfloat16; the authors compute in float16,"),
         (
             {"layers": 30, "studies": [{"depth": 32, "width": None, "carried_over": True}]},
             "Llama has 30 layers: layer lists that were written for 32 are carried over",

@@ -96,6 +96,8 @@ def load_compressed(
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """Load a compressed model over its base.
 
+    It is what is scored: from here on GPUs add up half-precision products in float32 alone.
+
     It is the configuration of the manifest or an error, never the dense model by accident: the
     factors must be those the manifest was written for, every module it lists must be in them and
     in the model, and nothing may be left over.
@@ -120,6 +122,10 @@ def load_compressed(
     LowrankError
         If anything of the above does not hold.
     """
+    # A product with one output and thousands of inputs, which rank 1 is made of, is cut in parts
+    # whose sums torch would otherwise add up in half precision.
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     model = load_base(base, dtype)
     manifest = _compress_loaded(model, compressed, dtype)
     return model.to(device).eval(), manifest

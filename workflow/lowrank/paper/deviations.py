@@ -29,7 +29,7 @@ def deviations(
     known = {*read_thesis(thesis, "table_4_1"), *set_up["benchmarks"]}
     made: list[str] = []
     for model in models:
-        made += _of_model(model, set_up["models"], known)
+        made += _of_model(model, set_up, known)
     made += _left_out(models, run)
     measured = [model for model in models if model["fits"]]
     if measured:
@@ -42,10 +42,10 @@ def deviations(
 
 
 def _of_model(
-    model: Mapping[str, Any], theirs: Sequence[str], known: Iterable[str]
+    model: Mapping[str, Any], set_up: Mapping[str, Any], known: Iterable[str]
 ) -> Iterable[str]:
     label, benchmarks = model["label"], model["benchmarks"]
-    if model["model"] not in theirs:
+    if model["model"] not in set_up["models"]:
         yield f"{label} is none of the thesis's models: {model['layers']} layers, " + (
             f"{model['parameters']:,} parameters."
         )
@@ -56,6 +56,11 @@ def _of_model(
             f"The weights of {label} come from a quantized file ({model['quantized']}) and were "
             f"dequantized to {model['dtype']}: the dense model here is not the published one to "
             "the last bit."
+        )
+    if model["dtype"] != set_up["dtype"]:
+        yield (
+            f"{label} is scored in {model['dtype']}; the authors compute in {set_up['dtype']}, "
+            "which holds nothing above 65,504. Activations of an MLP at rank 1 can be larger."
         )
     depths = {study["depth"] for study in model["studies"] if study["carried_over"]}
     for depth in sorted(depths):
