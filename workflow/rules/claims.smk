@@ -4,6 +4,7 @@ from lowrank.project.references import find_kept_runs
 from lowrank.project.views.claims import claim_evidence, claim_scopes, documents
 
 OTHER_SCOPES = {
+    "authors": AUTHORS_DATA,
     "references": REFERENCES,
     "kept": find_kept_runs(PROFILE_RECORDS),  # by `make reference`, of any scale
 }

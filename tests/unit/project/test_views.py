@@ -238,7 +238,20 @@ def scopes_of(project, **others):
     return {entry["name"]: entry for entry in entries}
 
 
-OTHERS = {"references": {}, "kept": {}}
+OTHERS = {"authors": "paper/authors", "references": {}, "kept": {}}
+
+
+def test_the_authors_data_is_a_scope_that_their_files_shape(project):
+    scope = scopes_of(project)["authors"]
+    assert list(scopes_of(project))[:2] == ["authors", "run"]
+    assert list(scope["models"]) == ["llama"]
+    entry = scope["models"]["llama"]
+    assert entry["model"] == "llama-2-7b-chat" and entry["device_type"] == "cuda"
+    assert entry["studies"] == {"table_4_2": "r/authors/scores.csv"}
+    assert entry["profiles"] == ["r/authors/costs.csv"]
+    evidence = claim_evidence(project, output_of, **OTHERS)
+    assert {"paper/authors/dense.csv", "paper/authors/sources.yaml"} <= set(evidence)
+    assert {*entry["studies"].values(), *entry["profiles"]} <= set(evidence)
 
 
 def test_each_device_that_was_measured_elsewhere_judges_costs(project):
@@ -267,7 +280,7 @@ def test_kept_runs_of_other_scales_stand_beside_a_run(project_of):
     assert list(paper)[-1] == "kept-laptop" and "kept-paper" not in paper
     smoke = project_of(scale="smoke")
     assert list(scopes_of(smoke, kept=kept))[-2:] == ["kept-laptop", "kept-paper"]
-    assert set(kept.values()) <= set(claim_evidence(smoke, output_of, references={}, kept=kept))
+    assert set(kept.values()) <= set(claim_evidence(smoke, output_of, **{**OTHERS, "kept": kept}))
 
 
 def test_documents_go_by_the_name_of_their_figure():

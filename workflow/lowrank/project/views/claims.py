@@ -10,9 +10,9 @@ from lowrank.project.configuration import Project
 from lowrank.project.references import reference_model
 from lowrank.project.studies import Model
 from lowrank.project.views.analyse import study_evaluations
+from lowrank.project.views.authors import AUTHORS_STUDY, authors_benchmarks, authors_model
 from lowrank.project.views.figures import REFERENCE_STUDY, Drawing
 from lowrank.project.views.profile import profiled_study
-from lowrank.project.views.tables import THESIS_BENCHMARKS
 
 PAPER_SCALE = "paper"
 """What `scale` says where the configuration is that of the thesis."""
@@ -35,6 +35,7 @@ def judged_models(project: Project) -> dict[str, Model]:
 def claim_scopes(
     project: Project,
     output_of: Callable[[str], str],
+    authors: str,
     references: Mapping[str, Path],
     kept: Mapping[str, str],
 ) -> list[dict[str, Any]]:
@@ -47,6 +48,8 @@ def claim_scopes(
     ----------
     output_of
         From a rule to the path of its output.
+    authors
+        The folder of the figures that the thesis's authors published.
     references
         From the names of measurements that were made elsewhere to the folders of their records.
     kept
@@ -58,10 +61,29 @@ def claim_scopes(
         "short": "this run",
         "models": claim_models(project, output_of),
     }
-    made = [run]
+    made = [_authors(project, output_of, authors), run]
     made += [_reference(project, output_of, references, name) for name in references]
     made = [entry | {"design_space": output_of("table_3_1.csv")} for entry in made]
     return made + _kept(project.settings["scale"], kept)
+
+
+def _authors(project: Project, output_of: Callable[[str], str], folder: str) -> dict[str, Any]:
+    model = authors_model(project, folder)
+    entry = {
+        "model": model.name,
+        "label": model.label,
+        "device_type": "cuda",
+        "published": folder,
+        "benchmarks": list(authors_benchmarks(project).values()),
+        "studies": {AUTHORS_STUDY: output_of("authors_tables.scores")},
+        "profiles": [output_of("authors_tables.table")],
+    }
+    return {
+        "name": "authors",
+        "title": "The authors' data",
+        "short": "authors",
+        "models": {model.architecture.family.name: entry},
+    }
 
 
 def _reference(
@@ -73,7 +95,7 @@ def _reference(
         "model": model.name,
         "label": model.label,
         "device_type": "cuda",
-        "benchmarks": [project.benchmark(own)["label"] for own in THESIS_BENCHMARKS],
+        "benchmarks": list(authors_benchmarks(project).values()),
         "studies": {},
         "profiles": [table],
     }
@@ -129,6 +151,7 @@ def claim_models(project: Project, output_of: Callable[[str], str]) -> dict[str,
 def claim_evidence(
     project: Project,
     output_of: Callable[[str], str],
+    authors: str,
     references: Mapping[str, Path],
     kept: Mapping[str, str],
 ) -> list[str]:
@@ -137,7 +160,7 @@ def claim_evidence(
     for model in judged_models(project).values():
         for study in project.studies_of(model):
             files += study_evaluations(project, study, model, output_of("evaluate.scores"))
-    for scope in claim_scopes(project, output_of, references, kept):
+    for scope in claim_scopes(project, output_of, authors, references, kept):
         files += [scope[key] for key in ("design_space", "ledger") if key in scope]
         for entry in scope.get("models", {}).values():
             files += [*entry["studies"].values(), *entry["profiles"]]
