@@ -79,9 +79,9 @@ def judged_test(test: Mapping[str, Any]) -> str:
 
 
 def interval(reading: Mapping[str, Any]) -> str:
-    """Return a 95% interval; empty where it has no width."""
-    low, high = reading["interval_95"]
-    return f"[{_number(low)}, {_number(high)}]" if low < high else ""
+    """Return a 95% interval; empty where it has no width that would show."""
+    low, high = map(_number, reading["interval_95"])
+    return f"[{low}, {high}]" if low != high else ""
 
 
 def _range(test: Mapping[str, Any]) -> str:
