@@ -100,8 +100,8 @@ def made_scopes():
     theirs = {"llama": AUTHORS, "none": unnamed}
     of_authors = Evidence(design_space=Path("authors"))
     return [
-        Scope("authors", "The authors' data", "authors", dict.fromkeys(theirs, of_authors), theirs),
-        Scope("run", "This run", "this run", dict.fromkeys(own, Evidence()), own),
+        Scope("authors", "The authors' data", dict.fromkeys(theirs, of_authors), theirs, "authors"),
+        Scope("run", "This run", dict.fromkeys(own, Evidence()), own, "this run"),
         load_kept("kept-paper", "The paper's scale", "paper scale", reason=NO_RUN),
     ]
 

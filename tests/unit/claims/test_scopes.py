@@ -72,7 +72,7 @@ def ledger(project, tmp_path_factory):
     return judged(project, DATA, tmp_path_factory.mktemp("authors"))
 
 
-def tests_of(ledger):
+def every_test(ledger):
     """Every test of the authors' data that was measured, with its claim."""
     for row in ledger["claims"]:
         for test in row["scopes"]["authors"]["tests"]:
@@ -82,16 +82,16 @@ def tests_of(ledger):
 
 def test_the_authors_data_is_of_their_model_on_their_device(ledger):
     assert ledger["scopes"][0]["holds_for"] == f"Llama-2-7B-chat on {DEVICE}"
-    places = {test["holds_for"] for claim, test in tests_of(ledger) if claim != "C1"}
+    places = {test["holds_for"] for claim, test in every_test(ledger) if claim != "C1"}
     assert places == {f"Llama-2-7B-chat, {DEVICE}"}
-    assert all(test["is_named"] for _, test in tests_of(ledger))
+    assert all(test["is_named"] for _, test in every_test(ledger))
 
 
 def test_every_loss_names_who_scored_the_dense_model_and_every_cost_says_one_run(ledger):
     sources = read_yaml(f"{DATA}/sources.yaml")["dense"]
     dense = pd.read_csv(f"{DATA}/dense.csv").drop_duplicates("benchmark").set_index("benchmark")
     losses, costs = [], []
-    for claim, test in tests_of(ledger):
+    for claim, test in every_test(ledger):
         flags = " ".join(test["flags"])
         if test["operator"] == "loss":
             losses.append(test)
@@ -102,7 +102,7 @@ def test_every_loss_names_who_scored_the_dense_model_and_every_cost_says_one_run
     assert losses and costs
     flags = [flag for test in losses for flag in test["flags"]]
     assert any(sources[dense.loc["truthfulqa", "source"]]["repository"] in flag for flag in flags)
-    beside = [t for _, t in tests_of(ledger) if t["says"].startswith("96% less 6%")]
+    beside = [t for _, t in every_test(ledger) if t["says"].startswith("96% less 6%")]
     assert beside and not any("scored by others" in " ".join(t["flags"]) for t in beside)
 
 
@@ -120,7 +120,7 @@ def slope(folder, quantity):
 
 
 def energy(ledger):
-    return next(test for _, test in tests_of(ledger) if test["says"] == "energy slope")
+    return next(test for _, test in every_test(ledger) if test["says"] == "energy slope")
 
 
 def test_an_edited_figure_changes_the_verdict_and_the_text(project, ledger, tmp_path):

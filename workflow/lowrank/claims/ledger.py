@@ -101,7 +101,7 @@ def _summary(scope: Scope | KeptRun, rows: Sequence[Mapping[str, Any]]) -> dict[
     return {
         "scope": scope.name,
         "title": scope.title,
-        "short": scope.short,
+        "short": scope.short or scope.title,
         "holds_for": scope.holds_for,
         "reason": scope.reason if isinstance(scope, KeptRun) else "",
         "counts": {verdict: verdicts.count(verdict) for verdict in VERDICTS},

@@ -26,20 +26,20 @@ class Scope:
         Its key in the ledger.
     title
         The heading of its column.
-    short
-        The heading where there is little room.
     evidence
         From a kind of test (`llama`, `bert`, `none`) to the results that judge it.
     subjects
         From the same kinds to what the results are of: `model` (its key), `label`, `device` and
         `device_type` (`cpu`, `cuda`).
+    short
+        The heading where there is little room; by default the title.
     """
 
     name: str
     title: str
-    short: str
     evidence: Mapping[str, Evidence]
     subjects: Mapping[str, Mapping[str, str]]
+    short: str = ""
 
     @property
     def holds_for(self) -> str:
@@ -54,15 +54,15 @@ class Scope:
 def load_scope(
     name: str,
     title: str,
-    short: str,
     models: Mapping[str, Mapping[str, Any]],
     design_space: str | Path,
+    short: str = "",
 ) -> Scope:
     """Return a scope from the tables of its results.
 
     Parameters
     ----------
-    name, title, short
+    name, title
         See `Scope`.
     models
         From a model's family to `model`, `label`, `device_type` (`cpu`, `cuda`), `benchmarks`
@@ -71,6 +71,8 @@ def load_scope(
         evaluations, and it has `published`: their folder (see `lowrank.base.authors`).
     design_space
         The table of the design-space sizes.
+    short
+        See `Scope`.
 
     Raises
     ------
@@ -88,7 +90,7 @@ def load_scope(
             **{key: entry[key] for key in ("model", "label", "device_type")},
             "device": _device(studies.values(), profiles),
         }
-    return Scope(name, title, short, evidence, subjects)
+    return Scope(name, title, evidence, subjects, short)
 
 
 def _answered(entry: Mapping[str, Any]) -> dict[str, Study]:
