@@ -92,6 +92,7 @@ def evaluate(
     try:
         results = run_tasks(language_model, tasks, benchmark, settings)
     except NotFiniteError as error:
+        journal.remove()  # a rerun would end at the same question
         raise _of_configuration(error, manifest, positions, subsets) from None
     samples = [
         {"task": task} | sample | {"doc_id": positions[subsets[task]][sample["doc_id"]]}

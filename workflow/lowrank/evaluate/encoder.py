@@ -139,6 +139,7 @@ def evaluate(
     try:
         answered = _answers(metrics, model, tokenizer, rows, benchmark, settings, journal)
     except NotFiniteError as error:
+        journal.remove()  # a rerun would end at the same question
         raise error.told(
             configuration=f"{manifest['model']}, {manifest['decomposition']['name']}",
             task=benchmark["name"],
