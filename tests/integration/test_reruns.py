@@ -170,7 +170,7 @@ def test_what_the_authors_published(workflow):
     text = path.read_text()
     assert "0.6957070707070707" in text
     path.write_text(text.replace("0.6957070707070707", "0.6"))
-    assert workflow.jobs() == AUTHORS
+    assert workflow.jobs() == {**AUTHORS, **FACTS}
 
 
 def test_limit_of_one_benchmark(workflow):
@@ -197,6 +197,7 @@ def test_limit_of_one_benchmark(workflow):
         ("tables/claims", {"claims_table": 1}),
         ("tables/macs", {"table_1_1": 1, **FACTS}),
         ("paper/facts", FACTS),
+        ("paper/published", FACTS),
         ("paper/document", REPORT),
         ("analyse/accuracy", {**SUMMARY, **AUTHORS}),
         ("analyse/authors", AUTHORS),

@@ -18,6 +18,7 @@ rule gather_facts:
         library=library("gather_facts"),
         lock=LOCK,
         thesis=THESIS,
+        published=rules.authors_tables.input.published,
         results=lambda wildcards: fact_files(project, output_of),
     output:
         "<results>/facts.json",
@@ -29,10 +30,11 @@ rule gather_facts:
         models=lambda wildcards: as_json(fact_models(project, output_of)),
         tables=lambda wildcards: as_json(fact_tables(project, output_of)),
         run=lambda wildcards: as_json(fact_run(project)),
+        published=AUTHORS_DATA,
     shell:
         "PYTHONPATH=workflow python {input.script} --models {params.models:q} "
         "--tables {params.tables:q} --run {params.run:q} --thesis {input.thesis} "
-        "--output {output} 2> {log}"
+        "--published {params.published} --output {output} 2> {log}"
 
 
 REPORT_FILES = {

@@ -5,7 +5,8 @@ from lowrank.paper.facts import gather_facts
 
 
 def main() -> None:
-    parser = cli.parser(__doc__, "thesis", "output", models="JSON", tables="JSON", run="JSON")
+    names = ("thesis", "published", "output")
+    parser = cli.parser(__doc__, *names, models="JSON", tables="JSON", run="JSON")
     gather_facts(**vars(parser.parse_args()))
 
 

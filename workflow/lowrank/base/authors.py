@@ -45,14 +45,17 @@ class Published:
         Rows of `configuration`, `benchmark`, `quantity` (`latency`, `power`, `energy`, `memory`),
         `value`, `unit`, `batch`, `source`.
     sources
-        The content of `sources.yaml`: `authors`, `chance` (what a guess scores, by benchmark) and
-        `dense`.
+        The content of `sources.yaml`: `authors`, `chance` (what a guess scores, by benchmark),
+        `code` and `dense`.
+    dense
+        The dense rows as their table has them, TruthfulQA's parts apart.
     """
 
     reduction: dict[str, float]
     accuracy: pd.DataFrame
     efficiency: pd.DataFrame
     sources: dict[str, Any]
+    dense: pd.DataFrame
 
 
 def read_published(folder: str | Path) -> Published:
@@ -86,6 +89,7 @@ def read_published(folder: str | Path) -> Published:
         pd.concat([_dense_rows(tables["dense"]), tables["accuracy"]], ignore_index=True),
         tables["efficiency"],
         sources,
+        tables["dense"],
     )
 
 

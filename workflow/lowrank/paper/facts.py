@@ -27,6 +27,7 @@ def gather_facts(
     tables: Mapping[str, str | Path],
     run: Mapping[str, Any],
     thesis: str | Path,
+    published: str | Path,
     output: str | Path,
 ) -> None:
     """Write what the report's text says in numbers.
@@ -49,6 +50,8 @@ def gather_facts(
         See `lowrank.paper.deviations.deviations`.
     thesis
         The file that holds what the thesis prints.
+    published
+        The folder of what the thesis's authors published.
     output
         The JSON to write. Every entry names the file that it was read from.
     """
@@ -69,7 +72,9 @@ def gather_facts(
             },
             "deviations": deviations(gathered, run, thesis),
             "inconsistencies": inconsistencies(
-                thesis, {name: record["rows"] for name, record in records.items()}
+                thesis,
+                {name: record["rows"] for name, record in records.items()},
+                published,
             ),
         },
     )

@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from lowrank.base.thesis import read_thesis
+from lowrank.paper.published import disagreements
 
 FACTOR = 1.1
 """A printed count that is off by more than this factor is no matter of rounding."""
 
 
 def inconsistencies(
-    thesis: str | Path, tables: Mapping[str, Sequence[Mapping[str, Any]]]
+    thesis: str | Path,
+    tables: Mapping[str, Sequence[Mapping[str, Any]]],
+    published: str | Path,
 ) -> dict[str, Any]:
-    """Return what does not fit together, each from printed values and from counted ones.
+    """Return what does not fit together, from printed, counted and published values.
 
     Parameters
     ----------
@@ -24,13 +27,16 @@ def inconsistencies(
     tables
         Rows of the CSVs of this workflow's tables, by name: `table_3_1`, `table_1_1`, and
         `table_4_2` of the thesis's model, or none where the run does not make it.
+    published
+        The folder of what the thesis's authors published.
 
     Returns
     -------
     `tensors`: models whose decomposable tensors are counted otherwise than in Table 3.1;
     `operations`: models whose computations are, with the ratio; `proof`: by how much the last two
     lines of the proof of Theorem 3.1 differ (configurations of the model with the most printed
-    parameters); `arc_easy`, `efficiency`, `losses`, `avoided_layers`: see the code of each.
+    parameters); `arc_easy`, `efficiency`, `losses`, `avoided_layers`: see the code of each;
+    `published`: see `lowrank.paper.published.disagreements`.
 
     Raises
     ------
@@ -53,6 +59,7 @@ def inconsistencies(
         "losses": _losses(thesis),
         "efficiency": _efficiency(thesis),
         "avoided_layers": _avoided_layers(thesis, tables.get("table_4_2", [])),
+        "published": disagreements(thesis, published),
     }
 
 
