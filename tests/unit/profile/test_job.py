@@ -1,5 +1,6 @@
 """A profile of the tiny model: what its record says."""
 
+import copy
 import itertools
 import weakref
 from types import SimpleNamespace
@@ -239,6 +240,18 @@ def measured_with(nvml, monkeypatch, dense, **changes):
     settings = {**SETTINGS, "workloads": SETTINGS["workloads"][:1], "seconds": 0.1, **changes}
     models = {"dense": dense, "configuration": dense}
     return job.measure(lambda device: models, [], settings)["configuration"]
+
+
+def test_power_of_a_model_that_overflows_is_doubted(dense):
+    overflown = copy.deepcopy(dense)
+    with torch.no_grad():
+        overflown.model.layers[1].mlp.up_proj.weight.fill_(torch.inf)
+    models = {"dense": dense, "fine": dense, "broken": overflown}
+    records = job.measure(lambda device: models, [], SETTINGS)
+    doubt = "output is not finite in float32: power depends on the numbers"
+    assert doubt in records["broken"]["doubts"] and doubt not in records["fine"]["doubts"]
+    models = {"dense": overflown, "fine": dense}
+    assert doubt in job.measure(lambda device: models, [], SETTINGS)["fine"]["doubts"]
 
 
 def test_doubts_and_source_of_energy_reach_the_figure_s_note(dense, monkeypatch, tmp_path):

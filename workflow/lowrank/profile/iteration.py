@@ -82,6 +82,13 @@ def make_work(model: PreTrainedModel, workload: Workload, seed: int) -> Work:
     return Work(decode, lambda: held[0])
 
 
+@torch.no_grad()
+def output_is_finite(model: PreTrainedModel) -> bool:
+    """Return whether the logits after a few tokens are finite."""
+    ids_1T = torch.arange(min(16, model.config.vocab_size), device=model.device)[None]
+    return bool(model(input_ids=ids_1T, logits_to_keep=1).logits.amax().isfinite())
+
+
 def cache_bytes(cache: DynamicCache) -> int:
     """Return the bytes of the keys and values of a cache."""
     return sum(

@@ -18,7 +18,7 @@ from lowrank.base.files import write_json
 from lowrank.base.names import DENSE
 from lowrank.base.provenance import provenance
 from lowrank.decompose.loading import load_base, load_compressed_beside, read_manifest
-from lowrank.profile.iteration import make_work
+from lowrank.profile.iteration import make_work, output_is_finite
 from lowrank.profile.memory import alone, measure_memory, release
 from lowrank.profile.nvml import nvml_meter
 from lowrank.profile.rapl import rapl_meter
@@ -141,6 +141,7 @@ def measure(
     with _failures("loading the models"):
         replicas = [load(place) for place in devices]
         names = [name for name in replicas[0] if name != DENSE]
+        overflown = [name for name, model in replicas[0].items() if not output_is_finite(model)]
         idle_watts = meter.idle_watts(IDLE_SECONDS[device])
     found = None
     if settings["batch"] == "auto" and any(one["batch"] is None for one in settings["workloads"]):
@@ -192,7 +193,13 @@ def measure(
     }
     if device == "cuda" and not meter.available:
         shared["doubts"].append("throttling during the measurement is not known")
-    return {name: {**shared, "workloads": measured[name]} for name in names}
+    made = {name: {**shared, "workloads": measured[name]} for name in names}
+    for name in names:
+        if {name, DENSE} & set(overflown):
+            # Circuits switch less where all numbers are alike.
+            why = f"output is not finite in {settings['dtype']}: power depends on the numbers"
+            made[name] = {**made[name], "doubts": [*made[name]["doubts"], why]}
+    return made
 
 
 def _workloads(
