@@ -20,7 +20,7 @@ TABLES = {"table_1_1": 1, "table_3_1": 1, "table_4_1": 1, **FACTS}
 EFFICIENCY = {"efficiency_figure": 3, **REPORT}
 EVERY_FIGURE = {"accuracy_figure": 2, **REPORT}  # the authors' data, too
 EVERY_EFFICIENCY = {"efficiency_figure": 6, **REPORT}
-AUTHORS = {"authors_tables": 1, **EVERY_FIGURE, **EVERY_EFFICIENCY}
+AUTHORS = {"authors_tables": 1, **EVERY_FIGURE, **EVERY_EFFICIENCY, **LEDGER}
 SLOPES = {"collect_profiles": 1, **EFFICIENCY, **LEDGER, **FACTS}
 PROFILES = {"profile": 4, **SLOPES}
 SUMMARY = {"collect_accuracy": 1, **FIGURE, **LEDGER, **FACTS}
@@ -173,6 +173,12 @@ def test_what_the_authors_published(workflow):
     assert workflow.jobs() == {**AUTHORS, **FACTS}
 
 
+def test_a_kept_run_of_another_scale(workflow):
+    path = workflow.folder / "paper/reference/laptop/claims.json"
+    path.write_text(path.read_text() + "\n")
+    assert workflow.jobs() == LEDGER
+
+
 def test_limit_of_one_benchmark(workflow):
     def change(config):
         config["benchmarks"]["arc_easy"]["limit"] = 8
@@ -194,6 +200,8 @@ def test_limit_of_one_benchmark(workflow):
         ("tables/typesetting", {**TABLES, "table_4_2": 2, **LEDGER}),
         ("space/enumeration", {"table_3_1": 1, **LEDGER, **FACTS}),
         ("claims/operators", LEDGER),
+        ("claims/kept", LEDGER),
+        ("base/authors", AUTHORS),
         ("tables/claims", {"claims_table": 1}),
         ("tables/macs", {"table_1_1": 1, **FACTS}),
         ("paper/facts", FACTS),
