@@ -210,6 +210,7 @@ def test_costs_are_the_published_ones_relative_to_the_dense_model(costs):
     assert set(costs["device"]) == {"4 × NVIDIA A100 80GB"} and set(costs["gpus"]) == {4}
     assert set(costs["doubts"]) == {"one run each"}
     assert set(costs.loc[costs["workload"] == "MMLU", "batch"]) == {32}
+    assert set(costs["batch_rule"]) == {"largest"}  # as the thesis says of its measurements
 
 
 def test_slopes_of_the_means_are_those_of_the_published_costs(made, costs):

@@ -39,6 +39,7 @@ def record(name, reduction, seconds, joules=None, doubts=(), reason="", workload
                 "name": "prefill 8, batch 1",
                 "phase": "prefill",
                 "batch": 1,
+                "batch_rule": "fixed",
                 "tokens": 8,
                 "dropped_rounds": 0,
                 "latency": figures(seconds, 1.0),

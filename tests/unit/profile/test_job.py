@@ -21,7 +21,7 @@ from lowrank.profile import job, memory
 from lowrank.profile.iteration import make_work
 from lowrank.profile.nvml import NvmlMeter, nvml_meter
 from lowrank.profile.rounds import Trial, compare
-from lowrank.profile.workloads import Workload
+from lowrank.profile.workloads import Requests, Workload
 from lowrank.running.nvml import Nvml
 from lowrank.space.design_space import Decomposition
 from tiny import write_parquet
@@ -197,13 +197,43 @@ def test_the_pair_fits_at_the_batch_that_is_found(dense, monkeypatch):
     assert max(allocator.batches) == 16
 
 
+@pytest.mark.parametrize(
+    ("device", "batch", "expected"),
+    [
+        ("cuda", "auto", [(5, "largest"), (21, "largest")]),  # long requests fit fewer at once
+        ("cuda", 3, [(3, "fixed"), (3, "fixed")]),
+        ("cpu", "auto", [(2, "fixed"), (2, "fixed")]),
+    ],
+)
+def test_a_benchmark_runs_at_the_largest_batch_of_its_own_on_a_gpu(
+    device, batch, expected, dense, monkeypatch
+):
+    def make(model, workload, seed):
+        def run():
+            if sum(workload.lengths) > 210:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+        return SimpleNamespace(run=run)
+
+    monkeypatch.setattr(job, "make_work", make)
+    monkeypatch.setattr(job, "release", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    settings = {**SEARCHED, "workloads": [], "device": device, "batch": batch, "rows": 2}
+    requests = [("long", Requests([40] * 8, 2)), ("short", Requests([10] * 8, 2))]
+    made, found = job._workloads({"dense": dense}, requests, settings)
+    records = [workload.record() for workload in made]
+    assert found is None
+    assert [(one["batch"], one["batch_rule"]) for one in records] == expected
+    assert [one["name"] for one in records] == ["long", "short"]
+
+
 def test_an_error_that_is_no_lack_of_memory_ends_the_search(dense, monkeypatch):
     def fail(model, workload, seed):
         raise ValueError("the prompt is too long")
 
     monkeypatch.setattr(job, "make_work", fail)
     with pytest.raises(ValueError, match="too long"):
-        job._largest_batch({"dense": dense}, SEARCHED)
+        job._workloads({"dense": dense}, [], SEARCHED)
 
 
 def test_other_errors_stay_what_they_are(dense, monkeypatch):

@@ -128,6 +128,7 @@ def _rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
             "workload": workload["name"],
             "phase": workload["phase"],
             "batch": workload["batch"],
+            "batch_rule": workload["batch_rule"],
             "tokens": workload["tokens"],
             "dropped_rounds": workload["dropped_rounds"],
         }

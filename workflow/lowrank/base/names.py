@@ -14,3 +14,6 @@ AGGREGATE = "aggregate"
 
 AUTHORS = "authors"
 """The folder, among results and among figures, of what the thesis's authors published."""
+
+LARGEST_BATCH, FIXED_BATCH = "largest", "fixed"
+"""How many rows a measurement has: the most that fit, or a number of the configuration."""

@@ -52,8 +52,8 @@ def efficiency_change(
 ) -> Estimate:
     """Percent that a metric falls by at configurations of a study, mean over workloads."""
     table = _of_configurations(evidence, metric, study, configurations, workloads)
-    table = table.assign(change=100 * (1 - table["ratio"]), error=100 * table["ratio"])
-    return _over_workloads("change", evidence, table, evidence.study(study))
+    table = table.assign(change=100 * (1 - table["ratio"]), percent=100.0)
+    return _over_workloads("change", "percent", evidence, table, evidence.study(study))
 
 
 def measurement(
@@ -65,27 +65,34 @@ def measurement(
 ) -> Estimate:
     """Value of a metric at configurations of a study, mean over workloads, in its own unit."""
     table = _of_configurations(evidence, metric, study, configurations, workloads)
-    table = table.assign(error=table["value"])
-    return _over_workloads("value", evidence, table, evidence.study(study))
+    table = table.assign(dense_value=table["value"] / table["ratio"])
+    return _over_workloads("value", "dense_value", evidence, table, evidence.study(study))
 
 
 def linearity(evidence: Evidence, metric: str, workloads: str = BENCHMARKS) -> Estimate:
-    """Least R² over workloads of the metric's line over the parameters removed.
+    """Least R² over W workloads of the metric's line over the parameters removed.
 
     The correlation of each line has Fisher's interval (its inverse hyperbolic tangent is normal
-    with variance 1 / (points − 3)). The least of several lies between the least lower end and the
-    least upper end.
+    with variance 1 / (points − 3)). The least of all lies above the least lower end, and below the
+    least of the upper ends at level α / W each (Bonferroni), since one of them is its own. What
+    the measurements scatter is no bend: for the upper end, the most that it can be by their errors
+    (χ² at the same level) is taken off what the line leaves.
     """
     table = evidence.measured(metric, workloads)
     lines = _lines(table)
     r2_W = np.array([line["r2"] for line in lines])
-    fisher_W = np.arctanh(np.sqrt(np.minimum(r2_W, 1 - 1e-12)))
     error_W = 1 / np.sqrt([max(line["points"] - 3, 1) for line in lines])
 
+    def end(r2_W: np.ndarray, level: float) -> float:
+        fisher_W = np.arctanh(np.sqrt(np.minimum(r2_W, 1 - 1e-12)))
+        reached_W = fisher_W + scipy.stats.norm.ppf(level) * error_W
+        return float(np.tanh(np.maximum(reached_W, 0)).min() ** 2)
+
     def interval(confidence: float) -> tuple[float, float]:
-        reach_W = scipy.stats.norm.ppf((1 + confidence) / 2) * error_W
-        low, high = (np.tanh(np.maximum(fisher_W + s * reach_W, 0)).min() for s in (-1, 1))
-        return float(low**2), float(high**2)
+        tail = (1 - confidence) / 2
+        level = 1 - tail / len(lines)
+        straight_W = [_without_scatter(part, level) for _, part in table.groupby("workload")]
+        return end(r2_W, tail), end(np.array(straight_W), level)
 
     return Estimate(
         float(r2_W.min()), (Reading(THESE_WORKLOADS, interval),), **_facts(evidence, table)
@@ -95,8 +102,12 @@ def linearity(evidence: Evidence, metric: str, workloads: str = BENCHMARKS) -> E
 def spread_over_workloads(evidence: Evidence, metric: str, workloads: str = BENCHMARKS) -> Estimate:
     """Standard deviation over workloads of the metric's slope, in percent of its mean.
 
-    On these workloads the interval has the errors of the slopes: their Student's distributions are
-    drawn from. On workloads like these it is that of a standard deviation of normal values, by χ².
+    On these workloads the slopes have the errors of their lines, which are drawn from their
+    Student's distributions. Errors widen the spread, and drawing them once more widens it again:
+    the upper end of the drawn spreads errs to the safe side. The lower end may not lean on errors:
+    a standard deviation is no less than that of what was seen less that of the errors (triangle
+    inequality). On workloads like these the interval is that of a standard deviation of normal
+    values, by χ²; its lower end is of the spread without the variance of the errors.
     """
     table = evidence.measured(metric, workloads)
     lines = _lines(table)
@@ -106,24 +117,30 @@ def spread_over_workloads(evidence: Evidence, metric: str, workloads: str = BENC
     error_W = np.array([line["error"] for line in lines])
     freedom_W = np.array([line["points"] - 2 for line in lines])
     rng = np.random.default_rng(0)
-    drawn_RW = slope_W + error_W * rng.standard_t(freedom_W, size=(RESAMPLES, len(lines)))
-    spread, spread_R = (
-        100 * slopes.std(axis=-1, ddof=1) / np.abs(slopes.mean(axis=-1))
-        for slopes in (slope_W, drawn_RW)
+    errors_RW = error_W * rng.standard_t(freedom_W, size=(RESAMPLES, len(lines)))
+    deviation, mean = float(slope_W.std(ddof=1)), float(slope_W.mean())
+    wide_R = _percent(np.std(slope_W + errors_RW, axis=1, ddof=1), mean + errors_RW.mean(axis=1))
+    narrow_R = _percent(
+        np.maximum(deviation - errors_RW.std(axis=1, ddof=1), 0), mean - errors_RW.mean(axis=1)
     )
+    spread = float(_percent(deviation, mean))
+    of_workloads = float(_percent(np.sqrt(max(deviation**2 - (error_W**2).mean(), 0)), mean))
 
     def on_these(confidence: float) -> tuple[float, float]:
-        low, high = percentile_interval(spread_R, confidence)
-        return float(low), float(high)
+        low, _ = percentile_interval(narrow_R, confidence)
+        _, high = percentile_interval(wide_R, confidence)
+        return min(float(low), spread), max(float(high), spread)
 
     def on_others(confidence: float) -> tuple[float, float]:
         freedom = len(lines) - 1
-        tails = np.array([1 + confidence, 1 - confidence]) / 2
-        low, high = spread * np.sqrt(freedom / scipy.stats.chi2.ppf(tails, freedom))
-        return float(low), float(high)
+        low, high = (
+            np.sqrt(freedom / scipy.stats.chi2.ppf(level, freedom))
+            for level in ((1 + confidence) / 2, (1 - confidence) / 2)
+        )
+        return float(of_workloads * low), float(spread * high)
 
     readings = (Reading(THESE_WORKLOADS, on_these), Reading(WORKLOADS_LIKE_THESE, on_others))
-    return Estimate(float(spread), readings, **_facts(evidence, table))
+    return Estimate(spread, readings, **_facts(evidence, table))
 
 
 def _of_configurations(
@@ -138,6 +155,30 @@ def _of_configurations(
     return table
 
 
+def _without_scatter(part: pd.DataFrame, level: float) -> float:
+    """Return R² of a workload's line without what its measurements scatter at most."""
+    line = fit_line(part["parameter_reduction_percent"], part["ratio"])
+    total = float(((part["ratio"] - part["ratio"].mean()) ** 2).sum())
+    scatter = (_errors(part) ** 2).mean() * scipy.stats.chi2.ppf(level, line["points"] - 2)
+    bend = max(total * (1 - line["r2"]) - scatter, 0.0)
+    return 1 - bend / (total * line["r2"] + bend) if bend else 1.0
+
+
+def _errors(part: pd.DataFrame) -> np.ndarray:
+    """Return the standard errors of a workload's ratios, from their 95% intervals over rounds."""
+    reach = np.log(part["ratio_high"].to_numpy(float) / part["ratio_low"].to_numpy(float)) / 2
+    return part["ratio"].to_numpy(float) * reach / scipy.stats.t.ppf(0.975, _freedom(part))
+
+
+def _freedom(part: pd.DataFrame) -> np.ndarray:
+    rounds = part["rounds"] if "rounds" in part else pd.Series(2, index=part.index)
+    return pd.to_numeric(rounds).fillna(2).clip(lower=2).to_numpy(dtype=float) - 1
+
+
+def _percent(part: np.ndarray | float, whole: np.ndarray | float) -> np.ndarray:
+    return 100 * np.asarray(part) / np.abs(whole)
+
+
 def _lines(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return each workload's line of the fall in percent over the percent of parameters removed."""
     return [
@@ -146,20 +187,20 @@ def _lines(table: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _over_workloads(column: str, evidence: Evidence, table: pd.DataFrame, study: Study) -> Estimate:
+def _over_workloads(
+    column: str, unit: str, evidence: Evidence, table: pd.DataFrame, study: Study
+) -> Estimate:
     """Return the mean over workloads of a column.
 
-    The relative error of the ratio, from its 95% interval over rounds, times the column `error` is
-    the standard error of a value. `study` named the configurations.
+    The error of a ratio, times the column `unit`, is that of a value. `study` named the
+    configurations.
     """
     values_W, errors_W, freedom_W = [], [], []
     for _, part in table.groupby("workload"):
-        rounds = pd.to_numeric(part["rounds"]).fillna(2).clip(lower=2).to_numpy(dtype=float)
-        reach = np.log(part["ratio_high"].to_numpy(float) / part["ratio_low"].to_numpy(float)) / 2
-        error = part["error"].to_numpy(float) * reach / scipy.stats.t.ppf(0.975, rounds - 1)
+        error = _errors(part) * part[unit].to_numpy(float)
         values_W.append(part[column].mean())
         errors_W.append(np.sqrt((error**2).sum()) / len(part))
-        freedom_W.append(rounds.min() - 1)
+        freedom_W.append(_freedom(part).min())
     return Estimate.of_workloads(values_W, errors_W, freedom_W, **_facts(evidence, table, study))
 
 

@@ -72,6 +72,12 @@ class Contrasts:
     replicates_RS: np.ndarray
     exhaustive: bool
 
+    def mixed(self, weights_ST: np.ndarray) -> Contrasts:
+        """Return weighted sums of them."""
+        return Contrasts(
+            self.records_KS @ weights_ST, self.replicates_RS @ weights_ST, self.exhaustive
+        )
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -134,19 +140,69 @@ class Estimate:
         )
 
     @classmethod
-    def from_replicates(
-        cls, values_K: np.ndarray, values_R: np.ndarray, exhaustive: bool, **facts: Any
-    ) -> Estimate:
-        """Return a statistic from its value by each record and its bootstrap replicates."""
+    def of_largest(cls, contrasts: Contrasts, sign: int = 1, **facts: Any) -> Estimate:
+        """Return the largest of several contrasts; with a sign of −1 the smallest.
+
+        Noise picks the largest, so its replicates err upward. The upper end is theirs. The lower
+        end is the largest of the contrasts' own lower ends, each at level α / S: it lies above the
+        largest contrast only if one of them lies above its own (Bonferroni). So neither end is
+        passed more often than promised, however many contrasts are equal.
+
+        Parameters
+        ----------
+        contrasts
+            What it is the largest of.
+        sign
+            1 for the largest, −1 for the smallest.
+        **facts
+            Further attributes.
+        """
+        signed = contrasts.mixed(sign * np.eye(contrasts.records_KS.shape[1]))
+        values_K, values_R = signed.records_KS.max(axis=1), signed.replicates_RS.max(axis=1)
 
         def interval(confidence: float) -> tuple[float, float]:
+            _, high = percentile_interval(values_R, confidence)
+            shared = 1 - (1 - confidence) / signed.records_KS.shape[1]
+            low_S, _ = percentile_interval(signed.replicates_RS, shared)
+            ends = min(low_S.max(), values_K[0]), max(high, values_K[0])
+            low, high = sorted(sign * float(end) for end in ends)
+            return low, high
+
+        return cls.from_replicates(
+            sign * values_K, values_R, contrasts.exhaustive, interval=interval, **facts
+        )
+
+    @classmethod
+    def from_replicates(
+        cls,
+        values_K: np.ndarray,
+        values_R: np.ndarray,
+        exhaustive: bool,
+        interval: Interval | None = None,
+        **facts: Any,
+    ) -> Estimate:
+        """Return a statistic from its value by each record and its bootstrap replicates.
+
+        Parameters
+        ----------
+        values_K, values_R
+            The statistic by each record, and on resampled questions.
+        exhaustive
+            See `Contrasts`.
+        interval
+            On questions like these; the percentiles of the replicates by default.
+        **facts
+            Further attributes.
+        """
+
+        def percentiles(confidence: float) -> tuple[float, float]:
             low, high = percentile_interval(values_R, confidence)
             return float(low), float(high)
 
         ends = float(np.min(values_K)), float(np.max(values_K))
         equal = np.ptp(values_R) < 1e-9
         reason = "all resamples are equal: these questions cannot say how sure it is"
-        sampled = Reading(QUESTIONS_LIKE_THESE, interval, reason if equal else "")
+        sampled = Reading(QUESTIONS_LIKE_THESE, interval or percentiles, reason if equal else "")
         whole = (Reading(THIS_TEST_SET, lambda confidence: ends),) if exhaustive else ()
         return cls(float(values_K[0]), (*whole, sampled), **facts)
 

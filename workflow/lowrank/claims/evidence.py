@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lowrank.base.names import DENSE
+from lowrank.base.names import DENSE, LARGEST_BATCH
 from lowrank.claims.estimate import NotTestable
 from lowrank.claims.studies import Study
 
@@ -52,6 +52,9 @@ class Evidence:
     def measured(self, metric: str, workloads: str, least: int = 3) -> pd.DataFrame:
         """Return the rows of the profiles that hold a metric relative to the dense model.
 
+        Of the benchmarks' requests on GPUs only those at the largest batch that fits: so the thesis
+        measures, and a small batch leaves a GPU idle. A CPU is busy with one row.
+
         Parameters
         ----------
         workloads
@@ -72,6 +75,9 @@ class Evidence:
             table = table[table["workload"].isin(self.benchmark_workloads)]
             if table.empty:
                 raise NotTestable(f"{metric} of no benchmark's requests was measured in this run")
+            table = table[(table["gpus"] == 0) | (table["batch_rule"] == LARGEST_BATCH)]
+            if table.empty:
+                raise NotTestable(f"{metric} was not measured at the largest batch that fits")
         found = table[table["ratio"].notna()]
         if found.loc[found["decomposition"] != DENSE, "decomposition"].nunique() < least:
             reasons = sorted(set(table.get("reason", pd.Series(dtype=str)).dropna()))

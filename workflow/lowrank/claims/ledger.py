@@ -13,6 +13,8 @@ from typing import Any
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import write_json
 from lowrank.base.provenance import code_digest, versions
+from lowrank.claims.estimate import Estimate
+from lowrank.claims.evidence import Evidence
 from lowrank.claims.kept import KeptRun, kept_judgement
 from lowrank.claims.scopes import Scope
 from lowrank.claims.verdict_names import NOT_TESTABLE, VERDICTS
@@ -21,8 +23,9 @@ from lowrank.claims.verdicts import (
     METHOD,
     combine,
     deciding,
+    judge_test,
     like_these,
-    run_test,
+    measure,
 )
 from lowrank.claims.wording import deciding_words, expected, measured, otherwise
 
@@ -47,8 +50,8 @@ def judge_claims(
       `otherwise` (the same in words, where it differs),
       `is_named` (whether the claim speaks of what was judged), `reason`, `holds_for`, `statement`
       (all in one), `studies`, `deciding` (see `lowrank.claims.wording.deciding_words`) and `tests`
-      (see `lowrank.claims.verdicts.run_test`; beside that `expected` and `measured` as text,
-      `scales`, `is_named` and `holds_for`),
+      (see `lowrank.claims.verdicts.judge_test`; beside that `expected` and `measured` as text,
+      `scales`, `studies`, `is_named` and `holds_for`),
     - `method` and `deciding`: how a verdict is reached, and which test is called deciding,
     - `provenance`.
 
@@ -109,11 +112,14 @@ def _summary(scope: Scope | KeptRun, rows: Sequence[Mapping[str, Any]]) -> dict[
 
 
 def _judge(claim: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+    found = [measure(test, scope.evidence.get(test["kind"])) for test in claim["tests"]]
     unfit = [_unfit(test, scope) for test in claim["tests"]]
-    fit = sum(not reason for reason in unfit) or len(claim["tests"])
+    judged_tests = sum(
+        not (why or isinstance(own, str)) for own, why in zip(found, unfit, strict=True)
+    )
     tests = [
-        _result(test, claim, scope, fit, reason)
-        for test, reason in zip(claim["tests"], unfit, strict=True)
+        _result(test, own, claim, scope, max(judged_tests, 1), why)
+        for test, own, why in zip(claim["tests"], found, unfit, strict=True)
     ]
     judged = [test for test in tests if test["verdict"] != NOT_TESTABLE]
     is_named = all(test["is_named"] for test in judged)
@@ -143,26 +149,44 @@ def _judge(claim: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
 
 
 def _result(
-    test: Mapping[str, Any], claim: Mapping[str, Any], scope: Scope, fit: int, unfit: str
+    test: Mapping[str, Any],
+    found: Estimate | str,
+    claim: Mapping[str, Any],
+    scope: Scope,
+    judged_tests: int,
+    unfit: str,
 ) -> dict[str, Any]:
     subject = scope.subjects.get(test["kind"], {})
-    found = scope.evidence.get(test["kind"])
-    result = run_test(test, found, fit, claim["untested"], unfit, _is_named(claim, subject))
-    device = result.pop("device", "") or subject.get("device", "")
+    device = ""
+    if isinstance(found, str):
+        found = f"{found}: {claim['untested']}" if claim["untested"] else found
+    else:
+        device = found.device or subject.get("device", "")
+    is_named = _is_named(claim, subject.get("model", ""), device)
+    result = judge_test(test, found, judged_tests, unfit, is_named)
     where = ", ".join(filter(None, (subject.get("label"), device)))
     return result | {
-        "is_named": _is_named(claim, subject),
+        "is_named": is_named,
         "expected": expected(test),
         "measured": measured(result),
         "scales": ["paper"] if test["models"] or test["devices"] else claim["scales"],
+        "studies": _studies(test, scope.evidence.get(test["kind"])),
         "holds_for": where if "value" in result else "",
     }
 
 
-def _is_named(claim: Mapping[str, Any], subject: Mapping[str, str]) -> bool:
-    """Return whether a claim speaks of the model and the device of some results."""
+def _studies(test: Mapping[str, Any], evidence: Evidence | None) -> list[str]:
+    """Return the study that a test names, or else the one that was profiled."""
+    if study := test["arguments"].get("study"):
+        return [study]
+    if "metric" in test["arguments"] and evidence and evidence.profiles:
+        return [evidence.profiles.name.partition(".")[0]]
+    return []
+
+
+def _is_named(claim: Mapping[str, Any], model: str, device: str) -> bool:
+    """Return whether a claim speaks of a model and of a device; what needs none is spoken of."""
     spoken = claim["speaks_of"]
-    model, device = subject.get("model", ""), subject.get("device", "")
     return (not model or model in spoken["models"]) and (
         not spoken["devices"] or any(name in device for name in spoken["devices"])
     )
@@ -180,13 +204,13 @@ def _unfit(test: Mapping[str, Any], scope: Scope) -> str:
 
 
 def _reason(tests: Sequence[Mapping[str, Any]], deciding_test: int | None) -> str:
-    """Return what leaves the deciding test open, and why some tests could not be made."""
+    """Return what leaves the deciding test open, and why some tests could not be judged."""
     missing = [test["reason"] for test in tests if test["verdict"] == NOT_TESTABLE]
     whys = "; ".join(dict.fromkeys(missing))
-    if deciding_test is None:
+    if deciding_test is None or len(missing) == len(tests):
         return whys
     texts = [tests[deciding_test]["reason"]]
     if missing:
         made = len(tests) - len(missing)
-        texts.append(f"{made} of {len(tests)} tests could be made; not made: {whys}")
+        texts.append(f"{made} of {len(tests)} tests could be judged; not judged: {whys}")
     return "; ".join(filter(None, texts))

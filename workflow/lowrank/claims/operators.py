@@ -19,11 +19,13 @@ from lowrank.claims.score_operators import (
     above_lowest,
     change_of_trend,
     contrast,
+    largest_contrast,
     loss,
     loss_above_smallest,
     loss_beyond_contrast,
+    mean_absolute_contrast,
     perplexity_increase,
-    root_mean_square_contrast,
+    smallest_contrast,
 )
 
 
@@ -43,7 +45,9 @@ OPERATORS: Mapping[str, Callable[..., Estimate]] = {
         loss,
         contrast,
         change_of_trend,
-        root_mean_square_contrast,
+        smallest_contrast,
+        largest_contrast,
+        mean_absolute_contrast,
         loss_beyond_contrast,
         above_lowest,
         loss_above_smallest,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lowrank.base.statistics import percentile_interval
 from lowrank.claims.estimate import Contrasts, Estimate
 from lowrank.claims.evidence import Evidence
 from lowrank.claims.studies import Study
@@ -53,48 +54,59 @@ def change_of_trend(
     return _linear(found, weights_C, benchmarks, found.select(after))
 
 
-def root_mean_square_contrast(
+def largest_contrast(
     evidence: Evidence, study: str, first: Selector, second: Selector, benchmarks: Sequence[str]
 ) -> Estimate:
-    """Root mean square difference of two series over labels and benchmarks.
+    """How much better some configurations score than others, on the benchmark where it is most."""
+    return _extreme(evidence.study(study), first, second, benchmarks, 1)
 
-    The differences carry the noise of the questions, which adds its variance to their mean square;
-    that variance, from the bootstrap, is taken off the value once and off each replicate twice
-    (a replicate has the noise of the questions and of its resampling). A mean of absolute values
-    has the same bias but no such remedy; it is at most the root mean square.
+
+def smallest_contrast(
+    evidence: Evidence, study: str, first: Selector, second: Selector, benchmarks: Sequence[str]
+) -> Estimate:
+    """How much better some configurations score than others, on the benchmark where it is least."""
+    return _extreme(evidence.study(study), first, second, benchmarks, -1)
+
+
+def mean_absolute_contrast(
+    evidence: Evidence, study: str, first: Selector, second: Selector, benchmarks: Sequence[str]
+) -> Estimate:
+    """Mean absolute difference of two series over labels and benchmarks.
+
+    Labels of which both series are at chance are left out, since guesses do not differ; it is at
+    chance if no label is left, and then over all. See `_with_absolute` for the interval.
     """
     found = evidence.study(study)
-    one, other = found.pairs(first, second)
+    one, other, has_signal = _pairs_with_signal(found, first, second, benchmarks)
     differences = found.contrasts_of_each(_differences(found, one, other), benchmarks)
-    squares_K, squares_R = _mean_squares(differences)
-    return Estimate.from_replicates(
-        _root(squares_K),
-        _root(squares_R),
-        differences.exhaustive,
-        **_facts_of_scores(found, [*one, *other], benchmarks),
+    nothing = differences.mixed(np.zeros((differences.records_KS.shape[1], 1)))
+    return _with_absolute(
+        nothing,
+        differences,
+        1,
+        least=0.0,
+        at_chance=not has_signal,
+        **found.facts([*one, *other], benchmarks),
     )
 
 
 def loss_beyond_contrast(
-    evidence: Evidence,
-    study: str,
-    configurations: Selector,
-    first: Selector,
-    second: Selector,
-    benchmarks: Sequence[str],
+    evidence: Evidence, study: str, first: Selector, second: Selector, benchmarks: Sequence[str]
 ) -> Estimate:
-    """Mean loss of configurations less the `root_mean_square_contrast` of two series."""
+    """Mean loss of the second series less the `mean_absolute_contrast` of the two.
+
+    Both are over the same labels.
+    """
     found = evidence.study(study)
-    one, other = found.pairs(first, second)
-    weights_C = _mean_of(found, {"dense": True}) - _mean_of(found, configurations)
-    losses = found.contrasts(weights_C[:, None], benchmarks)
-    differences = found.contrasts_of_each(_differences(found, one, other), benchmarks)
-    squares_K, squares_R = _mean_squares(differences)
-    return Estimate.from_replicates(
-        losses.records_KS[:, 0] - _root(squares_K),
-        losses.replicates_RS[:, 0] - _root(squares_R),
-        losses.exhaustive,
-        **_facts_of_scores(found, [*np.flatnonzero(weights_C), *one, *other], benchmarks),
+    one, other, has_signal = _pairs_with_signal(found, first, second, benchmarks)
+    weights_C = _mean_of(found, {"dense": True})
+    weights_C[other] -= 1 / len(other)
+    return _with_absolute(
+        found.contrasts(weights_C[:, None], benchmarks),
+        found.contrasts_of_each(_differences(found, one, other), benchmarks),
+        -1,
+        at_chance=not has_signal,
+        **found.facts([*np.flatnonzero(found.is_dense), *one, *other], benchmarks),
     )
 
 
@@ -112,8 +124,7 @@ def above_lowest(
     found = evidence.study(study)
     one_C = _mean_of(found, first)
     weights_CS = np.stack([one_C - _mean_of(found, selector) for selector in others], axis=1)
-    return Estimate.of_scores(
-        lambda contrasts: contrasts.max(axis=-1),
+    return Estimate.of_largest(
         found.contrasts(weights_CS, benchmarks),
         **_facts_of_scores(found, np.flatnonzero(weights_CS.any(axis=1)), benchmarks),
     )
@@ -130,9 +141,9 @@ def loss_above_smallest(
     found = evidence.study(study)
     weights_C = _mean_of(found, {"dense": True}) - _mean_of(found, configurations)
     every = [benchmark, *others]
-    return Estimate.of_scores(
-        lambda losses: losses[..., 0] - losses[..., 1:].min(axis=-1),
-        found.contrasts_of_each(weights_C[:, None], every),
+    beyond_ST = np.concatenate([np.ones((1, len(others))), -np.eye(len(others))])
+    return Estimate.of_largest(
+        found.contrasts_of_each(weights_C[:, None], every).mixed(beyond_ST),
         at_chance=found.at_chance(found.select({"dense": True}), [benchmark])
         or found.at_chance(found.select(configurations), every),
         **found.facts(np.flatnonzero(weights_C), every),
@@ -193,18 +204,74 @@ def _differences(study: Study, one: np.ndarray, other: np.ndarray) -> np.ndarray
     return identity[:, one] - identity[:, other]
 
 
-def _mean_squares(differences: Contrasts) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean square difference less that of the noise, (K,), and its replicates, (R,)."""
-    noise = differences.replicates_RS.var(axis=0).mean()
-    return (
-        (differences.records_KS**2).mean(axis=1) - noise,
-        (differences.replicates_RS**2).mean(axis=1) - 2 * noise,
+def _pairs_with_signal(
+    study: Study, first: Selector, second: Selector, benchmarks: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Return pairs of which one is better than a guess, and whether there is any; else all."""
+    one, other = study.pairs(first, second)
+    kept = np.array(
+        [not study.at_chance(pair, benchmarks) for pair in zip(one, other, strict=True)]
+    )
+    return (one[kept], other[kept], True) if kept.any() else (one, other, False)
+
+
+def _with_absolute(
+    linear: Contrasts, differences: Contrasts, sign: int, least: float = -np.inf, **facts: Any
+) -> Estimate:
+    """Return a linear contrast plus or minus the mean absolute value of differences.
+
+    With D the differences as seen and ε their noise, mean |D − ε| is what is asked for. Noise adds
+    to mean |D|, and resampling adds once more: the end of the replicates on that side errs to the
+    safe side. The other end may not lean on noise: by the triangle inequality mean |D − ε| is no
+    less than mean |D| − mean |ε|, so that end takes the quantile of mean |ε| off, by the
+    replicates around what was seen.
+
+    Parameters
+    ----------
+    linear
+        One contrast, (…, 1).
+    differences
+        What the mean absolute value is taken of, (…, S).
+    sign
+        1 to add it, −1 to take it off.
+    least
+        The least value that there can be.
+    **facts
+        Further attributes of the estimate.
+    """
+    values_K, values_R = (
+        linear_N1[:, 0] + sign * np.abs(differences_NS).mean(axis=1)
+        for linear_N1, differences_NS in (
+            (linear.records_KS, differences.records_KS),
+            (linear.replicates_RS, differences.replicates_RS),
+        )
+    )
+    noise_RS = differences.replicates_RS - differences.records_KS[0]
+    noise_R = linear.replicates_RS[:, 0] - linear.records_KS[0, 0]
+    reach_R = np.abs(noise_RS).mean(axis=1) + sign * noise_R
+
+    def interval(confidence: float) -> tuple[float, float]:
+        value = float(values_K[0])
+        leaning = float(percentile_interval(sign * values_R, confidence)[1])
+        reach = float(percentile_interval(reach_R, confidence)[1])
+        ends = sign * max(leaning, sign * value), value - sign * max(reach, 0.0)
+        return max(min(ends), least), max(ends)
+
+    return Estimate.from_replicates(
+        values_K, values_R, differences.exhaustive, interval=interval, **facts
     )
 
 
-def _root(square: float | Sequence[float]) -> np.ndarray:
-    """Return the root of what is no less than nothing, noise apart."""
-    return np.sqrt(np.maximum(square, 0.0))
+def _extreme(
+    study: Study, first: Selector, second: Selector, benchmarks: Sequence[str], sign: int
+) -> Estimate:
+    """Return the largest contrast over benchmarks, or with a sign of −1 the smallest."""
+    weights_C = _mean_of(study, first) - _mean_of(study, second)
+    return Estimate.of_largest(
+        study.contrasts_of_each(weights_C[:, None], benchmarks),
+        sign,
+        **_facts_of_scores(study, np.flatnonzero(weights_C), benchmarks),
+    )
 
 
 def _mean_of(study: Study, selector: Selector) -> np.ndarray:

@@ -5,8 +5,9 @@ of it still does not touch the range, and *undecided* otherwise. The bound of a 
 to the other side is not allowed itself, so an effect of exactly nothing supports no order. A claim
 of several tests is supported only if all of them are, and contradicted if one is; since one of many
 is outside by chance more often than one alone, the interval that contradicts has level 1 - 0.05/m
-for a claim of m tests (Bonferroni). What is made on a model or a device that the claim does not
-speak of decides nothing about it, and has words of its own.
+where m of its tests can be judged (Bonferroni). Results that cannot support a claim, since one of
+its tests cannot be judged on them, cannot contradict it either. What is made on a model or a device
+that the claim does not speak of decides nothing about it, and has words of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lowrank.claims.estimate import LIKE_THESE, NotTestable, Reading
+from lowrank.claims.estimate import LIKE_THESE, Estimate, NotTestable, Reading
 from lowrank.claims.evidence import Evidence
 from lowrank.claims.operators import OPERATORS
 from lowrank.claims.verdict_names import (
@@ -72,7 +73,7 @@ def judge(reading: Reading, low: float | None, high: float | None, tests: int = 
         Ends of the range that supports, both in it; None for an open end, and then the other one
         is not in it.
     tests
-        How many tests the claim has.
+        How many tests of the claim can be judged.
     """
     if reading.undecidable:
         return UNDECIDED
@@ -88,15 +89,8 @@ def judge(reading: Reading, low: float | None, high: float | None, tests: int = 
     return SUPPORTED if inside else CONTRADICTED if outside else UNDECIDED
 
 
-def run_test(
-    test: Mapping[str, Any],
-    evidence: Evidence | None,
-    tests: int,
-    untested: str = "",
-    unfit: str = "",
-    is_named: bool = True,
-) -> dict[str, Any]:
-    """Evaluate one test of a claim.
+def measure(test: Mapping[str, Any], evidence: Evidence | None) -> Estimate | str:
+    """Return what a test measures on the results of a model, or why it measures nothing.
 
     Parameters
     ----------
@@ -105,10 +99,32 @@ def run_test(
         `range`, `needs_signal`. The schema has checked its operator and arguments.
     evidence
         The results of the model that it is tested on; None if there is no such model.
+    """
+    if evidence is None:
+        return "there is no model of this test's kind"
+    try:
+        return OPERATORS[test["operator"]](evidence, **test["arguments"])
+    except NotTestable as answer:
+        return str(answer)
+
+
+def judge_test(
+    test: Mapping[str, Any],
+    found: Estimate | str,
+    tests: int,
+    unfit: str = "",
+    is_named: bool = True,
+) -> dict[str, Any]:
+    """Judge one test of a claim.
+
+    Parameters
+    ----------
+    test
+        See `measure`.
+    found
+        What `measure` returned.
     tests
-        How many tests of the claim can be judged.
-    untested
-        Why no run of the workflow has the claim's studies yet, for the reason.
+        How many tests of the claim can be judged on these results.
     unfit
         Why these results cannot judge the test, if they cannot; what it measures is shown still.
     is_named
@@ -116,20 +132,15 @@ def run_test(
 
     Returns
     -------
-    `says`, `short`, `operator`, `unit`, `range`, `studies`, `verdict`, `reason`, `flags`,
-    `evidence`, and where it could be measured `value`, `interval_95`, `reading`, `readings` (of
-    each its `reading`, `interval_95` and `verdict`; the first is that of the test), `questions`,
-    `device`.
+    `says`, `short`, `operator`, `unit`, `range`, `verdict`, `reason`, `flags`, `evidence`, and
+    where it could be measured `value`, `interval_95`, `reading`, `readings` (of each its
+    `reading`, `interval_95` and `verdict`; the first is that of the test), `questions`.
     """
-    made = outline(test, evidence)
-    try:
-        if evidence is None:
-            raise NotTestable("there is no model of this test's kind")
-        estimate = OPERATORS[test["operator"]](evidence, **test["arguments"])
-    except NotTestable as answer:
-        reason = unfit or (f"{answer}: {untested}" if untested else str(answer))
-        return made | {"verdict": NOT_TESTABLE, "reason": reason}
-    is_trivial = estimate.at_chance and test["needs_signal"]
+    made = {key: test[key] for key in ("says", "short", "operator", "unit")}
+    made |= {"range": list(test["range"]), "flags": [], "evidence": []}
+    if isinstance(found, str):
+        return made | {"verdict": NOT_TESTABLE, "reason": unfit or found}
+    is_trivial = found.at_chance and test["needs_signal"]
     readings = [
         {
             "reading": reading.name,
@@ -138,22 +149,21 @@ def run_test(
             if unfit
             else _in_words(judge(reading, *test["range"], tests), is_trivial, is_named),
         }
-        for reading in estimate.readings
+        for reading in found.readings
     ]
-    reason = unfit or estimate.readings[0].undecidable
+    reason = unfit or found.readings[0].undecidable
     if readings[0]["verdict"] == UNDECIDED and is_trivial:
         reason = f"all {AT_CHANCE}"
     return made | {
         "verdict": readings[0]["verdict"],
         "reason": reason,
-        "value": estimate.value,
+        "value": found.value,
         "interval_95": readings[0]["interval_95"],
         "reading": readings[0]["reading"],
         "readings": readings,
-        "questions": estimate.questions,
-        "flags": [*estimate.flags, *([AT_CHANCE] if estimate.at_chance else [])],
-        "evidence": list(estimate.evidence),
-        "device": estimate.device,
+        "questions": found.questions,
+        "flags": [*found.flags, *([AT_CHANCE] if found.at_chance else [])],
+        "evidence": list(found.evidence),
     }
 
 
@@ -162,23 +172,6 @@ def _in_words(verdict: str, is_trivial: bool, is_named: bool) -> str:
     if is_trivial:
         verdict = TRIVIAL if verdict == SUPPORTED else UNDECIDED
     return verdict if is_named else ELSEWHERE.get(verdict, verdict)
-
-
-def outline(test: Mapping[str, Any], evidence: Evidence | None) -> dict[str, Any]:
-    """Return what a test says of itself, before any result.
-
-    Its study is the one that it names, or the one that was profiled.
-    """
-    study = test["arguments"].get("study")
-    if not study and "metric" in test["arguments"] and evidence and evidence.profiles:
-        study = evidence.profiles.name.partition(".")[0]
-    return {
-        **{key: test[key] for key in ("says", "short", "operator", "unit")},
-        "range": list(test["range"]),
-        "studies": [study] if study else [],
-        "flags": [],
-        "evidence": [],
-    }
 
 
 def combine(verdicts: Sequence[str], is_named: bool = True) -> str:
@@ -216,7 +209,7 @@ def like_these(tests: Sequence[Mapping[str, Any]], is_named: bool = True) -> str
     Parameters
     ----------
     tests
-        The results of `run_test`.
+        The results of `judge_test`.
     is_named
         See `combine`.
     """
@@ -234,7 +227,7 @@ def deciding(tests: Sequence[Mapping[str, Any]], verdict: str) -> int | None:
     Parameters
     ----------
     tests
-        The results of `run_test`.
+        The results of `judge_test`.
     verdict
         The verdict on the claim.
     """

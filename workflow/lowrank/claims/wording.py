@@ -126,7 +126,7 @@ def deciding_words(
         note = test["reason"]
     elif test["verdict"] != verdict:
         missing = sum(other["verdict"] == NOT_TESTABLE for other in tests)
-        note = f"{test['verdict']}, {missing} of {len(tests)} tests not made"
+        note = f"{test['verdict']}, {missing} of {len(tests)} tests not judged"
     else:
         note = f"expected {_range(test)}"
     return {

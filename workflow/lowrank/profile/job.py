@@ -143,11 +143,8 @@ def measure(
         names = [name for name in replicas[0] if name != DENSE]
         overflown = [name for name, model in replicas[0].items() if not output_is_finite(model)]
         idle_watts = meter.idle_watts(IDLE_SECONDS[device])
-    found = None
-    if settings["batch"] == "auto" and any(one["batch"] is None for one in settings["workloads"]):
-        with _failures("the search for a batch"):
-            found = _largest_batch(replicas[0], settings)
-    workloads = _workloads(requests, settings, found)
+    with _failures("the search for a batch"):
+        workloads, found = _workloads(replicas[0], requests, settings)
     with _failures("the measurement of memory"):
         memory = _memory(replicas[0], workloads, settings)
     timer = side_by_side([_timer_of(place) for place in devices])
@@ -203,15 +200,31 @@ def measure(
 
 
 def _workloads(
-    requests: Sequence[tuple[str, Requests]], settings: Mapping[str, Any], found: int | None
-) -> list[Workload]:
-    made = []
+    models: Models, requests: Sequence[tuple[str, Requests]], settings: Mapping[str, Any]
+) -> tuple[list[Workload], int | None]:
+    """Return what to measure, and the rows of fixed work that were searched for, if they were.
+
+    Each benchmark has a search of its own on a GPU, since its requests have lengths of their own.
+    """
+    is_auto = settings["batch"] == "auto"
+    found, made = None, []
+    left_open = [entry for entry in settings["workloads"] if entry["batch"] is None]
+    if is_auto and left_open:
+        makers = [functools.partial(fixed, entry) for entry in left_open]
+        found = _largest_batch(models, makers, settings)
     for entry in settings["workloads"]:
         is_searched = found is not None and entry["batch"] is None
         rows = found if is_searched else entry["batch"] or settings["batch"]
         made.append(fixed(entry, rows, is_searched))
-    made += [of_benchmark(label, of_label, settings["rows"]) for label, of_label in requests]
-    return distinct(made)
+    is_searched = is_auto and settings["device"] == "cuda"
+    for label, of_label in requests:
+        make = functools.partial(of_benchmark, label, of_label)
+        if is_searched:
+            rows = _largest_batch(models, [make], settings)
+        else:
+            rows = settings["rows"] if settings["device"] == "cpu" else settings["batch"]
+        made.append(make(rows, is_searched))
+    return distinct(made), found
 
 
 def _memory(
@@ -303,15 +316,15 @@ def _shares(
     return made
 
 
-def _largest_batch(models: Models, settings: Mapping[str, Any]) -> int:
-    """Return the most rows with which all models run every workload that leaves them open.
+def _largest_batch(
+    models: Models, makers: Sequence[Callable[[int], Workload]], settings: Mapping[str, Any]
+) -> int:
+    """Return the most rows with which all models run each of some workloads.
 
     What is tried is what is measured: the works of all models at once, each of them run.
     """
-    entries = [entry for entry in settings["workloads"] if entry["batch"] is None]
 
-    def runs(entry: Mapping[str, Any], rows: int) -> bool:
-        workload = fixed(entry, rows)
+    def runs(workload: Workload) -> bool:
         try:
             works = [make_work(model, workload, settings["seed"]) for model in models.values()]
             for work in works:
@@ -325,8 +338,8 @@ def _largest_batch(models: Models, settings: Mapping[str, Any]) -> int:
         return True
 
     def fits(rows: int) -> bool:
-        for entry in entries:
-            fitted = runs(entry, rows)
+        for make in makers:
+            fitted = runs(make(rows))
             # Out of the handler, which keeps the tensors of a failed pass alive.
             release(settings["device"])
             if not fitted:

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from lowrank.base.names import FIXED_BATCH, LARGEST_BATCH
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -31,6 +33,8 @@ class Workload:
         Tokens to decode after the prompt; 0 for prefill.
     rows_per_question
         Requests that one question of a benchmark takes; None for fixed work, which asks nothing.
+    is_largest
+        Whether there are as many rows as fit into memory.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Workload:
     lengths: tuple[int, ...]
     new_tokens: int = 0
     rows_per_question: float | None = None
+    is_largest: bool = False
 
     @property
     def batch(self) -> int:
@@ -60,6 +65,7 @@ class Workload:
             "name": self.name,
             "phase": self.phase,
             "batch": self.batch,
+            "batch_rule": LARGEST_BATCH if self.is_largest else FIXED_BATCH,
             "lengths": list(self.lengths),
             "new_tokens": self.new_tokens,
             "tokens": self.tokens,
@@ -116,10 +122,16 @@ def fixed(entry: Mapping[str, Any], batch: int, is_searched: bool = False) -> Wo
     new_tokens = entry["new_tokens"] if entry["phase"] == "decode" else 0
     name = f"{entry['phase']} {entry['prompt']}" + (f"+{new_tokens}" if new_tokens else "")
     rows = "largest batch" if is_searched else f"batch {batch}"
-    return Workload(f"{name}, {rows}", entry["phase"], (entry["prompt"],) * batch, new_tokens)
+    return Workload(
+        f"{name}, {rows}",
+        entry["phase"],
+        (entry["prompt"],) * batch,
+        new_tokens,
+        is_largest=is_searched,
+    )
 
 
-def of_benchmark(label: str, requests: Requests, rows: int) -> Workload:
+def of_benchmark(label: str, requests: Requests, rows: int, is_searched: bool = False) -> Workload:
     """Return the prefill of a benchmark's real requests.
 
     Parameters
@@ -128,6 +140,8 @@ def of_benchmark(label: str, requests: Requests, rows: int) -> Workload:
         What figures call the benchmark.
     rows
         How many rows; their lengths are evenly spaced quantiles of the requests'.
+    is_searched
+        Whether they are what fits into memory.
     """
     levels = (np.arange(rows) + 0.5) / rows
     chosen = np.quantile(np.asarray(requests.lengths), levels, method="nearest")
@@ -136,6 +150,7 @@ def of_benchmark(label: str, requests: Requests, rows: int) -> Workload:
         "prefill",
         tuple(int(length) for length in chosen),
         rows_per_question=len(requests.lengths) / requests.questions,
+        is_largest=is_searched,
     )
 
 

@@ -1,0 +1,431 @@
+"""The statistics of claims, by hand."""
+
+import inspect
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+from lowrank.base.errors import LowrankError
+from lowrank.base.files import read_yaml
+from lowrank.claims.estimate import Contrasts, NotTestable
+from lowrank.claims.operators import OPERATORS
+from lowrank.claims.score_operators import _with_absolute
+from lowrank.claims.verdict_names import SUPPORTED, TRIVIAL, UNDECIDED
+from lowrank.claims.verdicts import judge, judge_test, measure
+from made_worlds import CLAIMS, ROOT, made_evidence, small_profiles, small_study
+
+
+def interval(made, confidence=0.95):
+    """The interval that decides."""
+    return made.readings[0].interval(confidence)
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_the_schema_has_the_parameters_of_every_operator(name):
+    """What the schema lets through fits: no verdict is asked for with a wrong argument."""
+    schema = read_yaml(ROOT / "config/schemas/claims.schema.yaml")["$defs"]["test"]
+    assert schema["properties"]["operator"]["enum"] == list(OPERATORS)
+    (arguments,) = (
+        entry["then"]["properties"]["arguments"]
+        for entry in schema["allOf"]
+        if entry["if"]["properties"]["operator"]["const"] == name
+    )
+    _, *parameters = inspect.signature(OPERATORS[name]).parameters.values()
+    assert arguments["propertyNames"]["enum"] == [own.name for own in parameters]
+    required = [own.name for own in parameters if own.default is inspect.Parameter.empty]
+    assert arguments["required"] == required
+    assert set(arguments["propertyNames"]["enum"]) <= set(
+        schema["properties"]["arguments"]["properties"]
+    )
+
+
+# --- scores
+
+
+def test_answers_to_one_question_stay_together(tmp_path):
+    """What moves all configurations alike leaves the interval of a difference narrow."""
+    rng = np.random.default_rng(0)
+    shared = rng.normal(0.5, 0.3, 400)
+    own = {name: rng.normal(0, 0.01, 400) for name in ("dense", "a")}
+    evidence = small_study(tmp_path, {"dense": shared + own["dense"], "a": shared + own["a"] - 0.1})
+    made = OPERATORS["loss"](evidence, "small", {}, ["quiz"])
+    low, high = interval(made)
+    error = 100 * (own["dense"] - own["a"]).std() / 20
+    assert made.value == pytest.approx(10, abs=0.2)
+    assert high - low == pytest.approx(2 * 1.96 * error, rel=0.15)
+    assert high - low < 0.1 * (2 * 1.96 * 100 * 0.3 * np.sqrt(2) / 20)  # unpaired
+    shuffled = {"dense": shared + own["dense"], "a": rng.permutation(shared + own["a"] - 0.1)}
+    (tmp_path / "other").mkdir()
+    apart = small_study(tmp_path / "other", shuffled)
+    assert judge(made.readings[0], 0, None) == SUPPORTED
+    low, high = interval(OPERATORS["loss"](apart, "small", {}, ["quiz"]))
+    assert high - low > 5  # the same scores, but of other questions
+
+
+def test_no_discordant_answer_is_undecided_not_certain(tmp_path):
+    right = [1.0, 0.0] * 20
+    evidence = small_study(tmp_path, {"dense": right, "a": right})
+    test = CLAIMS["C7"]["tests"][0] | {"range": [-1, 1], "operator": "loss"}
+    test["arguments"] = {"study": "small", "configurations": {}, "benchmarks": ["quiz"]}
+    result = judge_test(test, measure(test, evidence), 1)
+    assert result["value"] == 0 and result["interval_95"] == [0, 0]
+    assert result["verdict"] == UNDECIDED
+    assert "resamples are equal" in result["reason"]
+
+
+def test_the_lowest_and_its_nearest_competitor(tmp_path):
+    rng = np.random.default_rng(0)
+    base = rng.normal(0.5, 0.001, 50)
+    evidence = small_study(
+        tmp_path, {"dense": base, "a": base - 0.3, "b": base - 0.1, "c": base - 0.25}
+    )
+    others = [{"labels": ["b"]}, {"labels": ["c"]}]
+    made = OPERATORS["above_lowest"](evidence, "small", {"labels": ["a"]}, others, ["quiz"])
+    assert made.value == pytest.approx(-5)  # against c, not the mean of b and c
+    others = [{"labels": ["a"]}, {"labels": ["c"]}]
+    made = OPERATORS["above_lowest"](evidence, "small", {"labels": ["b"]}, others, ["quiz"])
+    assert made.value == pytest.approx(20)
+
+
+def test_the_largest_and_the_smallest_loss_over_benchmarks(tmp_path):
+    evidence = made_evidence(
+        CLAIMS["C7"], tmp_path, slope=0.7, winogrande=0.5, truthfulqa_6=5.0, truthfulqa_96=5.0
+    )["llama"]
+    arguments = CLAIMS["C7"]["tests"][0]["arguments"]
+    # By hand: 0.7 × 9, half of it on WinoGrande, 5 on TruthfulQA.
+    assert OPERATORS["largest_contrast"](evidence, **arguments).value == pytest.approx(6.3)
+    assert OPERATORS["smallest_contrast"](evidence, **arguments).value == pytest.approx(3.15)
+
+
+def series_of(answers):
+    """Labels of configurations that are named by a letter for the series, and a number."""
+    made = {name: {"series": name[0], "label": name[1:]} for name in answers}
+    return made | {"dense": {"series": "", "label": "dense"}}
+
+
+def variation(evidence, operator="mean_absolute_contrast"):
+    return OPERATORS[operator](evidence, "small", {"series": "a"}, {"series": "b"}, ["quiz"])
+
+
+def test_the_variation_is_a_mean_of_absolute_differences(tmp_path):
+    base = np.random.default_rng(0).normal(0.6, 1e-5, 40)
+    # By hand, in points: 3, −4 and 0.5. Their mean is near nothing, their root mean square 2.9.
+    falls = {"a1": 0.13, "b1": 0.10, "a2": 0.10, "b2": 0.14, "a3": 0.2, "b3": 0.195}
+    answers = {"dense": base} | {name: base - fall for name, fall in falls.items()}
+    rng = np.random.default_rng(1)
+    answers = {name: values + rng.normal(0, 1e-5, 40) for name, values in answers.items()}
+    evidence = small_study(tmp_path, answers, series_of(answers))
+    made = variation(evidence)
+    assert made.value == pytest.approx((3 + 4 + 0.5) / 3, abs=0.01)
+    assert interval(made) == pytest.approx((made.value, made.value), abs=0.01)
+    made = variation(evidence, "loss_beyond_contrast")
+    assert made.value == pytest.approx((10 + 14 + 19.5) / 3 - 2.5, abs=0.01)
+    assert interval(made) == pytest.approx((made.value, made.value), abs=0.01)
+
+
+def test_lists_that_only_guess_do_not_dilute_the_variation(tmp_path):
+    rng = np.random.default_rng(0)
+    right = {"dense": 0.8, "a1": 0.5, "b1": 0.6, "a2": 0.25, "b2": 0.25, "a3": 0.25, "b3": 0.25}
+    answers = {name: share + rng.normal(0, 0.01, 400) for name, share in right.items()}
+    answers |= {name: values - values.mean() + right[name] for name, values in answers.items()}
+    evidence = small_study(tmp_path, answers, series_of(answers), chance=0.25)
+    made = variation(evidence)
+    assert made.value == pytest.approx(10) and not made.at_chance
+    assert not any("a2" in path or "b3" in path for path in made.evidence)
+    assert variation(evidence, "loss_beyond_contrast").value == pytest.approx(20 - 10)
+    guesses = {name: values for name, values in answers.items() if name not in ("a1", "b1")}
+    (tmp_path / "floor").mkdir()
+    evidence = small_study(tmp_path / "floor", guesses, series_of(guesses), chance=0.25)
+    made = variation(evidence)
+    assert made.at_chance and made.value == pytest.approx(0, abs=1e-9)
+    assert made.questions == 400
+
+
+def noisy(rng, true, questions):
+    """Replicates of differences that were seen with the noise of so many questions."""
+    error = 60 / np.sqrt(questions)
+    seen = true + error * rng.normal(size=(1, len(true)))
+    return Contrasts(seen, seen + error * rng.normal(size=(400, len(true))), False)
+
+
+@pytest.mark.parametrize("questions", [40, 4000])
+@pytest.mark.parametrize("true", [np.zeros(20), np.tile([2.0, -1.0], 10), np.full(20, 1.5)])
+def test_neither_end_of_the_variation_leans_on_noise(true, questions):
+    """The truth lies outside no more often than the level says, at either end."""
+    rng = np.random.default_rng(5)
+    nothing = Contrasts(np.zeros((1, 1)), np.zeros((400, 1)), False)
+    below = above = 0
+    for _ in range(200):
+        made = _with_absolute(nothing, noisy(rng, true, questions), 1, least=0.0)
+        low, high = interval(made)
+        below += high < np.abs(true).mean()
+        above += low > np.abs(true).mean()
+        assert low <= made.value <= high
+    assert below / 200 <= 0.045 and above / 200 <= 0.045
+
+
+def test_forty_questions_do_not_contradict_equal_ranks(tmp_path):
+    """Equal series of right or wrong answers differ by points, none of which is real."""
+    rng = np.random.default_rng(3)
+    names = [f"{series}{index}" for series in "ab" for index in range(10)]
+    answers = {name: rng.integers(0, 2, 40).astype(float) for name in ["dense", *names]}
+    made = variation(small_study(tmp_path, answers, series_of(answers)))
+    raw = [100 * abs(answers[f"a{i}"].mean() - answers[f"b{i}"].mean()) for i in range(10)]
+    assert made.value == pytest.approx(np.mean(raw)) and made.value > 6
+    assert interval(made)[0] == 0
+    assert judge(made.readings[0], 0, 1.5) == UNDECIDED
+
+
+def test_series_that_do_not_pair_are_an_error(tmp_path):
+    values = np.random.default_rng(0).normal(size=20)
+    evidence = small_study(tmp_path, {"dense": values, "a": values, "b": values})
+    with pytest.raises(LowrankError, match="do not pair"):
+        OPERATORS["mean_absolute_contrast"](
+            evidence, "small", {"labels": ["a"]}, {"labels": ["b"]}, ["quiz"]
+        )
+
+
+def test_what_only_guesses_is_flagged_and_supports_trivially(tmp_path):
+    rng = np.random.default_rng(0)
+    guesses = {name: (rng.random(400) < 0.25).astype(float) for name in "abc"}
+    answers = {"dense": (rng.random(400) < 0.8).astype(float), **guesses}
+    evidence = small_study(tmp_path, answers, chance=0.25)
+    test = {
+        "says": "a less b",
+        "short": "a less b",
+        "operator": "contrast",
+        "unit": "points",
+        "range": [-20, 20],
+        "needs_signal": True,
+        "arguments": {
+            "study": "small",
+            "first": {"labels": ["a"]},
+            "second": {"labels": ["b"]},
+            "benchmarks": ["quiz"],
+        },
+    }
+    result = judge_test(test, measure(test, evidence), 1)
+    assert (result["verdict"], result["reason"]) == (TRIVIAL, "")
+    assert result["flags"] == ["at chance"]
+    narrow = judge_test(test | {"range": [-1, 1]}, measure(test, evidence), 1)
+    assert (narrow["verdict"], narrow["reason"]) == (UNDECIDED, "all at chance")
+    free = judge_test(test | {"needs_signal": False}, measure(test, evidence), 1)
+    assert (free["verdict"], free["flags"]) == (SUPPORTED, ["at chance"])
+    # One configuration above chance is a signal.
+    answers["a"] = (rng.random(400) < 0.4).astype(float)
+    (tmp_path / "other").mkdir()
+    evidence = small_study(tmp_path / "other", answers, chance=0.25)
+    assert judge_test(test, measure(test, evidence), 1)["flags"] == []
+
+
+def test_a_selector_takes_what_it_names_and_no_more(tmp_path):
+    values = np.random.default_rng(0).normal(size=20)
+    study = small_study(tmp_path, dict.fromkeys(["dense", "a", "b", "c"], values)).study("small")
+    assert list(study.select({})) == [1, 2, 3]
+    assert list(study.select({"dense": True})) == [0]
+    assert list(study.select({"dense": True, "labels": ["b"]})) == [0, 2]
+    assert list(study.select({"last": 2})) == [2, 3]
+    assert list(study.select({"except": [{"labels": ["a"]}, {"last": 1}]})) == [2]
+    with pytest.raises(NotTestable, match="no configuration 'd'"):
+        study.select({"labels": ["d"]})
+    with pytest.raises(LowrankError, match="label: unknown key; did you mean 'labels'"):
+        study.select({"label": ["a"]})
+
+
+# --- costs
+
+
+def test_a_slope_is_the_mean_of_the_workloads_own(tmp_path):
+    # Slopes by hand, the dense model's measured ratio among the points: 0.5, 0.3 and 0.4.
+    ratios = {
+        "a": [1.00, 0.95, 0.90, 0.85],
+        "b": [1.01, 0.98, 0.95, 0.92],
+        "c": [0.99, 0.95, 0.91, 0.87],
+    }
+    evidence = small_profiles(tmp_path, ratios, [0, 10, 20, 30])
+    made = OPERATORS["efficiency_slope"](evidence, "latency")
+    assert made.value == pytest.approx(0.4)
+    # The lines are straight: on these workloads nothing is in doubt, on others the mean is.
+    assert interval(made) == pytest.approx((0.4, 0.4))
+    reach = scipy.stats.t.ppf(0.975, 2) * 0.1 / np.sqrt(3)
+    assert made.readings[1].interval(0.95) == pytest.approx((0.4 - reach, 0.4 + reach))
+    assert made.device == "Profiled CPU"
+
+
+def test_the_errors_of_the_lines_are_those_of_their_mean(tmp_path):
+    """Welch and Satterthwaite by hand: two lines of five points, one of them uneven."""
+    x, rng = [0, 10, 20, 30, 40], np.random.default_rng(0)
+    ratios = {
+        name: 1 - 0.005 * np.array(x) + rng.normal(0, scale, 5)
+        for name, scale in (("a", 0.01), ("b", 0.001))
+    }
+    made = OPERATORS["efficiency_slope"](small_profiles(tmp_path, ratios, x), "latency")
+    lines = [scipy.stats.linregress(x, 100 * (1 - ratio)) for ratio in ratios.values()]
+    variances = np.array([line.stderr**2 / 4 for line in lines])
+    freedom = variances.sum() ** 2 / (variances**2 / 3).sum()
+    reach = scipy.stats.t.ppf(0.975, freedom) * np.sqrt(variances.sum())
+    mean = np.mean([line.slope for line in lines])
+    assert interval(made) == pytest.approx((mean - reach, mean + reach))
+
+
+def test_more_configurations_do_not_make_few_workloads_many(tmp_path):
+    """A dozen points on each of two lines are two slopes, not two dozen points."""
+    x = np.arange(0, 96, 8)
+    ratios = {"a": 1 - 0.3 * x / 100, "b": 1 - 0.7 * x / 100}
+    made = OPERATORS["efficiency_slope"](small_profiles(tmp_path, ratios, x), "latency")
+    low, high = made.readings[1].interval(0.95)
+    assert low < 0 and high > 1  # t of one degree of freedom: 0.5 ± 12.7 × 0.2
+
+
+def test_one_workload_has_the_interval_of_its_line(tmp_path):
+    x, y = [0, 10, 20, 30], [1.0, 0.96, 0.89, 0.86]
+    evidence = small_profiles(tmp_path, {"a": y}, x)
+    made = OPERATORS["efficiency_slope"](evidence, "latency")
+    line = scipy.stats.linregress(x, 100 * (1 - np.array(y)))
+    reach = scipy.stats.t.ppf(0.975, 2) * line.stderr
+    assert made.value == pytest.approx(line.slope)
+    assert interval(made) == pytest.approx((line.slope - reach, line.slope + reach))
+
+
+def test_fixed_workloads_are_no_benchmarks(tmp_path):
+    ratios = {"a": [1, 0.9, 0.8, 0.7], "b": [1, 0.9, 0.8, 0.71], "decode": [1, 1, 1, 1]}
+    evidence = small_profiles(tmp_path, ratios, [0, 10, 20, 30])
+    evidence.benchmark_workloads = ["a", "b"]
+    assert OPERATORS["efficiency_slope"](evidence, "latency").value > 0.9
+    assert OPERATORS["efficiency_slope"](evidence, "latency", "all").value < 0.7
+    evidence.benchmark_workloads = ["c"]
+    with pytest.raises(NotTestable, match="latency of no benchmark's requests was measured"):
+        OPERATORS["efficiency_slope"](evidence, "latency")
+
+
+def test_a_gpu_counts_at_the_largest_batch_alone(tmp_path):
+    """32 rows leave a GPU idle; a CPU is busy with one."""
+    x = [0, 10, 20, 30]
+    ratios = {"a": [1, 0.9, 0.8, 0.7], "b": [1, 0.95, 0.9, 0.85]}
+    evidence = small_profiles(tmp_path, ratios, x, gpus=1)
+    with pytest.raises(NotTestable, match="latency was not measured at the largest batch"):
+        OPERATORS["efficiency_slope"](evidence, "latency")
+    table = pd.read_csv(evidence.profiles)
+    table.loc[table["workload"] == "b", "batch_rule"] = "largest"
+    table.to_csv(evidence.profiles, index=False)
+    assert OPERATORS["efficiency_slope"](evidence, "latency").value == pytest.approx(0.5)
+    small_profiles(tmp_path, ratios, x)
+    assert OPERATORS["efficiency_slope"](evidence, "latency").value == pytest.approx(0.75)
+
+
+def test_the_spread_is_that_of_the_slopes(tmp_path):
+    x = [0, 10, 20, 30]
+    slopes = {"a": 0.4, "b": 0.5, "c": 0.6}
+    ratios = {name: 1 - slope * np.array(x) / 100 for name, slope in slopes.items()}
+    made = OPERATORS["spread_over_workloads"](small_profiles(tmp_path, ratios, x), "latency")
+    assert made.value == pytest.approx(100 * 0.1 / 0.5)
+    assert interval(made) == pytest.approx((20, 20))  # straight lines have no error
+    ends = np.sqrt(2 / scipy.stats.chi2.ppf([0.975, 0.025], 2))
+    assert made.readings[1].interval(0.95) == pytest.approx(tuple(20 * ends))
+    with pytest.raises(NotTestable, match="fewer than three workloads"):
+        two = small_profiles(tmp_path, {name: ratios[name] for name in "ab"}, x)
+        OPERATORS["spread_over_workloads"](two, "latency")
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.05])
+def test_the_spread_of_slopes_is_not_their_error(spread, tmp_path):
+    """Noisy lines: the true spread lies outside no more often than the level says."""
+    rng, x, outside = np.random.default_rng(0), np.arange(0, 96, 9), 0
+    slopes = 0.5 + spread * np.array([-1, 0, 1])
+    for _ in range(40):
+        noise = rng.normal(0, 0.02, (3, len(x)))
+        ratios = dict(zip("abc", 1 - slopes[:, None] * x / 100 + noise, strict=True))
+        made = OPERATORS["spread_over_workloads"](small_profiles(tmp_path, ratios, x), "latency")
+        low, high = interval(made)
+        outside += not low <= 100 * spread / 0.5 <= high
+    assert outside <= 5
+
+
+def test_linearity_is_that_of_the_least_straight_line(tmp_path):
+    x = [0, 10, 20, 30, 40]
+    ratios = {"a": [1, 0.9, 0.4, 0.4, 0.35], "b": [1, 0.91, 0.79, 0.71, 0.6]}
+    made = OPERATORS["linearity"](small_profiles(tmp_path, ratios, x), "latency")
+    r2 = [np.corrcoef(x, values)[0, 1] ** 2 for values in ratios.values()]
+    assert made.value == pytest.approx(min(r2))
+    # Fisher's interval by hand; the upper end at half the level, since there are two lines.
+    fisher, error = np.arctanh(np.sqrt(r2)), 1 / np.sqrt(2)
+    low, high = (
+        np.tanh(np.maximum(fisher + z * error, 0)).min() ** 2
+        for z in scipy.stats.norm.ppf([0.025, 1 - 0.0125])
+    )
+    assert interval(made) == pytest.approx((low, high))
+
+
+def test_what_measurements_scatter_is_no_bend(tmp_path):
+    """The points of a bent line: certain, or as far off as their intervals say they can be."""
+    x = np.arange(0, 96, 9)
+    bent = {"a": 1 - 0.5 * x / 100 + 0.2 * (np.arange(len(x)) % 2)}
+    certain = OPERATORS["linearity"](small_profiles(tmp_path, bent, x), "latency")
+    assert interval(certain)[1] < 0.95
+    ends = {"ratio_low": 0.5, "ratio_high": 1.5}
+    vague = OPERATORS["linearity"](small_profiles(tmp_path, bent, x, **ends), "latency")
+    assert vague.value == certain.value and interval(vague)[1] == pytest.approx(1)
+
+
+def test_a_change_and_a_value_at_one_configuration(tmp_path):
+    ends = {"ratio_low": 0.90, "ratio_high": 1.00, "rounds": 7}
+    ratios = {"a": [1, 0.96], "b": [1, 0.94]}
+    evidence = small_profiles(tmp_path, ratios, [0, 10], value=250.0, **ends)
+    values = np.random.default_rng(0).normal(size=20)
+    answers = {"dense": values, "c10": values, "c20": values}
+    evidence.studies = small_study(tmp_path, answers).studies
+    made = OPERATORS["efficiency_change"](evidence, "latency", "small", {"labels": ["c10"]})
+    assert made.value == pytest.approx(5)
+    # The interval of a ratio is Student's t of its logarithm over rounds.
+    error = np.log(1.00 / 0.90) / 2 / scipy.stats.t.ppf(0.975, 6)
+    errors = 100 * np.array([0.96, 0.94]) * error / 2
+    freedom = (errors**2).sum() ** 2 / (errors**4 / 6).sum()
+    reach = scipy.stats.t.ppf(0.975, freedom) * np.sqrt((errors**2).sum())
+    assert interval(made) == pytest.approx((5 - reach, 5 + reach))
+    reach = scipy.stats.t.ppf(0.975, 1) * np.sqrt(2) / np.sqrt(2)
+    assert made.readings[1].interval(0.95) == pytest.approx((5 - reach, 5 + reach))
+    made = OPERATORS["measurement"](evidence, "latency", "small", {"labels": ["c10"]})
+    assert made.value == 250.0
+    assert made.readings[1].undecidable  # two equal values say nothing of a third
+    with pytest.raises(NotTestable, match="not measured on these configurations of small"):
+        OPERATORS["efficiency_change"](evidence, "latency", "small", {"labels": ["c20"]})
+
+
+def test_energy_that_was_not_measured_is_not_testable_with_the_machine_s_reason(tmp_path):
+    evidence = small_profiles(
+        tmp_path, {"a": [None] * 5}, range(5), metric="energy", reason="no RAPL"
+    )
+    with pytest.raises(NotTestable, match="no RAPL"):
+        OPERATORS["efficiency_slope"](evidence, "energy")
+
+
+def test_perplexity_by_hand(tmp_path):
+    rng = np.random.default_rng(0)
+    weights = rng.integers(10, 500, 20)
+    dense = rng.normal(2.0, 0.1, 20)
+    answers = {"dense": dense, "a": dense + 0.1 + rng.normal(0, 0.01, 20)}
+    evidence = small_study(tmp_path, answers, metric="word_perplexity", weights=weights)
+    one, other = (np.exp(np.average(answers[n], weights=weights)) for n in ("dense", "a"))
+    made = OPERATORS["perplexity_increase"](evidence, "small", {}, "quiz")
+    assert made.value == pytest.approx(100 * (other / one - 1))
+    # A loss is above zero where the configuration is worse, though its score is higher.
+    lost = OPERATORS["loss"](evidence, "small", {}, ["quiz"])
+    assert lost.value == pytest.approx(other - one) and lost.value > 0
+    low, high = interval(lost)
+    assert 0 < low < lost.value < high
+    (tmp_path / "shares").mkdir()
+    shares = small_study(tmp_path / "shares", {"dense": dense, "a": dense})
+    with pytest.raises(NotTestable, match="the score of quiz is no perplexity"):
+        OPERATORS["perplexity_increase"](shares, "small", {}, "quiz")
+
+
+def test_a_perplexity_at_chance_is_as_high_as_that_of_a_guess(tmp_path):
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.1, 40)
+    answers = {"dense": 2 + noise, "a": 7 + noise, "b": 3 + noise}
+    settings = {"metric": "byte_perplexity", "chance": 256}
+    study = small_study(tmp_path, answers, **settings).study("small")
+    a, b = study.select({"labels": ["a"]}), study.select({"labels": ["b"]})
+    assert study.at_chance(a, ["quiz"]) and not study.at_chance(b, ["quiz"])
+    assert not study.at_chance([*a, *b], ["quiz"])
