@@ -284,7 +284,7 @@ def test_what_is_no_share_may_differ_by_a_share_of_itself(
 
 
 def test_table_4_1_says_which_way_is_better():
-    shared = {"task": "T", "tasks": ["t"], "weights": {}, "subsets": [], "splits": []}
+    shared = {"task": "T", "tasks": ["t"], "weights": {}, "beside": {}, "subsets": [], "splits": []}
     shared |= {"split": "test", "used": False, "limit": None}
     entries = [
         shared | {"name": name, "label": name, "metric": metric.as_record()}

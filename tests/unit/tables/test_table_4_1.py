@@ -39,6 +39,7 @@ def test_table_4_1_counts(project, tmp_path):
     assert made.rows[1][2] == "mmlu_* (57 subjects)"
     assert made.rows[2][2] == "(2 truthfulqa_mc1 + truthfulqa_mc2) / 3"
     notes = " ".join(made.notes)
+    assert "too: ARC-Easy acc_norm; TruthfulQA mc1, mc2; HellaSwag acc_norm." in notes
     assert "ARC-Easy 2,251 (train) + 570 (validation) + 2,376 (test);" in notes
     assert "its table lists 7; this run uses 3" in notes and "‡" not in notes
 

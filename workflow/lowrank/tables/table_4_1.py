@@ -57,9 +57,10 @@ def table(
     Parameters
     ----------
     benchmarks
-        `name`, `label`, `task`, `tasks`, `weights`, `metric` (as a record) and `subsets` of
-        the registry's entry of each row; `splits` ((name, questions) of each) and `split` (the one
-        that is evaluated); `used` (whether the run asks it) and `limit` (how many; None for all).
+        `name`, `label`, `task`, `tasks`, `weights`, `metric` (as a record), `beside` and `subsets`
+        of the registry's entry of each row; `splits` ((name, questions) of each) and `split` (the
+        one that is evaluated); `used` (whether the run asks it) and `limit` (how many; None for
+        all).
     manifests
         Those that `lowrank.assets.questions.fetch_benchmark` wrote for benchmarks that are used.
     thesis
@@ -150,6 +151,11 @@ def _notes(
         ]
         if shown:
             notes.append(f"{mark} {REMARKS[shown[0]['name']][1]}")
+    beside = [
+        f"{entry['label']} {', '.join(entry['beside'])}" for entry in benchmarks if entry["beside"]
+    ]
+    if beside:
+        notes.append(f"The same answers have other metrics, too: {'; '.join(beside)}.")
     used = sum(entry["used"] for entry in benchmarks)
     notes.append(
         f"The caption of the thesis says 6 benchmarks, its table lists {len(printed)}; "

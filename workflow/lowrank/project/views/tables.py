@@ -56,7 +56,7 @@ def is_carried_over(project: Project, study: str, model: Model) -> bool:
 def table_4_1_row(project: Project, name: str) -> dict[str, Any]:
     """Return what Table 4.1 needs of a benchmark: its entry, and what the run asks of it."""
     entry = project.benchmark(name)
-    kept = ("name", "label", "task", "tasks", "weights", "subsets")
+    kept = ("name", "label", "task", "tasks", "weights", "beside", "subsets")
     splits = [source["split"] for source in entry["sources"] if "split" in source]
     used = name in project.benchmarks
     # A benchmark that lm-eval does not have goes by its scorer.
