@@ -311,7 +311,7 @@ def subjects_of(name, **changes):
 
 def judgement_on(name, evidence, folder, subjects=None, claims=CLAIMS):
     """The ledger's judgement of one claim on one scope."""
-    scope = Scope("run", "This run", "run", evidence, subjects or subjects_of(name))
+    scope = Scope("run", "This run", evidence, subjects or subjects_of(name))
     return judgement(name, scope, folder, claims)
 
 

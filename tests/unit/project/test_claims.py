@@ -85,7 +85,7 @@ def test_what_cannot_be_spelled_out_is_one_line(test, message):
 
 def test_the_claims_of_the_thesis_have_all_their_tests():
     counts = {name: len(claim["tests"]) for name, claim in CLAIMS.items()}
-    assert list(counts.values()) == [4, 3, 16, 6, 5, 12, 7, 5, 5, 3, 4, 1, 4, 1]
+    assert list(counts.values()) == [4, 3, 16, 6, 5, 12, 2, 5, 5, 3, 2, 1, 4, 1]
     third = CLAIMS["C3"]["tests"]
     assert third[10] == {
         "says": "SO less Q and K and V in all layers",
@@ -105,8 +105,7 @@ def test_the_claims_of_the_thesis_have_all_their_tests():
         "range": [-2, 2],
     }
     assert third[15]["says"] == "BERT's Int less the lowest of the other tensors in all layers"
-    assert [test["says"] for test in CLAIMS["C11"]["tests"][1:]] == [
-        "loss at 9% on ARC-Challenge",
-        "loss at 9% on HellaSwag",
-        "loss at 9% on MMLU",
+    assert [test["says"] for test in CLAIMS["C2"]["tests"][:2]] == [
+        "variation between ranks 250 and 1",
+        "variation between ranks 500 and 1",
     ]
