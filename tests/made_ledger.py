@@ -54,7 +54,7 @@ AUTHORS = {
     "device": "4 × NVIDIA A100 80GB",
     "device_type": "cuda",
 }
-NO_RUN = "none is kept; a command runs it, and another keeps it"
+NO_RUN = "none is kept; `a --command` makes one"
 
 
 def made_operator(name):

@@ -210,6 +210,23 @@ def test_a_line_that_is_too_long_loses_its_doubts_then_words_then_what_was_expec
     assert "  a reason a reason" in line and "…" in line and len(line) == GLANCE_WIDTH
 
 
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_more_scopes_leave_less_room_for_the_number_and_no_line_grows(ledger, number):
+    for index in range(number):
+        name = f"other-{index}"
+        ledger["scopes"].insert(0, ledger["scopes"][1] | {"scope": name, "short": "elsewhere"})
+        for row in ledger["claims"]:
+            row["scopes"][name] = copy.deepcopy(row["scopes"]["run"])
+    shown, _, lines = glance(ledger)
+    table = [line for line in shown if re.match(r"C\d+ ", line)]
+    assert len(table) == 14 and max(map(len, shown)) <= GLANCE_WIDTH
+    assert all(line.endswith(f" {lines[line.split()[0]]}") for line in table)
+    eighth = next(line for line in table if line.startswith("C8 "))
+    measured = row_of(ledger, "C8")["scopes"]["run"]["deciding"]["measured"]
+    assert ("0.967% per %" in eighth) == (number < 3)
+    assert (measured in eighth) == ("[" in eighth) == (number < 2)  # all of an interval, or none
+
+
 # --- the details and the tables ------------------------------------------------------------------
 
 

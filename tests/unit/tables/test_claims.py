@@ -68,6 +68,7 @@ def test_the_verdicts_are_one_page_of_a4_with_text_that_can_be_read(ledger, made
         own = row["scopes"]["run"]
         assert row["title"] in text and own["deciding"]["measured"] in text
     assert "This run: 1 supported, 1 seen here, " in text and "and 6 not testable here" in text
+    assert "not run yet (none is kept; a --command makes one)" in text
 
 
 def test_the_picture_is_small_enough_to_be_kept(made, tmp_path):

@@ -82,8 +82,9 @@ def at_a_glance(
         words = (f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
         head = "  ".join([f"{row['id'] if row else '':<3}", *words, ""])
         tail = f"  {lines[row['id']] if row else 'line':>4}"
-        room = GLANCE_WIDTH - len(head) - len(tail)
-        number = _number_of(row, scopes, room) if row else "decided by"
+        room = max(GLANCE_WIDTH - len(head) - len(tail), 0)
+        number = _number_of(row, scopes, room) if row else _shortened("decided by", room)
+        number = number if len(number) <= room else ""
         made.append(f"{head}{number:<{room}}{tail}")
     return "\n".join(
         [*made, "", *(_shortened(text, GLANCE_WIDTH) for text in _tallies(scopes)), ""]
@@ -135,23 +136,23 @@ LEAST_WORDS = 20
 def _fitted(deciding: Mapping[str, Any], room: int) -> str:
     """Return what decides in at most so many characters.
 
-    Flags go first, then words that say what the number is, then what was expected.
+    Flags go first, then words that say what the number is, then what was expected, then all words,
+    then the interval.
     """
-    if not deciding["measured"]:
+    measured = deciding["measured"]
+    if not measured:
         return _shortened(deciding["note"], room)
-    text = ""
-    for shorter in (deciding, {**deciding, "flags": []}):
-        text = decided_by(shorter)
-        if len(text) <= room:
-            return text
-    rest = text.removeprefix(deciding["says"])
-    if room - len(rest) < LEAST_WORDS:
-        rest = f": {deciding['measured']}"
-    return _shortened(deciding["says"], room - len(rest)) + rest
+    full = decided_by({**deciding, "flags": []})
+    texts = [decided_by(deciding), full]
+    for rest in (full.removeprefix(deciding["says"]), f": {measured}"):
+        if room - len(rest) >= LEAST_WORDS:
+            texts.append(_shortened(deciding["says"], room - len(rest)) + rest)
+    texts += [measured, measured.partition(" [")[0]]
+    return next((text for text in texts if len(text) <= room), "")
 
 
 def _shortened(text: str, room: int) -> str:
-    return textwrap.shorten(text, room, placeholder=" …", break_on_hyphens=False)
+    return textwrap.shorten(text, max(room, 2), placeholder=" …", break_on_hyphens=False)
 
 
 def decided_by(deciding: Mapping[str, Any]) -> str:
