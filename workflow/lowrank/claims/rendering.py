@@ -145,7 +145,7 @@ def _fitted(deciding: Mapping[str, Any], room: int) -> str:
     full = decided_by({**deciding, "flags": []})
     texts = [decided_by(deciding), full]
     for rest in (full.removeprefix(deciding["says"]), f": {measured}"):
-        if room - len(rest) >= LEAST_WORDS:
+        if room - len(rest) >= min(LEAST_WORDS, len(deciding["says"])):
             texts.append(_shortened(deciding["says"], room - len(rest)) + rest)
     texts += [measured, measured.partition(" [")[0]]
     return next((text for text in texts if len(text) <= room), "")
