@@ -71,7 +71,7 @@ def made_operator(name):
 
         study = arguments.get("study", "table_4_2")
         if study in LATER or (is_authors and study != "table_4_2"):
-            raise NotTestable(f"the study {study} is not part of this run")
+            raise NotTestable(f"the study {study} is not part of these results")
         is_score = "metric" not in arguments and "model" not in arguments
         if arguments.get("metric") in ("energy", "power") and not is_authors:
             raise NotTestable("no meter")

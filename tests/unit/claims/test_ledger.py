@@ -91,7 +91,7 @@ def test_a_claim_is_not_testable_on_a_run_without_its_results(name, tmp_path):
     assert row["statement"] == f"not testable here ({row['reason']})"
     if CLAIMS[name]["untested"]:
         (study,) = row["studies"]
-        expected = f"the study {study} is not part of this run: {CLAIMS[name]['untested']}"
+        expected = f"the study {study} is not part of these results: {CLAIMS[name]['untested']}"
         assert expected in row["reason"]
         assert {tuple(test["scales"]) for test in row["tests"]} == {()}
         assert row["deciding"]["note"] == CLAIMS[name]["untested"]

@@ -1,5 +1,6 @@
 """Scopes from tables on disk: the figures that the authors published, and measurements alone."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -104,6 +105,18 @@ def test_every_loss_names_who_scored_the_dense_model_and_every_cost_says_one_run
     assert any(sources[dense.loc["truthfulqa", "source"]]["repository"] in flag for flag in flags)
     beside = [t for _, t in every_test(ledger) if t["says"].startswith("96% less 6%")]
     assert beside and not any("scored by others" in " ".join(t["flags"]) for t in beside)
+
+
+def test_the_readme_has_the_verdicts_of_the_authors_data(ledger):
+    rows = Path("README.md").read_text(encoding="utf-8")
+    said = {}
+    for verdict, claims in re.findall(
+        r"^\| ([a-z ]+) \| (C\d+ [^|]+) \| .*\|$", rows, re.MULTILINE
+    ):
+        for first, last in re.findall(r"\bC(\d+)(?: to C(\d+))?", claims):
+            numbers = range(int(first), int(last or first) + 1)
+            said |= {f"C{number}": verdict for number in numbers}
+    assert said == {row["id"]: row["scopes"]["authors"]["verdict"] for row in ledger["claims"]}
 
 
 def slope(folder, quantity):

@@ -9,7 +9,7 @@ from lowrank.base.errors import LowrankError
 from lowrank.base.files import merge, read_yaml
 from lowrank.base.metric import Metric
 from lowrank.project.configuration import Project
-from lowrank.project.references import find_references, reference_model
+from lowrank.project.references import find_kept_runs, find_references, reference_model
 from lowrank.project.views.analyse import (
     benchmark_label,
     described_benchmarks,
@@ -281,6 +281,15 @@ def test_kept_runs_of_other_scales_stand_beside_a_run(project_of):
     smoke = project_of(scale="smoke")
     assert list(scopes_of(smoke, kept=kept))[-2:] == ["kept-laptop", "kept-paper"]
     assert set(kept.values()) <= set(claim_evidence(smoke, output_of, **{**OTHERS, "kept": kept}))
+
+
+def test_kept_runs_go_by_the_folder_of_their_scale(tmp_path):
+    for scale in ("paper", "laptop"):
+        (tmp_path / scale).mkdir()
+        (tmp_path / scale / "claims.json").write_text("{}")
+    (tmp_path / "a-device" / "a-model").mkdir(parents=True)
+    found = find_kept_runs(tmp_path)
+    assert found == {name: str(tmp_path / name / "claims.json") for name in ("laptop", "paper")}
 
 
 def test_documents_go_by_the_name_of_their_figure():

@@ -46,7 +46,7 @@ class Evidence:
             If the run does not have it.
         """
         if name not in self.studies:
-            raise NotTestable(f"the study {name} is not part of this run")
+            raise NotTestable(f"the study {name} is not part of these results")
         return self.studies[name]
 
     def measured(self, metric: str, workloads: str, least: int = 3) -> pd.DataFrame:

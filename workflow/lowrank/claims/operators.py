@@ -32,7 +32,7 @@ from lowrank.claims.score_operators import (
 def design_space_exponent(evidence: Evidence, model: str) -> Estimate:
     """Exponent of the design space's size, as counted, less the one that the thesis prints."""
     if evidence.design_space is None:
-        raise NotTestable("Table 3.1 is not part of this run")
+        raise NotTestable("Table 3.1 is not part of these results")
     table = pd.read_csv(evidence.design_space).set_index("model")
     row = table.loc[model]
     difference = float(row["scale_exponent"] - row["thesis_scale_exponent"])
