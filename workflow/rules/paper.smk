@@ -30,7 +30,7 @@ rule gather_facts:
         models=lambda wildcards: as_json(fact_models(project, output_of)),
         tables=lambda wildcards: as_json(fact_tables(project, output_of)),
         run=lambda wildcards: as_json(fact_run(project)),
-        published=AUTHORS_DATA,
+        published=lambda wildcards, input: os.path.dirname(input.published[0]),
     shell:
         "PYTHONPATH=workflow python {input.script} --models {params.models:q} "
         "--tables {params.tables:q} --run {params.run:q} --thesis {input.thesis} "
