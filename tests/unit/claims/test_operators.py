@@ -9,8 +9,10 @@ import scipy.stats
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_yaml
 from lowrank.claims.estimate import Contrasts, NotTestable
+from lowrank.claims.evidence import Evidence
 from lowrank.claims.operators import OPERATORS
 from lowrank.claims.score_operators import _with_absolute
+from lowrank.claims.studies import AnsweredStudy
 from lowrank.claims.verdict_names import SUPPORTED, TRIVIAL, UNDECIDED
 from lowrank.claims.verdicts import judge, judge_test, measure
 from made_worlds import CLAIMS, ROOT, made_evidence, small_profiles, small_study
@@ -63,15 +65,38 @@ def test_answers_to_one_question_stay_together(tmp_path):
     assert high - low > 5  # the same scores, but of other questions
 
 
-def test_no_discordant_answer_is_undecided_not_certain(tmp_path):
-    right = [1.0, 0.0] * 20
-    evidence = small_study(tmp_path, {"dense": right, "a": right})
+def judged_within_a_point(evidence):
     test = CLAIMS["C7"]["tests"][0] | {"range": [-1, 1], "operator": "loss"}
     test["arguments"] = {"study": "small", "configurations": {}, "benchmarks": ["quiz"]}
-    result = judge_test(test, measure(test, evidence), 1)
-    assert result["value"] == 0 and result["interval_95"] == [0, 0]
+    return judge_test(test, measure(test, evidence), 1)
+
+
+@pytest.mark.parametrize(("questions", "verdict"), [(40, UNDECIDED), (1000, SUPPORTED)])
+def test_no_answer_that_differs_is_no_certainty(questions, verdict, tmp_path):
+    right = [1.0, 0.0] * (questions // 2)
+    result = judged_within_a_point(small_study(tmp_path, {"dense": right, "a": right}))
+    assert result["value"] == 0 and result["reason"] == ""
+    reach = 300 / questions  # the rule of three
+    assert result["interval_95"] == pytest.approx([-reach, reach], rel=0.05)
+    assert result["verdict"] == verdict
+
+
+def test_no_graded_answer_that_differs_is_undecided(tmp_path):
+    graded = [0.2, 0.7] * 500
+    result = judged_within_a_point(small_study(tmp_path, {"dense": graded, "a": graded}))
+    assert result["interval_95"] == pytest.approx([0, 0], abs=1e-9)
     assert result["verdict"] == UNDECIDED
     assert "resamples are equal" in result["reason"]
+
+
+@pytest.mark.parametrize(("clusters", "is_flagged"), [(9, True), (10, False), (None, False)])
+def test_few_clusters_of_questions_are_flagged(clusters, is_flagged, tmp_path):
+    study = small_study(tmp_path, {"dense": [1.0, 0.0] * 20, "a": [0.0] * 40}).study("small")
+    pd.read_csv(study.path).assign(clusters=clusters).to_csv(study.path, index=False)
+    made = OPERATORS["loss"](
+        Evidence({"small": AnsweredStudy(study.path, study.folder)}), "small", {}, ["quiz"]
+    )
+    assert ("quiz has questions that are alike in few clusters" in made.flags) == is_flagged
 
 
 def test_the_lowest_and_its_nearest_competitor(tmp_path):

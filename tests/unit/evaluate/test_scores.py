@@ -70,6 +70,15 @@ def test_companion_is_the_log_probability_of_the_right_choice():
         assert score["chance"] == 1 / 3
 
 
+def test_questions_of_a_task_are_a_cluster_where_the_entry_says_so():
+    samples = [{"task": task, "doc_id": 0, "acc": 1.0} for task in ("a", "b")]
+    task = SimpleNamespace(OUTPUT_TYPE="generate_until")
+    for clusters, expected in (("task", ["a", "b"]), (None, [None, None])):
+        quantity = headline(metric="acc", clusters=clusters)
+        scores = question_scores(samples, quantity, {"a": task, "b": task})
+        assert [score.get("cluster") for score in scores] == expected
+
+
 def truthful_samples(scores, labels, acc_of_mc1):
     """Samples of mc1 and mc2 of one question; mc1 asks the first choice and the false ones."""
     document = {"mc2_targets": {"labels": labels}, "right": 0}

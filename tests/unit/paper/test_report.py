@@ -18,6 +18,7 @@ from lowrank.paper.document import build_document
 from lowrank.paper.facts import gather_facts
 from lowrank.paper.inconsistencies import inconsistencies
 from made_ledger import made_ledger
+from statsmodels.stats.contingency_tables import mcnemar
 
 TEMPLATE, THESIS, PUBLISHED = "paper/report.typ", "paper/thesis.yaml", "paper/authors"
 VERDICTS = "paper/verdicts.typ"
@@ -196,7 +197,7 @@ def test_facts_are_the_tables_own(gather):
 
 
 def test_worse_beyond_chance_counts_adjusted_for_their_number(entry, gather, tmp_path):
-    """Ten configurations lose three questions each: at 95% alone many are worse, adjusted none."""
+    """Ten configurations lose four questions each: at 95% alone many are worse, adjusted none."""
     (study,) = entry["studies"]
     names = [f"{n}%" for n in range(10)]
     rows = [row("dense", "dense", 0.75, 0.0)]
@@ -211,8 +212,12 @@ def test_worse_beyond_chance_counts_adjusted_for_their_number(entry, gather, tmp
     (study,) = read_json(gather(entry))["models"][0]["studies"]
     assert study["worse_each"] == 10
     assert study["worse_adjusted"] == 0
-    # P(none of the four lost questions is drawn) = 0.9^40 = 0.0148; two-sided, ten times: 0.30.
-    assert study["rows"][0]["adjusted_p"] == pytest.approx(0.30, abs=0.1)
+    # Ten times McNemar's test of 4 against 0: between his approximation and the exact test.
+    approximate, exact = (
+        10 * mcnemar([[26, 4], [0, 10]], exact=exact, correction=False).pvalue
+        for exact in (False, True)
+    )
+    assert approximate < study["rows"][0]["adjusted_p"] < exact
 
 
 def test_where_lower_is_better_a_higher_score_is_a_loss(entry, gather, inputs, tmp_path):

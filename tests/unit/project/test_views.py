@@ -139,8 +139,10 @@ def test_what_shapes_a_score(project):
         "metric": "acc",
         "weights": {},
         "beside": {"acc_norm": {"metric": "acc_norm"}},
+        "clusters": None,
         "generation": False,
     }
+    assert scoring(project, "mmlu")["clusters"] == "task"
     assert scoring(project, "gsm8k")["metric"] == "exact_match,strict-match"
     assert set(scoring(project, "mrpc")) == {"name", "scorer", "metric", "beside", "options"}
 

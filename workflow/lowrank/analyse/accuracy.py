@@ -1,15 +1,14 @@
 """Gather a study's evaluations into one tidy table, with every difference from the dense model.
 
-Differences are paired: two configurations answered the same questions, so a bootstrap resamples
-questions and keeps the two answers to each together. Scores and their differences are the numbers
-that the results hold; the metric says what they are and which are better. The aggregate is the
-plain mean over the benchmarks whose metric takes part, as in the thesis, resampled within each
-benchmark.
+Differences are paired: two configurations answered the same questions, so a bootstrap weighs
+questions at random and keeps the two answers to each together. Questions of one cluster (a passage,
+a subject) keep one weight. Scores and their differences are the numbers that the results hold; the
+metric says what they are and which are better. The aggregate is the plain mean over the benchmarks
+whose metric takes part, as in the thesis, with weights of its own for each benchmark.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,8 @@ import pandas as pd
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json
 from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
-from lowrank.base.names import AGGREGATE, DENSE, DROP
-from lowrank.base.statistics import AVERAGES, percentile_interval
+from lowrank.base.names import AGGREGATE, CLUSTER, DENSE, DROP
+from lowrank.base.statistics import AVERAGES, paired_replicates, percentile_interval
 
 TOLERANCE = 1e-6
 """How far a recorded score may lie from that of its answers; above 1, ten times this share."""
@@ -40,9 +39,10 @@ def collect_accuracy(
 ) -> None:
     """Write one row a (configuration, benchmark), and the aggregate of each configuration.
 
-    Columns: what the configuration is; its metric (`lowrank.base.metric.Metric.as_record`); `score`
-    with its 95% interval (`score_low`, `score_high`); `score_difference` from the dense model with
-    its paired interval; the same for `log_probability`, the companion metric, where there is one.
+    Columns: what the configuration is; its metric (`lowrank.base.metric.Metric.as_record`); how
+    many questions it was asked, and in how many clusters if there are any; `score` with its 95%
+    interval (`score_low`, `score_high`); `score_difference` from the dense model with its paired
+    interval; the same for `log_probability`, the companion metric, where there is one.
     What else a benchmark's answers are worth is a column each, `beside_acc_norm` for `acc_norm`.
     A configuration that leaves layers out (the control) also has `score_over_decomposed`: its
     score less that of decomposing the same layers, with its paired interval.
@@ -127,9 +127,9 @@ def write_scores(table: Sequence[Mapping[str, Any]], output: str | Path) -> None
 def resample(
     folder: str | Path, names: Sequence[str], benchmark: str, averaging: str, column: str = VALUE
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return score_C of a benchmark and scores_RC over resampled questions, paired.
+    """Return score_C of a benchmark and scores_RC over randomly weighted questions, paired.
 
-    Configurations share the resamples; each benchmark has its own, by the seed of its name.
+    See `lowrank.base.statistics.paired_replicates`.
 
     Parameters
     ----------
@@ -151,12 +151,16 @@ def resample(
         is not finite or missing where another configuration has it.
     """
     average = AVERAGES[averaging]
-    values_QC, others_Q = _paired_values(folder, names, benchmark, column, average.column)
+    values_QC, others_Q, clusters_Q = _paired_values(
+        folder, names, benchmark, column, average.column
+    )
     if not np.isfinite(values_QC).all():
         _require_no_companion(folder, names, benchmark, column, values_QC)
         return None
-    seed = zlib.crc32(benchmark.encode())
-    return average.scores(values_QC, others_Q), average.replicates(values_QC, others_Q, seed)
+    questions = values_QC, others_Q, clusters_Q
+    return average.scores(values_QC, others_Q), paired_replicates(
+        averaging, *questions, benchmark, names
+    )
 
 
 def agrees(score: float, answers: float) -> bool:
@@ -166,25 +170,31 @@ def agrees(score: float, answers: float) -> bool:
 
 def _paired_values(
     folder: str | Path, names: Sequence[str], benchmark: str, column: str, other_column: str
-) -> tuple[np.ndarray, np.ndarray | None]:
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Return values_QC of one benchmark, questions in the same order for every configuration.
 
-    Beside them another column of the questions, (questions,), or None where none is asked for.
+    Beside them are another column of the questions, (questions,), or None where none is asked for,
+    and their clusters, (questions,), or None where they have none.
     """
     columns, first = [], None
     for name in names:
         path = Path(folder, name, f"{benchmark}.csv")
         try:
-            table = pd.read_csv(path).set_index(["task", "question"]).sort_index()
+            table = pd.read_csv(path, dtype={CLUSTER: str}).set_index(["task", "question"])
+            table = table.sort_index()
             scores = table[column]
-            others = table[other_column] if other_column else pd.Series(1, index=scores.index)
+            asked = [other_column] if other_column else []
+            others = table[asked + ([CLUSTER] if CLUSTER in table else [])]
         except (OSError, ValueError, KeyError) as error:
             raise LowrankError(f"{path} cannot be read ({error})") from None
         first = others if first is None else first
         if not others.equals(first):
             raise LowrankError(f"{path}: {name} and {names[0]} did not answer the same questions")
         columns.append(scores.to_numpy(dtype=float))
-    return np.stack(columns, axis=1), first.to_numpy() if other_column else None
+    other_Q, clusters_Q = (
+        first[key].to_numpy() if key in first else None for key in (other_column, CLUSTER)
+    )
+    return np.stack(columns, axis=1), other_Q, clusters_Q
 
 
 def _require_no_companion(
@@ -290,7 +300,9 @@ def _row(
         sum(result["questions"][which] for result in of_row) for which in ("asked", "available")
     )
     model, reduction = (of_row[0][key] for key in ("model", "parameter_reduction_percent"))
-    return {"model": model} | table_row(row, reduction, benchmark, label, metric, asked, available)
+    made = {"model": model} | table_row(row, reduction, benchmark, label, metric, asked, available)
+    clusters = None if benchmark == AGGREGATE else of_row[0]["score"].get("clusters")
+    return made | {"clusters": clusters}
 
 
 def table_row(

@@ -186,7 +186,7 @@ def _interval(benchmark: str, score: float, questions: int) -> tuple[float, floa
     if np.isnan(score):
         return np.nan, np.nan
     if benchmark != TRUTHFULQA:
-        return wilson_interval(round(score * questions), questions)
+        return wilson_interval(round(score * questions) / questions, questions)
     reach = Z * np.sqrt(score * (1 - score) / questions)
     return score - reach, score + reach
 

@@ -17,3 +17,6 @@ AUTHORS = "authors"
 
 LARGEST_BATCH, FIXED_BATCH = "largest", "fixed"
 """How many rows a measurement has: the most that fit, or a number of the configuration."""
+
+CLUSTER = "cluster"
+"""The column of answers that names what some questions share, such as a passage."""

@@ -2,107 +2,206 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.stats
 
-RESAMPLES = 2000
+RESAMPLES = 20_000
+"""Replicates of a bootstrap: enough for the tails of fifty tests at once."""
+
+LEAST_CLUSTERS = 10
+"""Fewer clusters than these cannot say how much clusters vary; questions then count one by one."""
+
+CONFIDENCE = 0.95
 
 
 def mean_interval(
-    values: Sequence[float], confidence: float = 0.95, seed: int = 0
+    values: Sequence[float],
+    clusters: Sequence[object] | None = None,
+    confidence: float = CONFIDENCE,
 ) -> tuple[float, float]:
-    """Return a confidence interval of the mean of scores in [0, 1].
+    """Return a confidence interval of the mean of scores.
 
     Right-or-wrong scores get Wilson's interval (Wilson, 1927), which is honest at 0 of n and at
-    n of n; graded scores get a bootstrap over questions (percentiles).
+    n of n. Graded scores and scores in clusters get the same with an effective number of
+    questions (Dean and Pagano, 2015): m(1 - m) over the squared standard error of the mean m, and
+    times (z/t)², since the error itself is estimated (Korn and Graubard, 1998). Clusters never make
+    it more than there are questions. Graded scores count as if a 0 and a 1 had been scored as well,
+    so that equal scores are no certainty. Scores beyond [0, 1] get Student's t.
 
     Parameters
     ----------
     values
-        One score a question.
+        One score a question, (questions,).
+    clusters
+        The cluster of each question, as `independent_units` takes them.
     confidence
         Coverage.
-    seed
-        Seed of the bootstrap.
 
     Raises
     ------
     ValueError
-        If there is no score.
+        If there is no score, or one is not finite.
     """
-    scores = np.asarray(values, dtype=float)
-    if scores.size == 0:
-        raise ValueError("there is no score to make an interval of")
-    if np.isin(scores, (0.0, 1.0)).all():
-        return wilson_interval(int(scores.sum()), scores.size, confidence)
-    if np.ptp(scores) == 0.0:
-        return float(scores[0]), float(scores[0])
-    rng = np.random.default_rng(seed)
-    means = scores[rng.integers(scores.size, size=(RESAMPLES, scores.size))].mean(axis=1)
-    tail = 100 * (1 - confidence) / 2
-    low, high = np.percentile(means, [tail, 100 - tail])
-    return float(low), float(high)
+    scores_Q = np.asarray(values, dtype=float)
+    if scores_Q.size == 0 or not np.isfinite(scores_Q).all():
+        raise ValueError("there is no score to make an interval of, or one is not finite")
+    count, mean = scores_Q.size, float(scores_Q.mean())
+    units = len(np.unique(independent_units(count, clusters)))
+    is_binary = is_right_or_wrong(scores_Q)
+    if is_binary and units == count:
+        return wilson_interval(mean, count, confidence)
+    t = scipy.stats.t.ppf((1 + confidence) / 2, units - 1) if units > 1 else np.inf
+    error = standard_error(scores_Q, clusters)
+    if scores_Q.min() < 0 or scores_Q.max() > 1:
+        reach = t * error if units > 1 else np.finfo(float).max  # which a file can hold
+        return float(mean - reach), float(mean + reach)
+    variance = error**2
+    if not is_binary:
+        variance += (mean**2 + (1 - mean) ** 2) / count**2
+    effective = mean * (1 - mean) / variance if variance > 0 else count
+    if is_binary:
+        effective = min(effective, count)
+    z = scipy.stats.norm.ppf((1 + confidence) / 2)
+    return wilson_interval(mean, effective * (z / t) ** 2, confidence)
 
 
-def wilson_interval(right: int, questions: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return Wilson's interval (1927) of the share of right answers."""
-    test = scipy.stats.binomtest(right, questions)
-    interval = test.proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)
+def wilson_interval(
+    share: float, questions: float, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """Return Wilson's interval (1927) of a share; the number of questions need not be whole."""
+    z = scipy.stats.norm.ppf((1 + confidence) / 2)
+    centre = questions * share + z**2 / 2
+    reach = z * np.sqrt(questions * share * (1 - share) + z**2 / 4)
+    low, high = ((centre + sign * reach) / (questions + z**2) for sign in (-1, 1))
+    return 0.0 if share == 0 else float(max(low, 0.0)), 1.0 if share == 1 else float(min(high, 1.0))
+
+
+def standard_error(values: Sequence[float], clusters: Sequence[object] | None = None) -> float:
+    """Return the standard error of the mean of scores; 0 if there is one only.
+
+    It is robust to clusters: scores of one cluster may depend on each other in any way (Liang and
+    Zeger, 1986, with the factor G/(G - 1) for G clusters).
+
+    Parameters
+    ----------
+    values
+        One score a question, (questions,).
+    clusters
+        The cluster of each question, as `independent_units` takes them.
+    """
+    scores_Q = np.asarray(values, dtype=float)
+    sum_U = np.bincount(independent_units(len(scores_Q), clusters), scores_Q - scores_Q.mean())
+    units = len(sum_U)
+    return float(np.sqrt((sum_U**2).sum() * units / max(units - 1, 1)) / len(scores_Q))
+
+
+def is_right_or_wrong(values: np.ndarray) -> bool:
+    """Return whether every score is 0 or 1."""
+    return bool(np.isin(values, (0.0, 1.0)).all())
+
+
+def independent_units(questions: int, clusters: Sequence[object] | None = None) -> np.ndarray:
+    """Return the number of the unit that each question belongs to, (questions,), from 0.
+
+    Units are what chance draws: clusters, such as the questions on one passage, or single
+    questions where there are no clusters or fewer than `LEAST_CLUSTERS`.
+
+    Parameters
+    ----------
+    questions
+        How many there are.
+    clusters
+        What names the cluster of each question; None for none.
+    """
+    if clusters is not None:
+        names_U, unit_Q = np.unique(np.asarray(clusters), return_inverse=True)
+        if len(names_U) >= LEAST_CLUSTERS:
+            return unit_Q
+    return np.arange(questions)
 
 
 def bootstrap_means(
     values_QC: np.ndarray,
-    resamples: int = RESAMPLES,
     seed: int = 0,
     weights_Q: np.ndarray | None = None,
+    clusters_Q: np.ndarray | None = None,
+    resamples: int = RESAMPLES,
 ) -> np.ndarray:
-    """Return means over resampled questions, the same questions for every configuration.
+    """Return means over randomly weighted questions, the same weights for every configuration.
 
-    Since all columns are resampled together, a difference of two columns is a paired bootstrap
-    replicate (Efron and Tibshirani, 1993).
+    This is the Bayesian bootstrap (Rubin, 1981): each question, or each cluster as a whole, weighs
+    as much as an exponential variate says. Since all columns are weighted alike, a difference of
+    two columns is a paired replicate. Replicates are stretched for few questions, see `_stretched`.
 
     Parameters
     ----------
     values_QC
         Scores, (questions × configurations).
+    seed
+        Seed of the weights.
+    weights_Q
+        What each question weighs in the mean by itself, above 0; all the same by default.
+    clusters_Q
+        The cluster of each question, as `independent_units` takes them.
     resamples
         Number of replicates R.
-    seed
-        Seed of the resampling.
-    weights_Q
-        What each question weighs in the mean, above 0; all the same by default.
 
     Returns
     -------
     means_RC, (resamples × configurations).
     """
     questions, configurations = values_QC.shape
-    rng = np.random.default_rng(seed)
-    means_RC = np.empty((resamples, configurations))
-    uniform = np.full(questions, 1.0 / questions)
-    for start in range(0, resamples, 100):  # few enough at a time for whole test sets
-        stop = min(start + 100, resamples)
-        counts_RQ = rng.multinomial(questions, uniform, size=stop - start)
-        if weights_Q is None:
-            means_RC[start:stop] = counts_RQ @ values_QC / questions
-        else:
-            drawn_RQ = counts_RQ * weights_Q
-            means_RC[start:stop] = drawn_RQ @ values_QC / drawn_RQ.sum(axis=1, keepdims=True)
-    return means_RC
+    unit_Q = independent_units(questions, clusters_Q)
+    weights_Q = np.ones(questions) if weights_Q is None else weights_Q
+    size_U = np.bincount(unit_Q, weights_Q)
+    sum_UC = np.zeros((len(size_U), configurations))
+    np.add.at(sum_UC, unit_Q, values_QC * weights_Q[:, None])
+    means_RC = np.concatenate(
+        [
+            (drawn_RU @ sum_UC) / (drawn_RU @ size_U)[:, None]
+            for drawn_RU in _random_weights(len(size_U), resamples, seed)
+        ]
+    )
+    return _stretched(means_RC, sum_UC.sum(axis=0) / size_U.sum(), len(size_U))
+
+
+def pseudo_pair(questions: int, seed: Sequence[int], resamples: int = RESAMPLES) -> np.ndarray:
+    """Return what keeps replicates of right-or-wrong scores from being too sure, (resamples,).
+
+    Two configurations that differ in few answers or in none could differ in more. So each
+    configuration's replicates gain a variate of its own, with mean 0: half a question more that is
+    right, and half a question more that is wrong, weighted at random. The difference of two
+    configurations gains one question more that is answered differently each way, as Bonett and
+    Price (2012) add to paired shares. If they agree in all n answers, the 95% interval of their
+    difference reaches 3/n to both sides, which is the rule of three.
+
+    Parameters
+    ----------
+    questions
+        How many there are, n.
+    seed
+        Names the benchmark and the configuration.
+    resamples
+        Number of replicates R.
+    """
+    right_R, wrong_R = np.random.default_rng(seed).standard_gamma(0.5, size=(2, resamples))
+    return (right_R - wrong_R) / questions
 
 
 def bootstrap_average_precision(
-    scores_QC: np.ndarray, labels_Q: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
+    scores_QC: np.ndarray,
+    labels_Q: np.ndarray,
+    seed: int = 0,
+    clusters_Q: np.ndarray | None = None,
+    resamples: int = RESAMPLES,
 ) -> np.ndarray:
-    """Return average precisions over resampled questions, the same for every configuration.
+    """Return average precisions over randomly weighted questions, as `bootstrap_means` weighs.
 
-    A resample counts each question so many times, which is what weighting it does; the average
-    precision is Σ P(k) Δrecall(k) over the ranking. A resample without a right label has none and
-    is drawn with one more count of the first right question.
+    The average precision is Σ P(k) Δrecall(k) over the ranking.
 
     Parameters
     ----------
@@ -110,31 +209,61 @@ def bootstrap_average_precision(
         What ranks the questions, (questions × configurations); higher is more likely right.
     labels_Q
         1 where it is right.
+    seed, clusters_Q, resamples
+        As `bootstrap_means` takes them.
 
     Returns
     -------
     precisions_RC, (resamples × configurations).
     """
-    questions, configurations = scores_QC.shape
-    rng = np.random.default_rng(seed)
-    counts_RQ = rng.multinomial(questions, np.full(questions, 1.0 / questions), size=resamples)
-    counts_RQ[counts_RQ @ labels_Q == 0, np.argmax(labels_Q)] += 1
-    made = [average_precision(scores_QC[:, c], labels_Q, counts_RQ) for c in range(configurations)]
+    questions = len(scores_QC)
+    unit_Q = independent_units(questions, clusters_Q)
+    units = int(unit_Q.max()) + 1
+    made_RC = np.concatenate(
+        [
+            average_precisions(scores_QC, labels_Q, drawn_RU[:, unit_Q])
+            for drawn_RU in _random_weights(units, resamples, seed)
+        ]
+    )
+    whole_1C = average_precisions(scores_QC, labels_Q, np.ones((1, questions)))
+    return np.clip(_stretched(made_RC, whole_1C[0], units), 0.0, 1.0)
+
+
+def average_precisions(
+    scores_QC: np.ndarray, labels_Q: np.ndarray, weights_RQ: np.ndarray
+) -> np.ndarray:
+    """Return the average precision of each ranking for each row of weights above 0, (R, C)."""
+    made = []
+    for scores_Q in scores_QC.T:
+        order = np.argsort(-scores_Q, kind="stable")
+        right_RQ = np.cumsum(weights_RQ[:, order] * labels_Q[order], axis=1)
+        all_RQ = np.cumsum(weights_RQ[:, order], axis=1)
+        # Equal scores share the precision at the end of their run.
+        ends = np.append(np.flatnonzero(np.diff(scores_Q[order])), len(order) - 1)
+        gained_RE = np.diff(right_RQ[:, ends], axis=1, prepend=0)
+        precision_RE = right_RQ[:, ends] / all_RQ[:, ends]
+        made.append((gained_RE * precision_RE).sum(axis=1) / right_RQ[:, -1])
     return np.stack(made, axis=1)
 
 
-def average_precision(
-    scores_Q: np.ndarray, labels_Q: np.ndarray, counts_RQ: np.ndarray
-) -> np.ndarray:
-    """Return the average precision of a ranking for each row of question counts, (R,)."""
-    order = np.argsort(-scores_Q, kind="stable")
-    counts_RQ, labels_Q = counts_RQ[:, order], labels_Q[order]
-    right_RQ = np.cumsum(counts_RQ * labels_Q, axis=1)
-    all_RQ = np.maximum(np.cumsum(counts_RQ, axis=1), 1)
-    # Equal scores share the precision at the end of their run.
-    ends = np.append(np.flatnonzero(np.diff(scores_Q[order])), len(order) - 1)
-    gained_RE = np.diff(right_RQ[:, ends], axis=1, prepend=0)
-    return (gained_RE * right_RQ[:, ends] / all_RQ[:, ends]).sum(axis=1) / right_RQ[:, -1]
+def _random_weights(units: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield rows of weights, (rows, units): few enough at a time for whole test sets."""
+    rng = np.random.default_rng(seed)
+    for start in range(0, resamples, 100):
+        yield rng.standard_exponential((min(100, resamples - start), units))
+
+
+def _stretched(replicates_RC: np.ndarray, scores_C: np.ndarray, units: int) -> np.ndarray:
+    """Return replicates further from the score, since those of few units lie too close to it.
+
+    Their spread is that of Student's t at 95% in place of the normal distribution (Hesterberg,
+    2015), and of the sample's variance in place of the resampled one's.
+    """
+    if units < 2:
+        return replicates_RC
+    tail = (1 + CONFIDENCE) / 2
+    factor = scipy.stats.t.ppf(tail, units - 1) / scipy.stats.norm.ppf(tail)
+    return scores_C + factor * np.sqrt((units + 1) / (units - 1)) * (replicates_RC - scores_C)
 
 
 def percentile_interval(
@@ -182,12 +311,13 @@ class Average:
     scores
         From values_QC and that column, (questions,), to the scores of the configurations, (C,).
     replicates
-        The same over resampled questions, with a seed, (resamples × configurations).
+        The same over randomly weighted questions, with a seed and the cluster of each question (or
+        None), (resamples × configurations).
     """
 
     column: str
     scores: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
-    replicates: Callable[[np.ndarray, np.ndarray | None, int], np.ndarray]
+    replicates: Callable[[np.ndarray, np.ndarray | None, int, np.ndarray | None], np.ndarray]
 
 
 def _average_precisions(values_QC: np.ndarray, labels_Q: np.ndarray) -> np.ndarray:
@@ -200,23 +330,19 @@ def _weighted_means(values_QC: np.ndarray, weights_Q: np.ndarray) -> np.ndarray:
     return np.average(values_QC, axis=0, weights=weights_Q)
 
 
-def _weighted_replicates(values_QC: np.ndarray, weights_Q: np.ndarray, seed: int) -> np.ndarray:
-    return bootstrap_means(values_QC, seed=seed, weights_Q=weights_Q)
+def _weighted_replicates(
+    values_QC: np.ndarray, weights_Q: np.ndarray, seed: int, clusters_Q: np.ndarray | None
+) -> np.ndarray:
+    return bootstrap_means(values_QC, seed, weights_Q, clusters_Q)
 
 
 AVERAGES: Mapping[str, Average] = {
     "mean": Average(
         "",
         lambda values_QC, _: values_QC.mean(axis=0),
-        lambda values_QC, _, seed: bootstrap_means(values_QC, seed=seed),
+        lambda values_QC, _, seed, clusters_Q: bootstrap_means(values_QC, seed, None, clusters_Q),
     ),
-    "average_precision": Average(
-        "label",
-        _average_precisions,
-        lambda values_QC, labels_Q, seed: bootstrap_average_precision(
-            values_QC, labels_Q, seed=seed
-        ),
-    ),
+    "average_precision": Average("label", _average_precisions, bootstrap_average_precision),
     "weighted_mean": Average("weight", _weighted_means, _weighted_replicates),
     "perplexity": Average(
         "weight",
@@ -225,3 +351,40 @@ AVERAGES: Mapping[str, Average] = {
     ),
 }
 """How each of `lowrank.base.metric.AVERAGINGS` is computed."""
+
+
+def paired_replicates(
+    averaging: str,
+    values_QC: np.ndarray,
+    others_Q: np.ndarray | None,
+    clusters_Q: np.ndarray | None,
+    benchmark: str,
+    names: Sequence[str],
+) -> np.ndarray:
+    """Return scores over randomly weighted questions, of which a difference is a paired replicate.
+
+    Configurations share the weights, which are the benchmark's own. Where all answers are right or
+    wrong, each configuration has its own `pseudo_pair`. Seeds are names, so that every study says
+    the same of the same configurations.
+
+    Parameters
+    ----------
+    averaging
+        One of `AVERAGES`.
+    values_QC, others_Q
+        The questions' values and the column that `Average` names.
+    clusters_Q
+        The cluster of each question, as `independent_units` takes them.
+    benchmark, names
+        The benchmark and the C configurations.
+
+    Returns
+    -------
+    scores_RC, (resamples × configurations).
+    """
+    seed = zlib.crc32(benchmark.encode())
+    scores_RC = AVERAGES[averaging].replicates(values_QC, others_Q, seed, clusters_Q)
+    if averaging == "mean" and is_right_or_wrong(values_QC):
+        own = [(seed, zlib.crc32(name.encode())) for name in names]
+        scores_RC += np.stack([pseudo_pair(len(values_QC), pair) for pair in own], axis=1)
+    return scores_RC

@@ -19,7 +19,7 @@ from lowrank.analyse.accuracy import agrees, resample
 from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
 from lowrank.base.names import AGGREGATE, DENSE
-from lowrank.base.statistics import RESAMPLES, percentile_interval
+from lowrank.base.statistics import LEAST_CLUSTERS, RESAMPLES, percentile_interval
 from lowrank.claims.estimate import Contrasts, NotTestable
 
 SELECTOR = ("dense", "series", "labels", "last", "except")
@@ -174,11 +174,19 @@ class Study(ABC):
         raise NotTestable(f"{self.path.name} has no perplexities to resample")
 
     def facts(self, chosen: Iterable[int], benchmarks: Sequence[str]) -> dict[str, Any]:
-        """Return `questions` asked of each configuration and the `evidence` for those chosen."""
-        asked = self.table.groupby("benchmark")["questions"].max()
+        """Return `questions` asked of each configuration and the `evidence` for those chosen.
+
+        `flags` name the benchmarks whose questions are alike in too few clusters to allow for it.
+        """
+        table = self.table[self.table["benchmark"].isin(benchmarks)]
+        asked = table.groupby("benchmark").max(numeric_only=True)
+        few = []
+        if "clusters" in asked:
+            few = asked.index[asked["clusters"] < asked["questions"].clip(upper=LEAST_CLUSTERS)]
         return {
-            "questions": int(asked[list(benchmarks)].sum()),
+            "questions": int(asked["questions"].sum()),
             "evidence": (str(self.path), *self._files(chosen, benchmarks)),
+            "flags": tuple(f"{name} has questions that are alike in few clusters" for name in few),
         }
 
     def at_chance(self, chosen: Sequence[int], benchmarks: Sequence[str]) -> bool:

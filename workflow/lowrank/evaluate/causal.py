@@ -53,7 +53,7 @@ def evaluate(
         The questions to ask, from `lowrank.evaluate.requests.prepare_requests`.
     benchmark
         Its entry: `name`, `tasks`, `task_folder`, `exemplars`, `metric`, `weights`, `beside`,
-        `generation`.
+        `clusters`, `generation`.
     settings
         `limit`, `seed`, `sampling`, `dtype`, `device`, `scorer`, `batch_size`, `max_new_tokens`.
     output

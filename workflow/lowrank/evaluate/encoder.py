@@ -61,6 +61,8 @@ class MetricModule(Protocol):
     ) -> list[dict[str, Any]]:
         """Return what each answer is worth: `value`, and the column that the metric averages by.
 
+        Where some questions share something, `cluster` names what.
+
         See `scores` of `lowrank.evaluate.result.Answers`.
         """
 

@@ -22,8 +22,9 @@ import torch
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, sha256_file, write_json
 from lowrank.base.metric import Metric
+from lowrank.base.names import CLUSTER
 from lowrank.base.provenance import provenance
-from lowrank.base.statistics import AVERAGES, mean_interval
+from lowrank.base.statistics import AVERAGES, mean_interval, standard_error
 from lowrank.evaluate.journal import AnswerJournal
 
 SCORE_COLUMNS = ("task", "question", "value", "log_probability")
@@ -45,8 +46,9 @@ class Answers:
     scores
         One mapping a question of the headline metric: `task`, `question` (its position), `value`;
         `log_probability`, the continuous companion, if the scorer has it (None where a question
-        has not); `chance`, what a guess scores (likewise); and the column that the metric's
-        averaging takes beside the values: `label` or `weight`.
+        has not); `chance`, what a guess scores (likewise); the column that the metric's averaging
+        takes beside the values, `label` or `weight`; and `cluster`, if some questions share
+        something, which names what.
     available
         How many questions the benchmark has.
     questions_sha256
@@ -102,7 +104,7 @@ def make_score(scores: Sequence[Mapping[str, Any]], metric: Metric) -> dict[str,
     -------
     `value`, `standard_error`, `interval_95`, `questions`, `metric`, and where the questions have
     them the means of the companion, `log_probability` (natural logarithm), and of `chance`; None
-    if one has none.
+    if one has none. Where they have clusters, `clusters` is their number.
 
     Raises
     ------
@@ -111,10 +113,10 @@ def make_score(scores: Sequence[Mapping[str, Any]], metric: Metric) -> dict[str,
     """
     values = [score["value"] for score in scores]
     count = len(values)
+    clusters = np.array([score[CLUSTER] for score in scores]) if CLUSTER in scores[0] else None
     if metric.averaging == "mean":
         value = sum(values) / count
-        variance = sum((other - value) ** 2 for other in values) / max(count - 1, 1)
-        error, interval = math.sqrt(variance / count), mean_interval(values)
+        error, interval = standard_error(values, clusters), mean_interval(values, clusters)
     else:
         average, values_Q1 = AVERAGES[metric.averaging], np.array(values)[:, None]
         if not all(average.column in score for score in scores):
@@ -123,7 +125,7 @@ def make_score(scores: Sequence[Mapping[str, Any]], metric: Metric) -> dict[str,
                 f"{average.column}"
             )
         others_Q = np.array([score[average.column] for score in scores])
-        replicates_R = average.replicates(values_Q1, others_Q, 0)[:, 0]
+        replicates_R = average.replicates(values_Q1, others_Q, 0, clusters)[:, 0]
         value = average.scores(values_Q1, others_Q)[0]
         error, interval = np.std(replicates_R, ddof=1), np.percentile(replicates_R, [2.5, 97.5])
     made = {
@@ -133,6 +135,8 @@ def make_score(scores: Sequence[Mapping[str, Any]], metric: Metric) -> dict[str,
         "questions": count,
         "metric": str(metric),
     }
+    if clusters is not None:
+        made["clusters"] = len(np.unique(clusters))
     for name in ("log_probability", "chance"):
         if all(name in score for score in scores):
             column = [score[name] for score in scores]

@@ -11,6 +11,7 @@ from lm_eval.api.task import Task
 
 from lowrank.base.errors import LowrankError
 from lowrank.base.metric import Metric
+from lowrank.base.names import CLUSTER
 
 RIGHT_CHOICES = ("acc", "acc_norm")
 """Metrics that are 1 where the right choice has the highest score, else 0."""
@@ -29,11 +30,14 @@ class Quantity:
     weights
         What each task weighs in it. The tasks ask the same questions, and a question's value is the
         weighted mean over them. None where each question of each task counts by itself.
+    in_clusters
+        Whether the questions of one task are alike.
     """
 
     name: str
     metric: Metric
     weights: Mapping[str, float] | None = None
+    in_clusters: bool = False
 
 
 def quantities(benchmark: Mapping[str, Any]) -> tuple[Quantity, dict[str, Quantity]]:
@@ -42,16 +46,16 @@ def quantities(benchmark: Mapping[str, Any]) -> tuple[Quantity, dict[str, Quanti
     Parameters
     ----------
     benchmark
-        Its entry: `name`, `metric`, `weights` and `beside`.
+        Its entry: `name`, `metric`, `weights`, `beside` and `clusters`.
     """
-    name = benchmark["name"]
+    name, in_clusters = benchmark["name"], benchmark.get("clusters") == "task"
     weights = benchmark.get("weights") or None
-    headline = Quantity(name, Metric.from_config(benchmark["metric"]), weights)
+    headline = Quantity(name, Metric.from_config(benchmark["metric"]), weights, in_clusters)
     beside = {}
     for called, entry in benchmark.get("beside", {}).items():
         task = entry.get("task")
         metric = Metric.from_config(entry["metric"])
-        beside[called] = Quantity(task or name, metric, {task: 1} if task else None)
+        beside[called] = Quantity(task or name, metric, {task: 1} if task else None, in_clusters)
     return headline, beside
 
 
@@ -81,7 +85,7 @@ def question_scores(
     Returns
     -------
     `task`, `question` (position within the task's data), `value`, `log_probability` and `chance`;
-    the last two are None where there is none.
+    the last two are None where there is none. `cluster` where questions are in clusters.
 
     Raises
     ------
@@ -118,6 +122,7 @@ def question_scores(
                 "value": value,
                 "log_probability": companion,
                 "chance": chance,
+                **({CLUSTER: task} if quantity.in_clusters else {}),
             }
         )
     return made

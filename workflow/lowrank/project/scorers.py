@@ -37,7 +37,17 @@ _OWN_KEYS = ("name", "scorer", "metric", "beside", "options")
 SCORERS: Mapping[str, Scorer] = {
     "lm_eval": Scorer(
         "causal",
-        ("name", "tasks", "task_folder", "exemplars", "metric", "weights", "beside", "generation"),
+        (
+            "name",
+            "tasks",
+            "task_folder",
+            "exemplars",
+            "metric",
+            "weights",
+            "beside",
+            "clusters",
+            "generation",
+        ),
     ),
     "mrpc": Scorer("encoder", _OWN_KEYS, "lowrank.evaluate.metrics.mrpc"),
     "squad": Scorer("question_answering", _OWN_KEYS, "lowrank.evaluate.metrics.squad"),

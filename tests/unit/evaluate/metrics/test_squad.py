@@ -59,9 +59,13 @@ def test_metrics_of_one_answer(prediction, gold, match, score):
 
 
 def test_an_answer_is_worth_its_metric():
-    answers = [{"exact_match": 1.0, "f1": 1.0}, {"exact_match": 0.0, "f1": 0.5}]
-    assert question_scores(answers, "f1") == [{"value": 1.0}, {"value": 0.5}]
-    assert question_scores(answers, "exact_match") == [{"value": 1.0}, {"value": 0.0}]
+    answers = [
+        {"passage": "a", "exact_match": 1.0, "f1": 1.0},
+        {"passage": "b", "exact_match": 0.0, "f1": 0.5},
+    ]
+    for metric, values in (("f1", (1.0, 0.5)), ("exact_match", (1.0, 0.0))):
+        expected = [{"value": values[0], "cluster": "a"}, {"value": values[1], "cluster": "b"}]
+        assert question_scores(answers, metric) == expected
 
 
 logits = st.lists(st.integers(-50, 50), min_size=12, max_size=12)

@@ -8,6 +8,7 @@ brings them: transformers 5 dropped its `squad_metrics`, and `evaluate` fetches 
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import string
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from lowrank.base.names import CLUSTER
 from lowrank.evaluate.finite import NotFiniteError
 
 if TYPE_CHECKING:
@@ -54,7 +56,9 @@ def answer_questions(
     options: Mapping[str, int],
     batch_size: int,
 ) -> list[dict[str, Any]]:
-    """Return the prediction, exact match and F1 of each question.
+    """Return the passage, the prediction, exact match and F1 of each question.
+
+    Several questions are on one passage, which is named by the start of its checksum.
 
     Parameters
     ----------
@@ -99,7 +103,9 @@ def answer_questions(
             "exact_match": max(exact_match(prediction, gold) for gold in golds),
             "f1": max(f1(prediction, gold) for gold in golds),
         }
-        answers.append({"id": row["id"], "prediction": prediction, **metrics})
+        passage = hashlib.sha256(row["context"].encode()).hexdigest()[:12]
+        named = {"id": row["id"], "passage": passage, "prediction": prediction}
+        answers.append(named | metrics)
     return answers
 
 
@@ -211,7 +217,7 @@ def f1(prediction: str, gold: str) -> float:
 
 
 def question_scores(answers: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]]:
-    """Return a metric of each answer.
+    """Return a metric of each answer, and its passage: questions on one passage are alike.
 
     Parameters
     ----------
@@ -220,4 +226,4 @@ def question_scores(answers: Sequence[Mapping[str, Any]], metric: str) -> list[d
     metric
         One of `METRICS`.
     """
-    return [{"value": answer[metric]} for answer in answers]
+    return [{"value": answer[metric], CLUSTER: answer["passage"]} for answer in answers]
