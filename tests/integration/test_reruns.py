@@ -201,7 +201,7 @@ def test_limit_of_one_benchmark(workflow):
         ("space/enumeration", {"table_3_1": 1, **LEDGER, **FACTS}),
         ("claims/operators", LEDGER),
         ("claims/kept", LEDGER),
-        ("base/authors", AUTHORS),
+        ("base/authors", {**AUTHORS, **FACTS}),
         ("tables/claims", {"claims_table": 1}),
         ("tables/macs", {"table_1_1": 1, **FACTS}),
         ("paper/facts", FACTS),

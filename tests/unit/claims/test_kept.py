@@ -5,8 +5,9 @@ import copy
 import pytest
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json, write_json
-from lowrank.claims.kept import NOT_RUN, OTHER_VERSION, load_kept
+from lowrank.claims.kept import OTHER_VERSION, load_kept
 from lowrank.claims.ledger import judge_claims
+from lowrank.claims.verdict_names import NOT_RUN
 from lowrank.project.registry import Registry
 from made_ledger import ROOT, made_ledger
 

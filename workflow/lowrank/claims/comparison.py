@@ -14,11 +14,11 @@ from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json, write_json
 from lowrank.base.metric import Metric, in_the_mean
 from lowrank.base.names import AGGREGATE
-from lowrank.claims.kept import RUN_SCOPE
 from lowrank.claims.verdict_names import (
     CONTRADICTED,
     NOT_SEEN,
     NOT_TESTABLE,
+    RUN_SCOPE,
     SEEN,
     SUPPORTED,
     TRIVIAL,

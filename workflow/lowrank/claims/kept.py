@@ -9,12 +9,7 @@ from typing import Any
 
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json
-from lowrank.claims.verdict_names import NOT_TESTABLE
-
-RUN_SCOPE = "run"
-"""The key of a run's own scope in its ledger."""
-
-NOT_RUN = "not run yet"
+from lowrank.claims.verdict_names import NOT_RUN, NOT_TESTABLE, RUN_SCOPE
 
 OTHER_VERSION = "kept by another version of the claims"
 

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from lowrank.claims.kept import NOT_RUN, RUN_SCOPE
 from lowrank.claims.verdict_names import (
     CONTRADICTED,
+    NOT_RUN,
     NOT_SEEN,
     NOT_TESTABLE,
+    RUN_SCOPE,
     SEEN,
     SUPPORTED,
     TRIVIAL,

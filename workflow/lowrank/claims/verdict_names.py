@@ -19,3 +19,9 @@ VERDICTS = (
 
 ELSEWHERE = {SUPPORTED: SEEN, TRIVIAL: TRIVIALLY_SEEN, CONTRADICTED: NOT_SEEN}
 """From the verdict on what a claim speaks of to that on what it does not."""
+
+RUN_SCOPE = "run"
+"""The key of a run's own scope in its ledger."""
+
+NOT_RUN = "not run yet"
+"""What a scope says in place of a verdict where nobody has made its run."""
