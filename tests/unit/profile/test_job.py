@@ -17,7 +17,7 @@ from lowrank.decompose.compressed import compress
 from lowrank.decompose.layer_factors import factorize_layer
 from lowrank.decompose.loading import load_base, load_compressed, load_compressed_beside
 from lowrank.figures import efficiency
-from lowrank.profile import job, memory
+from lowrank.profile import batch, job, memory
 from lowrank.profile.iteration import make_work
 from lowrank.profile.nvml import NvmlMeter, nvml_meter
 from lowrank.profile.rounds import Trial, compare
@@ -187,8 +187,8 @@ SEARCHED = {
 def test_the_pair_fits_at_the_batch_that_is_found(dense, monkeypatch):
     """Decode holds a cache for each of the two models, and runs beside both."""
     allocator = Allocator(capacity=42)
-    monkeypatch.setattr(job, "make_work", allocator.make_work)
-    monkeypatch.setattr(memory, "make_work", allocator.make_work)
+    for module in (batch, job, memory):
+        monkeypatch.setattr(module, "make_work", allocator.make_work)
     models = {"dense": dense, "configuration": dense}
     made = job.measure(lambda device: models, [], SEARCHED)["configuration"]
     assert made["largest_batch"] == 10  # 2 caches of 10 rows, and 20 to run: 40 of 42
@@ -198,7 +198,7 @@ def test_the_pair_fits_at_the_batch_that_is_found(dense, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("device", "batch", "expected"),
+    ("device", "rows", "expected"),
     [
         ("cuda", "auto", [(5, "largest"), (21, "largest")]),  # long requests fit fewer at once
         ("cuda", 3, [(3, "fixed"), (3, "fixed")]),
@@ -206,7 +206,7 @@ def test_the_pair_fits_at_the_batch_that_is_found(dense, monkeypatch):
     ],
 )
 def test_a_benchmark_runs_at_the_largest_batch_of_its_own_on_a_gpu(
-    device, batch, expected, dense, monkeypatch
+    device, rows, expected, dense, monkeypatch
 ):
     def make(model, workload, seed):
         def run():
@@ -215,12 +215,12 @@ def test_a_benchmark_runs_at_the_largest_batch_of_its_own_on_a_gpu(
 
         return SimpleNamespace(run=run)
 
-    monkeypatch.setattr(job, "make_work", make)
-    monkeypatch.setattr(job, "release", lambda device: None)
+    monkeypatch.setattr(batch, "make_work", make)
+    monkeypatch.setattr(batch, "release", lambda device: None)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    settings = {**SEARCHED, "workloads": [], "device": device, "batch": batch, "rows": 2}
+    settings = {**SEARCHED, "workloads": [], "device": device, "batch": rows, "rows": 2}
     requests = [("long", Requests([40] * 8, 2)), ("short", Requests([10] * 8, 2))]
-    made, found = job._workloads({"dense": dense}, requests, settings)
+    made, found = batch.chosen_workloads({"dense": dense}, requests, settings)
     records = [workload.record() for workload in made]
     assert found is None
     assert [(one["batch"], one["batch_rule"]) for one in records] == expected
@@ -231,9 +231,9 @@ def test_an_error_that_is_no_lack_of_memory_ends_the_search(dense, monkeypatch):
     def fail(model, workload, seed):
         raise ValueError("the prompt is too long")
 
-    monkeypatch.setattr(job, "make_work", fail)
+    monkeypatch.setattr(batch, "make_work", fail)
     with pytest.raises(ValueError, match="too long"):
-        job._workloads({"dense": dense}, [], SEARCHED)
+        batch.chosen_workloads({"dense": dense}, [], SEARCHED)
 
 
 def test_other_errors_stay_what_they_are(dense, monkeypatch):

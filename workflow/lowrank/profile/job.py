@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 from tqdm import tqdm
-from transformers import PreTrainedModel
 
 from lowrank.base.errors import LowrankError, is_out_of_memory, one_line
 from lowrank.base.files import write_json
 from lowrank.base.names import DENSE
 from lowrank.base.provenance import provenance
 from lowrank.decompose.loading import load_base, load_compressed_beside, read_manifest
+from lowrank.profile.batch import Models, chosen_workloads
 from lowrank.profile.iteration import make_work, output_is_finite
 from lowrank.profile.memory import alone, measure_memory, release
 from lowrank.profile.nvml import nvml_meter
@@ -28,7 +28,6 @@ from lowrank.profile.rounds import (
     compare,
     cpu_timer,
     cuda_timer,
-    largest_batch,
     paired_ratio,
     side_by_side,
     summarise,
@@ -38,9 +37,6 @@ from lowrank.profile.watch import CpuWatch, GpuWatch, doubts, throttle_flag
 from lowrank.profile.workloads import (
     Requests,
     Workload,
-    distinct,
-    fixed,
-    of_benchmark,
     read_requests,
 )
 from lowrank.running.nvml import open_nvml
@@ -48,9 +44,6 @@ from lowrank.running.nvml import open_nvml
 OURS = "configuration"
 
 IDLE_SECONDS: Mapping[str, float] = {"cuda": 4.0, "cpu": 1.0}
-
-Models = Mapping[str, PreTrainedModel]
-"""From `DENSE` and the names of configurations to models on one device, which share weights."""
 
 
 def profile(
@@ -144,7 +137,7 @@ def measure(
         overflown = [name for name, model in replicas[0].items() if not output_is_finite(model)]
         idle_watts = meter.idle_watts(IDLE_SECONDS[device])
     with _failures("the search for a batch"):
-        workloads, found = _workloads(replicas[0], requests, settings)
+        workloads, found = chosen_workloads(replicas[0], requests, settings)
     with _failures("the measurement of memory"):
         memory = _memory(replicas[0], workloads, settings)
     timer = side_by_side([_timer_of(place) for place in devices])
@@ -197,34 +190,6 @@ def measure(
             why = f"output is not finite in {settings['dtype']}: power depends on the numbers"
             made[name] = {**made[name], "doubts": [*made[name]["doubts"], why]}
     return made
-
-
-def _workloads(
-    models: Models, requests: Sequence[tuple[str, Requests]], settings: Mapping[str, Any]
-) -> tuple[list[Workload], int | None]:
-    """Return what to measure, and the rows of fixed work that were searched for, if they were.
-
-    Each benchmark has a search of its own on a GPU, since its requests have lengths of their own.
-    """
-    is_auto = settings["batch"] == "auto"
-    found, made = None, []
-    left_open = [entry for entry in settings["workloads"] if entry["batch"] is None]
-    if is_auto and left_open:
-        makers = [functools.partial(fixed, entry) for entry in left_open]
-        found = _largest_batch(models, makers, settings)
-    for entry in settings["workloads"]:
-        is_searched = found is not None and entry["batch"] is None
-        rows = found if is_searched else entry["batch"] or settings["batch"]
-        made.append(fixed(entry, rows, is_searched))
-    is_searched = is_auto and settings["device"] == "cuda"
-    for label, of_label in requests:
-        make = functools.partial(of_benchmark, label, of_label)
-        if is_searched:
-            rows = _largest_batch(models, [make], settings)
-        else:
-            rows = settings["rows"] if settings["device"] == "cpu" else settings["batch"]
-        made.append(make(rows, is_searched))
-    return distinct(made), found
 
 
 def _memory(
@@ -314,39 +279,6 @@ def _shares(
             "net_joules_per_token": None if net is None else net / tokens,
         }
     return made
-
-
-def _largest_batch(
-    models: Models, makers: Sequence[Callable[[int], Workload]], settings: Mapping[str, Any]
-) -> int:
-    """Return the most rows with which all models run each of some workloads.
-
-    What is tried is what is measured: the works of all models at once, each of them run.
-    """
-
-    def runs(workload: Workload) -> bool:
-        try:
-            works = [make_work(model, workload, settings["seed"]) for model in models.values()]
-            for work in works:
-                work.run()
-            if settings["device"] == "cuda":
-                torch.cuda.synchronize()
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            return False
-        return True
-
-    def fits(rows: int) -> bool:
-        for make in makers:
-            fitted = runs(make(rows))
-            # Out of the handler, which keeps the tensors of a failed pass alive.
-            release(settings["device"])
-            if not fitted:
-                return False
-        return True
-
-    return largest_batch(fits, settings["largest_batch"])
 
 
 @contextlib.contextmanager
