@@ -26,6 +26,7 @@ from lowrank.evaluate.packed import greedy, limits
 from lowrank.evaluate.packed.passes import Passes
 from lowrank.evaluate.packed.results import Results
 from lowrank.evaluate.requests import prepare_requests
+from lowrank.evaluate.tasks import read_exemplars
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
 
@@ -132,9 +133,10 @@ def stock(folder, entry, subsets, chosen, max_new_tokens, model="hf"):
         tiny.write_parquet(rows, data / "test.parquet")
         overrides = {"training_split": None, "validation_split": None, "fewshot_split": None}
         overrides |= {"dataset_path": str(data), "dataset_name": None, "test_split": "test"}
-        if "exemplars" in entry:
-            shots = {"sampler": "first_n", "samples": entry["exemplars"]}
-            overrides |= {"num_fewshot": len(entry["exemplars"]), "fewshot_config": shots}
+        exemplars = read_exemplars(entry)
+        if exemplars:
+            shots = {"sampler": "first_n", "samples": exemplars}
+            overrides |= {"num_fewshot": len(exemplars), "fewshot_config": shots}
         for template in entry["tasks"]:
             name = template.format(subset=subset)
             tasks.append({"task": name} | overrides)
@@ -410,12 +412,36 @@ def test_shared_choices_are_scored_once(model, tmp_path):
 
 
 def test_eight_exemplars_stand_before_each_question(model, tmp_path):
-    """Those of the entry, in its order, each with its answer, as lm-eval's task writes them."""
+    """lm-eval's own of chain-of-thought prompting, each with its answer as GSM8K writes it."""
     entry, table, settings = case("gsm8k", "packed")
     run(model, tmp_path, entry, table, settings)
     samples = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
-    shots = [f"Question: {own['question']}\nAnswer: {own['answer']}" for own in entry["exemplars"]]
-    assert len(shots) == 8
     for sample in samples:
-        own = f"Question: {sample['doc']['question']}\nAnswer:"
-        assert sample["arguments"][0][0] == "\n\n".join([*shots, own])
+        *shots, own = sample["arguments"][0][0].split("\n\n")
+        assert own == f"Question: {sample['doc']['question']}\nAnswer:"
+        assert [shot.rsplit("#### ")[-1] for shot in shots] == [
+            "6",
+            "5",
+            "39",
+            "8",
+            "9",
+            "29",
+            "33",
+            "8",
+        ]
+        assert shots[1].endswith("2 more cars arrive. 3 + 2 = 5.\n#### 5")
+        assert all(shot.startswith("Question: ") and "\nAnswer: " in shot for shot in shots)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"task": "gsm8k"}, "no task 'gsm8k' with exemplars in gsm8k"),
+        ({"pattern": "The sum is (.)"}, "does not end with 'The sum is"),
+    ],
+)
+def test_exemplars_that_lm_eval_does_not_have_are_refused(change, says):
+    entry, _, _ = case("gsm8k", "packed")
+    entry["exemplars"] = entry["exemplars"] | change
+    with pytest.raises(LowrankError, match=says):
+        read_exemplars(entry)

@@ -135,7 +135,7 @@ def test_what_shapes_a_score(project):
         "name": "arc_easy",
         "tasks": ["arc_easy"],
         "task_folder": "arc",
-        "exemplars": [],
+        "exemplars": {},
         "metric": "acc",
         "weights": {},
         "beside": {"acc_norm": {"metric": "acc_norm"}},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import datasets
 import lm_eval.tasks
 import pyarrow as pa
 import pyarrow.compute
+import yaml
 from lm_eval.api.model import LM
 from lm_eval.evaluator import evaluate as evaluate_tasks
 from lm_eval.tasks import TaskManager
@@ -42,9 +44,9 @@ def load_tasks(table: pa.Table, benchmark: Mapping[str, Any]) -> tuple[TaskDict,
     Raises
     ------
     LowrankError
-        If lm-eval does not have a task.
+        If lm-eval does not have a task, or not the exemplars.
     """
-    exemplars = benchmark.get("exemplars") or []
+    exemplars = read_exemplars(benchmark)
     shots = {
         "num_fewshot": len(exemplars),
         "fewshot_config": {"sampler": "first_n", "samples": exemplars},
@@ -65,12 +67,54 @@ def load_tasks(table: pa.Table, benchmark: Mapping[str, Any]) -> tuple[TaskDict,
                 }
                 | (shots if exemplars else {})
             )
-    folder = Path(lm_eval.tasks.__file__).parent / benchmark["task_folder"]
-    manager = TaskManager(include_path=str(folder), include_defaults=False)
+    manager = TaskManager(include_path=str(_folder(benchmark)), include_defaults=False)
     unknown = sorted(set(subsets) - set(manager.all_subtasks))
     if unknown:
         raise LowrankError(f"lm-eval has no task {unknown[0]!r} in {benchmark['task_folder']}")
     return manager.load([{"group": "lowrank", "task": specifications}]), subsets
+
+
+def read_exemplars(benchmark: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the solved questions that stand before each question: `question` and `answer`.
+
+    They are those that a task of lm-eval carries with it; the end of their answers is rewritten as
+    the benchmark's own task has it.
+
+    Parameters
+    ----------
+    benchmark
+        Its entry: `task_folder` and `exemplars` (`task`, `pattern`, `replacement`), or None.
+
+    Raises
+    ------
+    LowrankError
+        If lm-eval has no such exemplars, or one does not end as it should.
+    """
+    entry = benchmark.get("exemplars")
+    if not entry:
+        return []
+    made = []
+    for path in sorted(_folder(benchmark).glob("*.yaml")):
+        task = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if task.get("task") != entry["task"]:
+            continue
+        for sample in task.get("fewshot_config", {}).get("samples", []):
+            answer, count = re.subn(entry["pattern"], entry["replacement"], sample["target"])
+            if count != 1:
+                raise LowrankError(
+                    f"{entry['task']}: the exemplar {sample['question']!r} does not end with "
+                    f"{entry['pattern']!r}"
+                )
+            made.append({"question": sample["question"], "answer": answer})
+    if not made:
+        raise LowrankError(
+            f"lm-eval has no task {entry['task']!r} with exemplars in {benchmark['task_folder']}"
+        )
+    return made
+
+
+def _folder(benchmark: Mapping[str, Any]) -> Path:
+    return Path(lm_eval.tasks.__file__).parent / benchmark["task_folder"]
 
 
 def run_tasks(
