@@ -33,6 +33,14 @@ def test_a_picture_that_cannot_be_small_is_refused_and_leaves_nothing(tmp_path):
     assert not list((tmp_path / "kept").iterdir())
 
 
+def test_a_picture_of_many_details_is_kept_smaller(tmp_path):
+    noise_HWC = np.random.default_rng(0).integers(256, size=(400, 400, 3), dtype=np.uint8)
+    Image.fromarray(noise_HWC).save(tmp_path / "noise.png")
+    keep_pictures({"noise": tmp_path / "noise.png"}, tmp_path / "kept", most_bytes=70_000)
+    with Image.open(tmp_path / "kept/noise.png") as kept:
+        assert kept.size == (340, 340)
+
+
 def test_a_missing_picture_is_named(tmp_path):
     with pytest.raises(LowrankError, match=r"lost\.png cannot be read"):
         keep_pictures({"lost": tmp_path / "lost.png"}, tmp_path / "kept")

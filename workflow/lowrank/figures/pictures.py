@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,17 +11,20 @@ from PIL import Image
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path
 
-MOST_BYTES = 200_000
+MOST_BYTES = 150_000
 """A kept picture is no larger: a page that shows three of them still opens at once."""
 
 COLOURS = (256, 64, 16)
 """Sizes of the palette, tried in this order: figures have few colours."""
 
+SHARES = (1.0, 0.85, 0.7)
+"""Sizes of the picture, tried in this order where no palette is small enough."""
+
 
 def keep_pictures(
     pictures: Mapping[str, str | Path], output: str | Path, most_bytes: int = MOST_BYTES
 ) -> None:
-    """Write pictures of figures with a palette in place of true colours.
+    """Write pictures of figures with a palette in place of true colours, smaller if need be.
 
     Parameters
     ----------
@@ -34,7 +38,7 @@ def keep_pictures(
     Raises
     ------
     LowrankError
-        If a picture is missing, or larger than `most_bytes` with the smallest palette.
+        If a picture is missing, or larger than `most_bytes` at the smallest size.
     """
     for name, path in pictures.items():
         try:
@@ -44,8 +48,9 @@ def keep_pictures(
             raise LowrankError(f"{path} cannot be read ({error}): run `make reproduce`") from None
         kept = Path(output) / f"{name}.png"
         with atomic_path(kept) as temporary:
-            for colours in COLOURS:
-                picture.quantize(colours).save(temporary, format="PNG", optimize=True)
+            for share, colours in itertools.product(SHARES, COLOURS):
+                sized = picture.resize([round(share * side) for side in picture.size])
+                sized.quantize(colours).save(temporary, format="PNG", optimize=True)
                 size = temporary.stat().st_size
                 if size <= most_bytes:
                     break
