@@ -206,7 +206,7 @@ def made_table(world, study, kind, benchmarks, questions=1000):
 def made_profiles(world, path, device=A100, gpus=4):
     """Write the profiles of Table 4.2's configurations, or for LoRD's claims of LoRD's."""
     rows = []
-    shared = {"doubts": "", "device": device, "gpus": gpus, "rounds": 7}
+    shared = {"doubts": "", "device": device, "gpus": gpus, "rounds": 7, "phase": "prefill"}
     shared |= {"batch_rule": LARGEST_BATCH if gpus else "fixed"}
 
     def add(metric, workload, decomposition, x, ratio, value=1.0):
@@ -360,6 +360,7 @@ def small_profiles(folder, ratios, reductions, **columns):
             "device": "Profiled CPU",
             "gpus": 0,
             "batch_rule": "fixed",
+            "phase": "prefill",
         }
         | columns
         for workload, values in ratios.items()

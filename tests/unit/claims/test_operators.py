@@ -9,7 +9,7 @@ import scipy.stats
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_yaml
 from lowrank.claims.estimate import Contrasts, NotTestable
-from lowrank.claims.evidence import Evidence
+from lowrank.claims.evidence import STAND_IN, Evidence
 from lowrank.claims.operators import OPERATORS
 from lowrank.claims.score_operators import _with_absolute
 from lowrank.claims.studies import AnsweredStudy
@@ -337,6 +337,25 @@ def test_a_gpu_counts_at_the_largest_batch_alone(tmp_path):
     assert OPERATORS["efficiency_slope"](evidence, "latency").value == pytest.approx(0.5)
     small_profiles(tmp_path, ratios, x)
     assert OPERATORS["efficiency_slope"](evidence, "latency").value == pytest.approx(0.75)
+
+
+def test_prefill_stands_for_requests_that_were_not_at_hand(tmp_path):
+    """On a machine without data; decode does not, and what stands in is flagged."""
+    x = [0, 10, 20, 30]
+    ratios = {"prefill": [1, 0.9, 0.8, 0.7], "decode": [1, 1, 1, 1]}
+    evidence = small_profiles(tmp_path, ratios, x, gpus=1, doubts="busy")
+    evidence.benchmark_workloads = ["ARC-Easy"]
+    with pytest.raises(NotTestable, match="latency of no benchmark's requests was measured"):
+        OPERATORS["efficiency_slope"](evidence, "latency")
+    table = pd.read_csv(evidence.profiles).assign(batch_rule="largest")
+    table["phase"] = table["workload"]
+    table.to_csv(evidence.profiles, index=False)
+    made = OPERATORS["efficiency_slope"](evidence, "latency")
+    assert made.value == pytest.approx(1)
+    assert made.flags == ("busy", STAND_IN)
+    evidence.benchmark_workloads = ["decode"]  # here they were at hand
+    made = OPERATORS["efficiency_slope"](evidence, "latency")
+    assert made.value == pytest.approx(0) and made.flags == ("busy",)
 
 
 def test_the_spread_is_that_of_the_slopes(tmp_path):

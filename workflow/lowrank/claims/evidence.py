@@ -15,6 +15,9 @@ from lowrank.claims.studies import Study
 BENCHMARKS = "benchmarks"
 """The workloads that count in the thesis: the requests of the benchmarks. Else `all` count."""
 
+STAND_IN = "prefill of one length stands for the benchmarks' requests"
+"""Said of a measurement where no benchmark's requests were at hand: a machine without data."""
+
 
 @dataclass
 class Evidence:
@@ -52,8 +55,9 @@ class Evidence:
     def measured(self, metric: str, workloads: str, least: int = 3) -> pd.DataFrame:
         """Return the rows of the profiles that hold a metric relative to the dense model.
 
-        Of the benchmarks' requests on GPUs only those at the largest batch that fits: so the thesis
-        measures, and a small batch leaves a GPU idle. A CPU is busy with one row.
+        On GPUs the benchmarks' requests count at the largest batch that fits alone: so the thesis
+        measures, and a small batch leaves a GPU idle. A CPU is busy with one row. Where no
+        benchmark's requests were measured, prefill at that batch stands for them, with a doubt.
 
         Parameters
         ----------
@@ -72,14 +76,23 @@ class Evidence:
         table = pd.read_csv(self.profiles, keep_default_na=False, na_values=[""])
         table = table[table["metric"] == metric]
         if workloads == BENCHMARKS:
-            table = table[table["workload"].isin(self.benchmark_workloads)]
-            if table.empty:
-                raise NotTestable(f"{metric} of no benchmark's requests was measured in this run")
-            table = table[(table["gpus"] == 0) | (table["batch_rule"] == LARGEST_BATCH)]
-            if table.empty:
-                raise NotTestable(f"{metric} was not measured at the largest batch that fits")
+            table = self._of_benchmarks(table, metric)
         found = table[table["ratio"].notna()]
         if found.loc[found["decomposition"] != DENSE, "decomposition"].nunique() < least:
             reasons = sorted(set(table.get("reason", pd.Series(dtype=str)).dropna()))
             raise NotTestable(reasons[0] if reasons else f"too few configurations for {metric}")
         return found
+
+    def _of_benchmarks(self, table: pd.DataFrame, metric: str) -> pd.DataFrame:
+        is_largest = table["batch_rule"] == LARGEST_BATCH
+        is_own = table["workload"].isin(self.benchmark_workloads)
+        if is_own.any():
+            found = table[is_own & (is_largest | (table["gpus"] == 0))]
+            if found.empty:
+                raise NotTestable(f"{metric} was not measured at the largest batch that fits")
+            return found
+        found = table[is_largest & (table["phase"] == "prefill")]
+        if found.empty:
+            raise NotTestable(f"{metric} of no benchmark's requests was measured in this run")
+        doubts = found["doubts"].fillna("")
+        return found.assign(doubts=doubts.where(doubts == "", doubts + "; ") + STAND_IN)
