@@ -5,6 +5,7 @@ import math
 import re
 
 import lm_eval
+import pandas as pd
 import pytest
 import tiny
 import torch
@@ -258,6 +259,10 @@ def test_equals_stock_lm_eval(name, scorer, model, monkeypatch):
     assert not list(folder.glob("*.journal*"))
     assert result["questions"] == {"asked": 9, "available": len(table)}
     assert result["score"]["questions"] == 9
+    scores = pd.read_csv(folder / "scores.csv")
+    if name == "mmlu":  # which asks two subjects
+        assert list(scores["cluster"]) == list(scores["task"])
+    assert result["score"].get("clusters") == (2 if name == "mmlu" else None)
     assert result["decomposition"] == "tucker-r1-l2-all"
     assert result["provenance"]["seed"] == 3
 

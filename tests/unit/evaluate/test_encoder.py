@@ -184,6 +184,9 @@ def test_scores_are_what_a_paired_bootstrap_needs(evaluated):
             value = scores["value"].mean()
         assert value == pytest.approx(result["score"]["value"])
         assert len(scores) == result["questions"]["asked"]
+        assert ("cluster" in scores) == (result["benchmark"] == "squad")
+        if "cluster" in scores:
+            assert scores["cluster"].nunique() == result["score"]["clusters"] == len(scores)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -53,6 +53,22 @@ def test_a_companion_that_one_question_lacks_has_no_mean():
     assert "log_probability" not in make_score(questions([1.0]), METRICS["acc"])
 
 
+def test_questions_in_clusters_say_less():
+    values = [1.0] * 20 + [0.0] * 20
+    alone = make_score(questions(values), METRICS["acc"])
+    clusters = [f"passage {k // 4}" for k in range(40)]
+    alike = make_score(questions(values, cluster=clusters), METRICS["acc"])
+    assert "clusters" not in alone and alike["clusters"] == 10
+    assert alike["value"] == alone["value"] == 0.5
+    # All four questions on a passage are alike: 10 are worth what 40 were.
+    assert alike["standard_error"] == pytest.approx(math.sqrt(0.25 / 9))
+    width, narrower = (np.ptp(score["interval_95"]) for score in (alike, alone))
+    assert width > 1.7 * narrower
+    others = {"label": [1, 0] * 20, "cluster": clusters}
+    ranking = make_score(questions(np.linspace(0, 1, 40), **others), METRICS["average_precision"])
+    assert ranking["clusters"] == 10
+
+
 def test_the_chance_level_is_the_mean_over_questions():
     rows = questions([1.0, 0.0], chance=[0.25, 0.2])
     assert make_score(rows, METRICS["acc"])["chance"] == pytest.approx(0.225)

@@ -16,6 +16,7 @@ LEAST_CLUSTERS = 10
 """Fewer clusters than these cannot say how much clusters vary; questions then count one by one."""
 
 CONFIDENCE = 0.95
+"""Of every interval in the results, and one less the level that Holm's adjustment keeps."""
 
 
 def mean_interval(
@@ -267,7 +268,7 @@ def _stretched(replicates_RC: np.ndarray, scores_C: np.ndarray, units: int) -> n
 
 
 def percentile_interval(
-    replicates_RC: np.ndarray, confidence: float = 0.95
+    replicates_RC: np.ndarray, confidence: float = CONFIDENCE
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the (low, high) percentiles of bootstrap replicates, each of shape (C,)."""
     tail = 100 * (1 - confidence) / 2

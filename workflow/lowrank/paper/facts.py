@@ -13,13 +13,10 @@ from lowrank.analyse.accuracy import resample
 from lowrank.base.files import read_json, write_json
 from lowrank.base.metric import Metric, in_the_mean
 from lowrank.base.names import AGGREGATE, DENSE, DROP
-from lowrank.base.statistics import RESAMPLES, bootstrap_p_values, holm
+from lowrank.base.statistics import CONFIDENCE, RESAMPLES, bootstrap_p_values, holm
 from lowrank.claims.comparison import QUESTIONS, SHARE, SLOPES
 from lowrank.paper.deviations import deviations
 from lowrank.paper.inconsistencies import inconsistencies
-
-CONFIDENCE = 0.95
-"""Of every interval in the results, and one less the level that Holm's adjustment keeps."""
 
 
 def gather_facts(

@@ -136,6 +136,15 @@ def check_predictions(model, rows, options):
     return samples
 
 
+def test_questions_on_one_passage_are_a_cluster(model):
+    rows = tiny_bert.question_rows(3).to_pylist()
+    rows.append(rows[1] | {"id": "another", "question": "what is it?"})
+    samples = answer_questions(model, tiny_bert.tokenizer(), rows, OPTIONS, batch_size=2)
+    first, second, third, fourth = (own["cluster"] for own in question_scores(samples, "f1"))
+    assert second == fourth and len({first, second, third}) == 3
+    assert isinstance(first, str) and rows[0]["context"] not in first
+
+
 def test_answers_are_spans_of_the_context(model):
     check_predictions(model, tiny_bert.question_rows(5).to_pylist(), OPTIONS)
 
