@@ -185,7 +185,7 @@ def made_rows(study, kind):
 def made_table(world, study, kind, benchmarks, questions=1000):
     """The rows of a study's table in a world."""
     table = []
-    for row in made_rows(study, kind):
+    for place, row in enumerate(made_rows(study, kind)):
         is_dense = row["label"] == "dense"
         for benchmark in benchmarks:
             base = 40.0 if benchmark == "truthfulqa" else 85.0
@@ -193,7 +193,7 @@ def made_table(world, study, kind, benchmarks, questions=1000):
             metric = Metric.from_config("acc", CHANCE.get(benchmark))
             score = (base - lost) / 100
             if world["floor"] and not is_dense and benchmark in CHANCE:
-                score = CHANCE[benchmark]
+                score = CHANCE[benchmark] + 1e-4 * (place % 3 - 1)  # guesses differ, too
             if benchmark == "wikitext":
                 metric = Metric.from_config("word_perplexity")
                 score = 12.0 * (1 if is_dense else 1 + world["perplexity"] / 100)

@@ -222,7 +222,7 @@ def test_what_only_guesses_is_flagged_and_supports_trivially(tmp_path):
         "operator": "contrast",
         "unit": "points",
         "range": [-20, 20],
-        "needs_signal": True,
+        "at_chance": "trivial",
         "arguments": {
             "study": "small",
             "first": {"labels": ["a"]},
@@ -235,7 +235,7 @@ def test_what_only_guesses_is_flagged_and_supports_trivially(tmp_path):
     assert result["flags"] == ["at chance"]
     narrow = judge_test(test | {"range": [-1, 1]}, measure(test, evidence), 1)
     assert (narrow["verdict"], narrow["reason"]) == (UNDECIDED, "all at chance")
-    free = judge_test(test | {"needs_signal": False}, measure(test, evidence), 1)
+    free = judge_test(test | {"at_chance": "judged"}, measure(test, evidence), 1)
     assert (free["verdict"], free["flags"]) == (SUPPORTED, ["at chance"])
     # One configuration above chance is a signal.
     answers["a"] = (rng.random(400) < 0.4).astype(float)

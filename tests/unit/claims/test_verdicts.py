@@ -26,7 +26,7 @@ from lowrank.claims.verdict_names import (
 from lowrank.claims.verdicts import combine, deciding, judge, judge_test, like_these
 from scipy.stats import norm
 
-TEST = {"says": "a", "short": "a", "operator": "loss", "unit": "points", "needs_signal": True}
+TEST = {"says": "a", "short": "a", "operator": "loss", "unit": "points", "at_chance": "trivial"}
 
 
 def normal(value, error):
@@ -118,22 +118,22 @@ def test_the_largest_of_equal_contrasts_is_passed_no_more_often_than_promised(si
 
 
 @pytest.mark.parametrize("is_named", [True, False])
-@pytest.mark.parametrize("needs_signal", [True, False])
-def test_what_is_at_chance_supports_trivially_or_not_at_all(needs_signal, is_named):
+@pytest.mark.parametrize("rule", ["trivial", "undecided", "judged"])
+def test_what_is_at_chance_supports_trivially_or_not_at_all(rule, is_named):
     def verdict(low, high):
         made = Estimate(0.0, (normal(0.0, 1.0),), at_chance=True)
-        test = TEST | {"range": [low, high], "needs_signal": needs_signal}
+        test = TEST | {"range": [low, high], "at_chance": rule}
         return judge_test(test, made, 1, is_named=is_named)
 
     words = {
-        (True, True): (TRIVIAL, UNDECIDED, UNDECIDED),
-        (True, False): (TRIVIALLY_SEEN, UNDECIDED, UNDECIDED),
-        (False, True): (SUPPORTED, CONTRADICTED, UNDECIDED),
-        (False, False): (SEEN, NOT_SEEN, UNDECIDED),
-    }[needs_signal, is_named]
+        ("trivial", True): (TRIVIAL, UNDECIDED, UNDECIDED),
+        ("trivial", False): (TRIVIALLY_SEEN, UNDECIDED, UNDECIDED),
+        ("judged", True): (SUPPORTED, CONTRADICTED, UNDECIDED),
+        ("judged", False): (SEEN, NOT_SEEN, UNDECIDED),
+    }.get((rule, is_named), (UNDECIDED, UNDECIDED, UNDECIDED))
     made = [verdict(-3, 3), verdict(3, 5), verdict(-1, 1)]
     assert tuple(own["verdict"] for own in made) == words
-    assert made[2]["reason"] == ("all at chance" if needs_signal else "")
+    assert made[2]["reason"] == ("" if rule == "judged" else "all at chance")
     assert all(own["flags"] == ["at chance"] for own in made)
 
 

@@ -156,6 +156,17 @@ def test_a_flat_floor_supports_trivially(name, judged):
     assert {test["verdict"] for test in row["tests"]} <= {TRIVIAL, SUPPORTED}
 
 
+@pytest.mark.parametrize("name", ["C4", "C5", "C6"])
+def test_no_claim_orders_guesses(name, tmp_path):
+    """Even on whole test sets, where any difference between two guesses is certain."""
+    evidence = made_evidence(CLAIMS[name], tmp_path, exhaustive=True, floor=1.0, noise=1e-3)
+    row = judgement_on(name, evidence, tmp_path)
+    orders = [test for test in row["tests"] if test["reason"] == "all at chance"]
+    assert len(orders) == {"C4": 2, "C5": 3, "C6": 10}[name]
+    assert {test["verdict"] for test in orders} == {UNDECIDED}
+    assert all(low == high != 0 for low, high in (test["interval_95"] for test in orders))
+
+
 @pytest.mark.parametrize("name", ["C2", "C3", "C10", "C11"])
 def test_few_questions_at_the_floor_support_nothing(name, judged):
     row = judged(name, floor=1.0, noise=0.5)

@@ -93,7 +93,7 @@ def test_the_claims_of_the_thesis_have_all_their_tests():
         "kind": "llama",
         "models": [],
         "devices": [],
-        "needs_signal": True,
+        "at_chance": "trivial",
         "operator": "contrast",
         "arguments": {
             "study": "figure_3_4",

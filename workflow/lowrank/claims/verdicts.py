@@ -35,27 +35,31 @@ ROUNDING = 1e-9
 
 AT_CHANCE = "at chance"
 
+JUDGED, TRUE_OF_GUESSES = "judged", "trivial"
+"""What a test says of results that are all at chance: as of others, or at most trivially. Else it
+says nothing."""
+
 METHOD = (
     "A test compares one number with a range. It is supported if the 95% interval of the number "
     "lies inside the range. It is contradicted if the interval at level 1 − 0.05/m lies outside, "
     "where m is the number of tests of its claim that can be judged: one of many is outside by "
-    "chance more often than one alone. Otherwise it is undecided. Some tests need a signal: where "
-    "everything that such a test compares scores at chance, it can only be trivially supported or "
-    "undecided. A claim is supported if all its tests are, and contradicted if one is. It is "
-    "trivially supported if all its tests are supported and some of them trivially. Otherwise it "
-    "is undecided. So is a claim of which some tests cannot be judged: what cannot support a claim "
-    "cannot contradict it. A model or a device that a claim does not speak of decides nothing: "
-    "there, what it says is seen or not seen. A number that a test's model or device cannot judge "
-    "is shown all the same. Intervals are not corrected across claims: of many claims at the edge "
-    "of their range, about one in twenty is decided wrongly. An interval is read in up to two "
-    "ways. Where every question of a test set was asked, the score on this test set has no error "
-    "of sampling. On questions like these it has: that interval says what other questions of the "
-    "same benchmarks would give. On these workloads, latency, energy, power and memory have the "
-    "errors of their measurement. On workloads like these they also vary between workloads. The "
-    "first of the two decides. Noise adds to an absolute difference, to the largest of several "
-    "numbers and to a spread: no end of their intervals leans on it. No interval says what other "
-    "benchmarks would give, but the one on workloads like these, for which the measured benchmarks "
-    "are the sample."
+    "chance more often than one alone. Otherwise it is undecided. Where everything that a test "
+    "compares scores at chance, nothing can differ or fall further: a test that this makes true "
+    "is trivially supported, and one that asks for an order of guesses is undecided. A claim is "
+    "supported if all its tests are, and contradicted if one is. It is trivially supported if all "
+    "its tests are supported and some of them trivially. Otherwise it is undecided. So is a claim "
+    "of which some tests cannot be judged: what cannot support a claim cannot contradict it. A "
+    "model or a device that a claim does not speak of decides nothing: there, what it says is "
+    "seen or not seen. A number that a test's model or device cannot judge is shown all the same. "
+    "Intervals are not corrected across claims: of many claims at the edge of their range, about "
+    "one in twenty is decided wrongly. An interval is read in up to two ways. Where every "
+    "question of a test set was asked, the score on this test set has no error of sampling. On "
+    "questions like these it has: that interval says what other questions of the same benchmarks "
+    "would give. On these workloads, latency, energy, power and memory have the errors of their "
+    "measurement. On workloads like these they also vary between workloads. The first of the two "
+    "decides. Noise adds to an absolute difference, to the largest of several numbers and to a "
+    "spread: no end of their intervals leans on it. No interval says what other benchmarks would "
+    "give, but the one on workloads like these, for which the measured benchmarks are the sample."
 )
 
 DECIDING = (
@@ -100,7 +104,7 @@ def measure(test: Mapping[str, Any], evidence: Evidence | None) -> Estimate | st
     ----------
     test
         Its entry in `config/claims.yaml`: `says`, `short`, `operator`, `arguments`, `unit`,
-        `range`, `needs_signal`. The schema has checked its operator and arguments.
+        `range`, `at_chance`. The schema has checked its operator and arguments.
     evidence
         The results of the model that it is tested on; None if there is no such model.
     """
@@ -144,19 +148,19 @@ def judge_test(
     made |= {"range": list(test["range"]), "flags": [], "evidence": []}
     if isinstance(found, str):
         return made | {"verdict": NOT_TESTABLE, "reason": unfit or found}
-    is_trivial = found.at_chance and test["needs_signal"]
+    at_chance = test["at_chance"] if found.at_chance else JUDGED
     readings = [
         {
             "reading": reading.name,
             "interval_95": list(reading.interval(1 - LEVEL)),
             "verdict": NOT_TESTABLE
             if unfit
-            else _in_words(judge(reading, *test["range"], tests), is_trivial, is_named),
+            else _in_words(judge(reading, *test["range"], tests), at_chance, is_named),
         }
         for reading in found.readings
     ]
     reason = unfit or found.readings[0].undecidable
-    if readings[0]["verdict"] == UNDECIDED and is_trivial:
+    if readings[0]["verdict"] == UNDECIDED and at_chance != JUDGED:
         reason = f"all {AT_CHANCE}"
     return made | {
         "verdict": readings[0]["verdict"],
@@ -171,10 +175,11 @@ def judge_test(
     }
 
 
-def _in_words(verdict: str, is_trivial: bool, is_named: bool) -> str:
+def _in_words(verdict: str, at_chance: str, is_named: bool) -> str:
     """Return a verdict in the words for results at chance, or of what a claim does not speak of."""
-    if is_trivial:
-        verdict = TRIVIAL if verdict == SUPPORTED else UNDECIDED
+    if at_chance != JUDGED:
+        is_true = verdict == SUPPORTED and at_chance == TRUE_OF_GUESSES
+        verdict = TRIVIAL if is_true else UNDECIDED
     return verdict if is_named else ELSEWHERE.get(verdict, verdict)
 
 
