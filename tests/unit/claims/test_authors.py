@@ -229,3 +229,14 @@ def test_a_loss_follows_its_figure_point_by_point(own, tmp_path):
     made = judged(tmp_path / "authors", tmp_path / "made")
     assert values(made, "C7")[1] == pytest.approx(values(own, "C7")[1] - 1, abs=SIX_DIGITS)
     assert values(made, "C7")[0] == pytest.approx(values(own, "C7")[0])
+
+
+def test_on_other_questions_the_errors_of_two_scores_are_added(own):
+    """Nobody can say which questions they answered alike: the widest interval, by hand."""
+    fall = own["C10"]["tests"][1]
+    shares = np.array([score(label, "truthfulqa") / 100 for label in ("dense", "6%")])
+    reach = 1.96 * 100 * np.sqrt(shares * (1 - shares) / 817).sum()
+    on_this, on_others = (reading["interval_95"] for reading in fall["readings"])
+    assert on_this[0] == on_this[1] == fall["value"]
+    ends = (fall["value"] - reach, fall["value"] + reach)
+    assert on_others == pytest.approx(ends, abs=0.03 * reach)
