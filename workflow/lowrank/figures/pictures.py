@@ -14,10 +14,10 @@ from lowrank.base.files import atomic_path
 MOST_BYTES = 150_000
 """A kept picture is no larger: a page that shows three of them still opens at once."""
 
-COLOURS = (256, 64, 16)
-"""Sizes of the palette, tried in this order: figures have few colours."""
+COLOURS = (256, 64)
+"""Sizes of the palette, tried in this order: figures have few colours, and still fewer are grey."""
 
-SHARES = (1.0, 0.85, 0.7)
+SHARES = (1.0, 0.85, 0.7, 0.55)
 """Sizes of the picture, tried in this order where no palette is small enough."""
 
 
