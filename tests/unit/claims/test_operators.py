@@ -339,6 +339,20 @@ def test_a_gpu_counts_at_the_largest_batch_alone(tmp_path):
     assert OPERATORS["efficiency_slope"](evidence, "latency").value == pytest.approx(0.75)
 
 
+def test_a_batch_at_the_limit_of_its_search_counts_for_all_but_memory(tmp_path):
+    """More rows might fit: a GPU is as busy, and weighs its weights against fewer activations."""
+    doubt = "the search for a batch stopped at its limit of 16 rows"
+    ratios = {"a": [1, 0.95, 0.9, 0.85]}
+    changes = {"gpus": 1, "batch_rule": "capped", "doubts": doubt}
+    evidence = small_profiles(tmp_path, ratios, [0, 10, 20, 30], **changes)
+    made = OPERATORS["efficiency_slope"](evidence, "latency")
+    assert made.value == pytest.approx(0.5) and made.flags == (doubt,)
+    table = pd.read_csv(evidence.profiles)
+    table.assign(metric="memory").to_csv(evidence.profiles, index=False)
+    with pytest.raises(NotTestable, match="memory was not measured at the largest batch"):
+        OPERATORS["efficiency_slope"](evidence, "memory")
+
+
 def test_prefill_stands_for_requests_that_were_not_at_hand(tmp_path):
     """On a machine without data; decode does not, and what stands in is flagged."""
     x = [0, 10, 20, 30]

@@ -194,19 +194,39 @@ def test_the_pair_fits_at_the_batch_that_is_found(dense, monkeypatch):
     assert made["largest_batch"] == 10  # 2 caches of 10 rows, and 20 to run: 40 of 42
     assert [one["batch"] for one in made["workloads"]] == [10, 10, 1]
     assert made["workloads"][1]["name"] == "decode 6+3, largest batch"
+    assert [one["batch_rule"] for one in made["workloads"]] == ["largest", "largest", "fixed"]
+    assert not any("stopped" in said for said in device_doubts(made))
     assert max(allocator.batches) == 16
 
 
+def device_doubts(record):
+    """What is said against all that was measured of a configuration."""
+    return [said for workload in record["workloads"] for said in workload["doubts"]["device"]]
+
+
+def test_a_search_that_its_limit_stopped_does_not_say_what_fits(dense, monkeypatch):
+    allocator = Allocator(capacity=42)
+    for module in (batch, job, memory):
+        monkeypatch.setattr(module, "make_work", allocator.make_work)
+    models = {"dense": dense, "configuration": dense}
+    made = job.measure(lambda device: models, [], {**SEARCHED, "largest_batch": 8})["configuration"]
+    assert [one["batch"] for one in made["workloads"]] == [8, 8, 1]
+    assert [one["batch_rule"] for one in made["workloads"]] == ["capped", "capped", "fixed"]
+    stopped = [said for said in device_doubts(made) if "stopped" in said]
+    assert stopped == ["the search for a batch stopped at its limit of 8 rows"] * 2
+
+
 @pytest.mark.parametrize(
-    ("device", "rows", "expected"),
+    ("device", "rows", "limit", "expected"),
     [
-        ("cuda", "auto", [(5, "largest"), (21, "largest")]),  # long requests fit fewer at once
-        ("cuda", 3, [(3, "fixed"), (3, "fixed")]),
-        ("cpu", "auto", [(2, "fixed"), (2, "fixed")]),
+        ("cuda", "auto", 64, [(5, "largest"), (21, "largest")]),  # long requests fit fewer at once
+        ("cuda", "auto", 16, [(5, "largest"), (16, "capped")]),
+        ("cuda", 3, 64, [(3, "fixed"), (3, "fixed")]),
+        ("cpu", "auto", 64, [(2, "fixed"), (2, "fixed")]),
     ],
 )
 def test_a_benchmark_runs_at_the_largest_batch_of_its_own_on_a_gpu(
-    device, rows, expected, dense, monkeypatch
+    device, rows, limit, expected, dense, monkeypatch
 ):
     def make(model, workload, seed):
         def run():
@@ -219,6 +239,7 @@ def test_a_benchmark_runs_at_the_largest_batch_of_its_own_on_a_gpu(
     monkeypatch.setattr(batch, "release", lambda device: None)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     settings = {**SEARCHED, "workloads": [], "device": device, "batch": rows, "rows": 2}
+    settings["largest_batch"] = limit
     requests = [("long", Requests([40] * 8, 2)), ("short", Requests([10] * 8, 2))]
     made, found = batch.chosen_workloads({"dense": dense}, requests, settings)
     records = [workload.record() for workload in made]

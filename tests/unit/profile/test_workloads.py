@@ -31,8 +31,9 @@ def test_decode_counts_new_tokens_and_prefill_counts_the_prompt():
 
 def test_a_searched_batch_is_no_part_of_a_name_and_names_are_unique():
     entry = {"phase": "prefill", "prompt": 8, "new_tokens": 0}
-    assert fixed(entry, 37, is_searched=True).name == "prefill 8, largest batch"
-    assert fixed(entry, 37, is_searched=True).record()["batch_rule"] == "largest"
+    for rule in ("largest", "capped"):
+        assert fixed(entry, 37, rule).name == "prefill 8, largest batch"
+        assert fixed(entry, 37, rule).record()["batch_rule"] == rule
     assert fixed(entry, 37).record()["batch_rule"] == "fixed"
     one, other = Requests([3, 5], 1), Requests([7, 9], 1)
     made = distinct(

@@ -15,8 +15,9 @@ AGGREGATE = "aggregate"
 AUTHORS = "authors"
 """The folder, among results and among figures, of what the thesis's authors published."""
 
-LARGEST_BATCH, FIXED_BATCH = "largest", "fixed"
-"""How many rows a measurement has: the most that fit, or a number of the configuration."""
+LARGEST_BATCH, CAPPED_BATCH, FIXED_BATCH = "largest", "capped", "fixed"
+"""How many rows a measurement has: the most that fit, the limit of the search where more might
+fit, or a number of the configuration."""
 
 CLUSTER = "cluster"
 """The column of answers that names what some questions share, such as a passage."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lowrank.base.names import DENSE, LARGEST_BATCH
+from lowrank.base.names import CAPPED_BATCH, DENSE, LARGEST_BATCH
 from lowrank.claims.estimate import NotTestable
 from lowrank.claims.studies import Study
 
@@ -56,7 +56,8 @@ class Evidence:
         """Return the rows of the profiles that hold a metric relative to the dense model.
 
         On GPUs the benchmarks' requests count at the largest batch that fits alone: so the thesis
-        measures, and a small batch leaves a GPU idle. A CPU is busy with one row. Where no
+        measures, and a small batch leaves a GPU idle. A batch at the limit of its search counts for
+        all but memory, with the doubt that its rows have. A CPU is busy with one row. Where no
         benchmark's requests were measured, prefill at that batch stands for them, with a doubt.
 
         Parameters
@@ -84,7 +85,9 @@ class Evidence:
         return found
 
     def _of_benchmarks(self, table: pd.DataFrame, metric: str) -> pd.DataFrame:
-        is_largest = table["batch_rule"] == LARGEST_BATCH
+        # A capped batch keeps a GPU busy, too, but the memory that it takes is not the largest's.
+        capped = [] if metric == "memory" else [CAPPED_BATCH]
+        is_largest = table["batch_rule"].isin([LARGEST_BATCH, *capped])
         is_own = table["workload"].isin(self.benchmark_workloads)
         if is_own.any():
             found = table[is_own & (is_largest | (table["gpus"] == 0))]

@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from lowrank.base.errors import is_out_of_memory
+from lowrank.base.names import CAPPED_BATCH, FIXED_BATCH, LARGEST_BATCH
 from lowrank.profile.iteration import make_work
 from lowrank.profile.memory import release
 from lowrank.profile.rounds import largest_batch
@@ -47,18 +48,26 @@ def chosen_workloads(
         makers = [functools.partial(fixed, entry) for entry in left_open]
         found = _largest_batch(models, makers, settings)
     for entry in settings["workloads"]:
-        is_searched = found is not None and entry["batch"] is None
-        rows = found if is_searched else entry["batch"] or settings["batch"]
-        made.append(fixed(entry, rows, is_searched))
+        if found is not None and entry["batch"] is None:
+            made.append(fixed(entry, found, _rule(found, settings)))
+        else:
+            made.append(fixed(entry, entry["batch"] or settings["batch"]))
     is_searched = is_auto and settings["device"] == "cuda"
     for label, of_label in requests:
         make = functools.partial(of_benchmark, label, of_label)
         if is_searched:
             rows = _largest_batch(models, [make], settings)
+            rule = _rule(rows, settings)
         else:
             rows = settings["rows"] if settings["device"] == "cpu" else settings["batch"]
-        made.append(make(rows, is_searched))
+            rule = FIXED_BATCH
+        made.append(make(rows, rule))
     return distinct(made), found
+
+
+def _rule(found: int, settings: Mapping[str, Any]) -> str:
+    """Return whether a search ended at the most rows that fit, or at its limit, which fit too."""
+    return LARGEST_BATCH if found < settings["largest_batch"] else CAPPED_BATCH
 
 
 def _largest_batch(

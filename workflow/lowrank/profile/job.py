@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from lowrank.base.errors import LowrankError, is_out_of_memory, one_line
 from lowrank.base.files import write_json
-from lowrank.base.names import DENSE
+from lowrank.base.names import CAPPED_BATCH, DENSE
 from lowrank.base.provenance import provenance
 from lowrank.decompose.loading import load_base, load_compressed_beside, read_manifest
 from lowrank.profile.batch import Models, chosen_workloads
@@ -228,7 +228,7 @@ def _workload_record(
         "power": _figures(kept, "watts"),
         "energy": _figures(kept, "joules") | _shares(kept, workload, replicas, idle_watts),
         "dropped_rounds": len({one.round for one in pair}) - len({one.round for one in kept}),
-        "doubts": _doubts(pair, kept),
+        "doubts": _doubts(pair, kept, workload),
         "trials": [trial.record() for trial in pair],
     }
 
@@ -241,11 +241,15 @@ def _figures(trials: Sequence[Trial], value: str) -> dict[str, Any]:
     }
 
 
-def _doubts(trials: Sequence[Trial], kept: Sequence[Trial]) -> dict[str, list[str]]:
-    """Return what the trials cast doubt on: everything (the device), or the energy alone."""
+def _doubts(
+    trials: Sequence[Trial], kept: Sequence[Trial], workload: Workload
+) -> dict[str, list[str]]:
+    """Return what casts doubt on everything that was measured (the device), or on energy alone."""
     device = {throttle_flag(one) for trial in kept for one in trial.throttled or ()}
     if len(kept) < len(trials):
         device.add("rounds in which hardware or heat slowed the GPU down were dropped")
+    if workload.batch_rule == CAPPED_BATCH:
+        device.add(f"the search for a batch stopped at its limit of {workload.batch} rows")
     return {
         "device": sorted(device),
         "energy": sorted({flag for trial in kept for flag in trial.flags}),

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lowrank.base.names import FIXED_BATCH, LARGEST_BATCH
+from lowrank.base.names import FIXED_BATCH
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Workload:
         Tokens to decode after the prompt; 0 for prefill.
     rows_per_question
         Requests that one question of a benchmark takes; None for fixed work, which asks nothing.
-    is_largest
-        Whether there are as many rows as fit into memory.
+    batch_rule
+        What says how many rows there are: `LARGEST_BATCH`, `CAPPED_BATCH` or `FIXED_BATCH`.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Workload:
     lengths: tuple[int, ...]
     new_tokens: int = 0
     rows_per_question: float | None = None
-    is_largest: bool = False
+    batch_rule: str = FIXED_BATCH
 
     @property
     def batch(self) -> int:
@@ -65,7 +65,7 @@ class Workload:
             "name": self.name,
             "phase": self.phase,
             "batch": self.batch,
-            "batch_rule": LARGEST_BATCH if self.is_largest else FIXED_BATCH,
+            "batch_rule": self.batch_rule,
             "lengths": list(self.lengths),
             "new_tokens": self.new_tokens,
             "tokens": self.tokens,
@@ -109,29 +109,32 @@ class Requests:
     questions: int
 
 
-def fixed(entry: Mapping[str, Any], batch: int, is_searched: bool = False) -> Workload:
+def fixed(entry: Mapping[str, Any], batch: int, batch_rule: str = FIXED_BATCH) -> Workload:
     """Return a fixed workload of the configuration (`phase`, `prompt`, `new_tokens`).
 
     Parameters
     ----------
     batch
         Rows.
-    is_searched
-        Whether they are what fits into memory: then its name does not depend on how many those are.
+    batch_rule
+        See `Workload`. The name of rows that were searched for does not depend on how many they
+        are.
     """
     new_tokens = entry["new_tokens"] if entry["phase"] == "decode" else 0
     name = f"{entry['phase']} {entry['prompt']}" + (f"+{new_tokens}" if new_tokens else "")
-    rows = "largest batch" if is_searched else f"batch {batch}"
+    rows = f"batch {batch}" if batch_rule == FIXED_BATCH else "largest batch"
     return Workload(
         f"{name}, {rows}",
         entry["phase"],
         (entry["prompt"],) * batch,
         new_tokens,
-        is_largest=is_searched,
+        batch_rule=batch_rule,
     )
 
 
-def of_benchmark(label: str, requests: Requests, rows: int, is_searched: bool = False) -> Workload:
+def of_benchmark(
+    label: str, requests: Requests, rows: int, batch_rule: str = FIXED_BATCH
+) -> Workload:
     """Return the prefill of a benchmark's real requests.
 
     Parameters
@@ -140,8 +143,8 @@ def of_benchmark(label: str, requests: Requests, rows: int, is_searched: bool = 
         What figures call the benchmark.
     rows
         How many rows; their lengths are evenly spaced quantiles of the requests'.
-    is_searched
-        Whether they are what fits into memory.
+    batch_rule
+        See `Workload`.
     """
     levels = (np.arange(rows) + 0.5) / rows
     chosen = np.quantile(np.asarray(requests.lengths), levels, method="nearest")
@@ -150,7 +153,7 @@ def of_benchmark(label: str, requests: Requests, rows: int, is_searched: bool = 
         "prefill",
         tuple(int(length) for length in chosen),
         rows_per_question=len(requests.lengths) / requests.questions,
-        is_largest=is_searched,
+        batch_rule=batch_rule,
     )
 
 
