@@ -189,6 +189,29 @@ def test_costs_hold_for_the_device_they_were_measured_on(tmp_path):
         assert row["tests"][0]["holds_for"] == f"Llama-2-7B, {device}"
 
 
+@pytest.mark.parametrize(
+    ("device", "is_named"),
+    [
+        ("NVIDIA A100-SXM4-80GB", True),
+        ("NVIDIA A100 80GB PCIe", True),
+        ("4 × NVIDIA A100 80GB", True),
+        ("NVIDIA A100-SXM4-80GB and NVIDIA A100 80GB PCIe", True),
+        ("NVIDIA RTX A1000", False),
+        ("NVIDIA A100X", False),
+        ("NVIDIA A100-SXM4-80GB and NVIDIA H100 80GB HBM3", False),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", False),
+        ("GRID A100-10C", False),
+    ],
+)
+def test_a_claim_speaks_of_whole_devices_by_their_names(device, is_named, tmp_path):
+    ratios = {"a": [1, 0.95, 0.9, 0.85]}
+    changes = {"device": device, "gpus": 1, "batch_rule": "largest"}
+    evidence = {"llama": small_profiles(tmp_path, ratios, [0, 10, 20, 30], **changes)}
+    test = judgement_on("C8", evidence, tmp_path, subjects_of("C8", device=device))["tests"][0]
+    assert test["is_named"] == is_named
+    assert test["verdict"] == (SUPPORTED if is_named else SEEN)
+
+
 def test_a_cpu_shows_its_costs_and_judges_nothing(tmp_path):
     evidence = made_evidence(CLAIMS["C8"], tmp_path, device="A CPU", gpus=0, latency=0.98)
     subjects = subjects_of("C8", device="A CPU", device_type="cpu")

@@ -6,6 +6,7 @@ Verdicts are not corrected across claims, and intervals do not all speak of the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ from lowrank.claims.verdicts import (
     measure,
 )
 from lowrank.claims.wording import deciding_words, expected, measured, otherwise
+
+SLICES = {"MIG", "GRID"}
+"""Words in the names of slices of a GPU, which have a part of its speed and its memory."""
 
 
 def judge_claims(
@@ -188,8 +192,15 @@ def _is_named(claim: Mapping[str, Any], model: str, device: str) -> bool:
     """Return whether a claim speaks of a model and of a device; what needs none is spoken of."""
     spoken = claim["speaks_of"]
     return (not model or model in spoken["models"]) and (
-        not spoken["devices"] or any(name in device for name in spoken["devices"])
+        not spoken["devices"]
+        or all(_is_one_of(each, spoken["devices"]) for each in device.split(" and "))
     )
+
+
+def _is_one_of(device: str, names: Sequence[str]) -> bool:
+    """Return whether a device is a whole one of those named: no slice of one, no longer name."""
+    words = re.findall(r"\w+", device)
+    return not SLICES & set(words) and any(name in words for name in names)
 
 
 def _unfit(test: Mapping[str, Any], scope: Scope) -> str:
