@@ -135,8 +135,9 @@ def loss_above_smallest(
 ) -> Estimate:
     """Mean loss on a benchmark less the smallest mean loss on any of others.
 
-    Below 0 the benchmark loses less than each of the others. It is at chance if the dense model is
-    on that benchmark, which then has nothing to lose, or if all the configurations are on all.
+    Below 0 the benchmark loses less than each of the others. It is at chance if the dense model
+    scores at chance there, so that nothing can be lost, or if all the configurations do so on all
+    benchmarks.
     """
     found = evidence.study(study)
     weights_C = _mean_of(found, {"dense": True}) - _mean_of(found, configurations)
