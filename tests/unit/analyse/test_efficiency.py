@@ -5,7 +5,7 @@ import pandas as pd
 import pypdf
 import pytest
 import scipy.stats
-from lowrank.analyse.efficiency import collect_profiles, fit_line
+from lowrank.analyse.efficiency import collect_profiles, fit_line, lacks_line
 from lowrank.base.files import read_json, write_json
 from lowrank.figures.efficiency import notes, render
 
@@ -196,3 +196,19 @@ def test_the_authors_mean_is_drawn_beside_the_thesis_s_slope(tmp_path):
         assert "the thesis, four A100s" in text
     render(*arguments, "latency", "Tiny", *outputs)
     assert "authors" not in pypdf.PdfReader(outputs[1]).pages[0].extract_text()
+
+
+def test_what_lacks_a_line_says_why():
+    table = pd.DataFrame(
+        {
+            "decomposition": ["dense", "a", "b", "c", "d"],
+            "parameter_reduction_percent": [0.0, 10, 20, 30, 40],
+            "ratio": [1, 0.9, 0.8, 0.7, 0.6],
+        }
+    )
+    assert lacks_line(table) == ""
+    assert lacks_line(table[:3]) == "a line needs 3 configurations; here: 2"
+    assert lacks_line(table[1:].assign(parameter_reduction_percent=9.0)).endswith("they have one")
+    table.loc[4, "ratio"] = np.nan
+    assert lacks_line(table) == "d was not measured"
+    assert lacks_line(table.assign(reason=[None] * 4 + ["no RAPL"])) == "no RAPL"

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from lowrank.analyse.authors import authors_tables
 from lowrank.base.files import read_json, read_yaml
 from lowrank.claims.estimate import THESE_WORKLOADS, THIS_TEST_SET
@@ -140,6 +141,21 @@ def test_costs_fall_by_the_slopes_of_their_lines(own):
     assert nine == pytest.approx([4.2, 4.9], abs=0.05)
     verdicts = [test["verdict"] for test in own["C8"]["tests"]]
     assert verdicts == [UNDECIDED, CONTRADICTED, SUPPORTED, SUPPORTED, SUPPORTED]
+
+
+def test_one_run_each_is_as_sure_as_its_line_leaves_it(own):
+    """The error of a point by NumPy: what the line leaves, over its points less two."""
+    expected = {"latency": (4.17, 0.25), "energy": (4.91, 0.37)}
+    for (metric, rounded), test in zip(expected.items(), own["C8"]["tests"][3:], strict=True):
+        made = falls(metric)
+        x = REDUCTION[made.columns].to_numpy()
+        variance_W = [np.polyfit(x, y, 1, full=True)[1][0] / (len(x) - 2) for y in made.to_numpy()]
+        error = np.sqrt(np.sum(variance_W)) / 6
+        freedom = np.sum(variance_W) ** 2 / np.sum(np.square(variance_W) / 9)
+        fall = made[NAMES["9%"]].mean()
+        assert (fall, error) == pytest.approx(rounded, abs=0.005)
+        reach = scipy.stats.t.ppf(0.975, freedom) * error
+        assert test["interval_95"] == pytest.approx([fall - reach, fall + reach])
 
 
 def test_power_is_not_constant_and_lines_are_straight(own):

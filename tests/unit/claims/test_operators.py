@@ -458,6 +458,73 @@ def test_energy_that_was_not_measured_is_not_testable_with_the_machine_s_reason(
         OPERATORS["efficiency_slope"](evidence, "energy")
 
 
+UNEQUAL = {"a": [1, 0.9, 0.8, 0.7], "b": [1, None, 0.5, None], "c": [1, 0.7, None, None]}
+
+
+def test_a_workload_without_a_line_is_left_out_and_named(tmp_path):
+    evidence = small_profiles(tmp_path, UNEQUAL, [0, 10, 20, 30], doubts="busy")
+    for name in ("efficiency_slope", "linearity"):
+        made = OPERATORS[name](evidence, "latency")
+        assert made.value == pytest.approx(1)
+        assert np.isfinite(interval(made)).all()
+        assert made.flags == (
+            "b is left out: a line needs 3 configurations, here: 1",
+            "busy",
+            "c is left out: a line needs 3 configurations, here: 1",
+        )
+
+
+def test_without_any_line_nothing_is_testable(tmp_path):
+    """Three configurations in all, but on no workload."""
+    evidence = small_profiles(tmp_path, {"b": UNEQUAL["b"], "c": UNEQUAL["c"]}, [0, 10, 20, 30])
+    for name in ("efficiency_slope", "linearity", "spread_over_workloads"):
+        with pytest.raises(NotTestable, match="a line needs 3 configurations; here: 1"):
+            OPERATORS[name](evidence, "latency")
+    evidence = small_profiles(tmp_path, {"a": [0.9, 0.8, 0.7]}, [10, 10.0, 10])
+    table = pd.read_csv(evidence.profiles).assign(decomposition=["c1", "c2", "c3"])
+    table.to_csv(evidence.profiles, index=False)
+    with pytest.raises(NotTestable, match="configurations of two sizes"):
+        OPERATORS["efficiency_slope"](evidence, "latency")
+
+
+def test_a_change_counts_the_workloads_that_have_all_its_configurations(tmp_path):
+    evidence = small_profiles(tmp_path, UNEQUAL, [0, 10, 20, 30])
+    values = np.random.default_rng(0).normal(size=20)
+    answers = {"dense": values, "c10": values, "c20": values}
+    evidence.studies = small_study(tmp_path, answers).studies
+    made = OPERATORS["efficiency_change"](evidence, "latency", "small", {"labels": ["c10"]})
+    assert made.value == pytest.approx(20)
+    reason = "latency was not measured on these configurations of small"
+    assert made.flags == (f"b is left out: {reason}",)
+    made = OPERATORS["efficiency_change"](evidence, "latency", "small", {})
+    assert made.value == pytest.approx(15)
+    assert made.flags == (f"b is left out: {reason}", f"c is left out: {reason}")
+
+
+def test_one_run_each_has_the_error_that_its_line_leaves(tmp_path):
+    x, y = np.array([0, 10, 20, 30, 40]), np.array([1.0, 0.96, 0.89, 0.86, 0.79])
+    ratios = {"a": y, "b": [1, 0.9, None, None, None]}
+    evidence = small_profiles(tmp_path, ratios, x, rounds=1)
+    values = np.random.default_rng(0).normal(size=20)
+    evidence.studies = small_study(tmp_path, {"dense": values, "c10": values}).studies
+    change = (evidence, "latency", "small", {"labels": ["c10"]})
+    made = OPERATORS["efficiency_change"](*change)
+    assert made.value == pytest.approx(4)
+    error = 100 * np.sqrt(np.polyfit(x, y, 1, full=True)[1][0] / 3)
+    reach = scipy.stats.t.ppf(0.975, 3) * error
+    assert interval(made) == pytest.approx((4 - reach, 4 + reach))
+    (flag,) = made.flags
+    assert flag.startswith("b is left out: one run each has no known error without a line")
+    # Rounds tell scatter from a bend. One run each cannot: what the line leaves stays a bend.
+    once = interval(OPERATORS["linearity"](evidence, "latency"))
+    assert once == interval(
+        OPERATORS["linearity"](small_profiles(tmp_path, {"a": y}, x), "latency")
+    )
+    small_profiles(tmp_path, {"b": ratios["b"]}, x, rounds=1)
+    with pytest.raises(NotTestable, match="no known error"):
+        OPERATORS["efficiency_change"](*change)
+
+
 def test_perplexity_by_hand(tmp_path):
     rng = np.random.default_rng(0)
     weights = rng.integers(10, 500, 20)

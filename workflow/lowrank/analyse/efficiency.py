@@ -22,6 +22,8 @@ SHARES = (
     "net_joules_per_token",
 )
 NOT_MEASURED = "not measured on this machine"
+LEAST_CONFIGURATIONS = 3
+"""How many configurations a line needs beside the dense model."""
 
 
 def collect_profiles(
@@ -109,6 +111,36 @@ def fit_line(
         "r2": float(np.nan_to_num(made.rvalue) ** 2),
         "points": len(x),
     }
+
+
+def lacks_line(part: pd.DataFrame) -> str:
+    """Return why measurements have no line over the parameters removed; empty where they have one.
+
+    A line needs three configurations beside the dense model, of more than one size, and none that
+    was tried in vain.
+
+    Parameters
+    ----------
+    part
+        The rows of one metric and workload, as `collect_profiles` writes them.
+    """
+    found = part[part["ratio"].notna()]
+    decomposed = found.loc[found["decomposition"] != DENSE, "decomposition"].nunique()
+    in_vain = part.loc[part["ratio"].isna() & (part["decomposition"] != DENSE), "decomposition"]
+    if decomposed < LEAST_CONFIGURATIONS or len(in_vain):
+        reason = first_reason(part)
+        if not reason and decomposed >= LEAST_CONFIGURATIONS:
+            reason = f"{in_vain.iloc[0]} was not measured"
+        return reason or f"a line needs {LEAST_CONFIGURATIONS} configurations; here: {decomposed}"
+    if found["parameter_reduction_percent"].nunique() < 2:
+        return "a line needs configurations of two sizes; here they have one"
+    return ""
+
+
+def first_reason(part: pd.DataFrame) -> str:
+    """Return a reason that rows give for what was not measured; empty where they give none."""
+    reasons = sorted(set(part["reason"].dropna()) if "reason" in part else [])
+    return reasons[0] if reasons else ""
 
 
 def _rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -204,10 +236,8 @@ def _fit(part: pd.DataFrame, thesis_slopes: Mapping[str, float]) -> dict[str, An
     }
     # The dense model's ratio to itself was measured like the others: it is the point at 0.
     points = part[part["ratio"].notna()]
-    decomposed = int((points["decomposition"] != DENSE).sum())
-    if decomposed < 3 or (part["ratio"].isna() & (part["decomposition"] != DENSE)).any():
-        reasons = sorted(set(part["reason"].dropna()) if "reason" in part else [])
-        reason = reasons[0] if reasons else f"a line needs 3 configurations; here: {decomposed}"
+    reason = lacks_line(part)
+    if reason:
         return made | {"status": NOT_MEASURED, "reason": reason}
     change = 100 * (1 - points["ratio"])
     line = fit_line(list(points["parameter_reduction_percent"]), list(change))

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
-from lowrank.analyse.efficiency import fit_line
+from lowrank.analyse.efficiency import first_reason, fit_line, lacks_line
 from lowrank.base.statistics import RESAMPLES, percentile_interval
 from lowrank.claims.estimate import (
     THESE_WORKLOADS,
@@ -50,7 +50,11 @@ def efficiency_change(
     configurations: Selector,
     workloads: str = BENCHMARKS,
 ) -> Estimate:
-    """Percent that a metric falls by at configurations of a study, mean over workloads."""
+    """Percent that a metric falls by at configurations of a study, mean over workloads.
+
+    Its errors are those of the measurements. What was measured once is as far off as the points of
+    its workload lie from their line: in one run each, nothing else says how sure a point is.
+    """
     table = _of_configurations(evidence, metric, study, configurations, workloads)
     table = table.assign(change=100 * (1 - table["ratio"]), percent=100.0)
     return _over_workloads("change", "percent", evidence, table, evidence.study(study))
@@ -63,7 +67,10 @@ def measurement(
     configurations: Selector,
     workloads: str = BENCHMARKS,
 ) -> Estimate:
-    """Value of a metric at configurations of a study, mean over workloads, in its own unit."""
+    """Value of a metric at configurations of a study, mean over workloads, in its own unit.
+
+    Its errors are those of `efficiency_change`.
+    """
     table = _of_configurations(evidence, metric, study, configurations, workloads)
     table = table.assign(dense_value=table["value"] / table["ratio"])
     return _over_workloads("value", "dense_value", evidence, table, evidence.study(study))
@@ -76,7 +83,8 @@ def linearity(evidence: Evidence, metric: str, workloads: str = BENCHMARKS) -> E
     with variance 1 / (points − 3)). The least of all lies above the least lower end, and below the
     least of the upper ends at level α / W each (Bonferroni), since one of them is its own. What
     the measurements scatter is no bend: for the upper end, the most that it can be by their errors
-    (χ² at the same level) is taken off what the line leaves.
+    (χ² at the same level) is taken off what the line leaves. One run each cannot tell scatter from
+    a bend, and nothing is taken off.
     """
     table = evidence.measured(metric, workloads)
     lines = _lines(table)
@@ -119,6 +127,8 @@ def spread_over_workloads(evidence: Evidence, metric: str, workloads: str = BENC
     rng = np.random.default_rng(0)
     errors_RW = error_W * rng.standard_t(freedom_W, size=(RESAMPLES, len(lines)))
     deviation, mean = float(slope_W.std(ddof=1)), float(slope_W.mean())
+    if not mean:
+        raise NotTestable(f"the mean slope of {metric} is zero: no spread is a percentage of it")
     wide_R = _percent(np.std(slope_W + errors_RW, axis=1, ddof=1), mean + errors_RW.mean(axis=1))
     narrow_R = _percent(
         np.maximum(deviation - errors_RW.std(axis=1, ddof=1), 0), mean - errors_RW.mean(axis=1)
@@ -148,31 +158,66 @@ def _of_configurations(
 ) -> pd.DataFrame:
     found = evidence.study(study)
     names = set(found.configurations["decomposition"].iloc[found.select(configurations)])
-    table = evidence.measured(metric, workloads, least=1)
-    table = table[table["decomposition"].isin(names)]
-    if set(table["decomposition"]) != names:
-        raise NotTestable(f"{metric} was not measured on these configurations of {study}")
-    return table
+
+    def lacks(part: pd.DataFrame) -> str:
+        own = part[part["ratio"].notna() & part["decomposition"].isin(names)]
+        if set(own["decomposition"]) != names:
+            reason = f"{metric} was not measured on these configurations of {study}"
+            return first_reason(part) or reason
+        reason = lacks_line(part) if _once(own).any() else ""
+        return f"one run each has no known error without a line ({reason})" if reason else ""
+
+    parts = evidence.measured(metric, workloads, lacks).groupby("workload")
+    table = pd.concat(part.assign(error=_errors(part), freedom=_freedom(part)) for _, part in parts)
+    return table[table["decomposition"].isin(names)]
 
 
 def _without_scatter(part: pd.DataFrame, level: float) -> float:
     """Return R² of a workload's line without what its measurements scatter at most."""
     line = fit_line(part["parameter_reduction_percent"], part["ratio"])
     total = float(((part["ratio"] - part["ratio"].mean()) ** 2).sum())
-    scatter = (_errors(part) ** 2).mean() * scipy.stats.chi2.ppf(level, line["points"] - 2)
+    scatter = (_errors_over_rounds(part) ** 2).mean() * scipy.stats.chi2.ppf(
+        level, line["points"] - 2
+    )
     bend = max(total * (1 - line["r2"]) - scatter, 0.0)
     return 1 - bend / (total * line["r2"] + bend) if bend else 1.0
 
 
 def _errors(part: pd.DataFrame) -> np.ndarray:
-    """Return the standard errors of a workload's ratios, from their 95% intervals over rounds."""
+    """Return the standard errors of a workload's ratios.
+
+    What was measured once has the residual standard error of the workload's line, on all its
+    points less 2 degrees of freedom.
+    """
+    made = _errors_over_rounds(part)
+    once = _once(part)
+    if once.any() and not lacks_line(part):
+        x = part["parameter_reduction_percent"].to_numpy(float)
+        line = fit_line(x, part["ratio"])
+        made[once] = line["error"] * np.sqrt(((x - x.mean()) ** 2).sum())
+    return made
+
+
+def _errors_over_rounds(part: pd.DataFrame) -> np.ndarray:
+    """Return the standard errors of ratios from their 95% intervals; what has no width has none."""
     reach = np.log(part["ratio_high"].to_numpy(float) / part["ratio_low"].to_numpy(float)) / 2
-    return part["ratio"].to_numpy(float) * reach / scipy.stats.t.ppf(0.975, _freedom(part))
+    freedom = np.maximum(_rounds(part) - 1, 1)
+    return part["ratio"].to_numpy(float) * reach / scipy.stats.t.ppf(0.975, freedom)
 
 
 def _freedom(part: pd.DataFrame) -> np.ndarray:
+    """Return the degrees of freedom of `_errors`."""
+    return np.where(_once(part), max(len(part) - 2, 1), np.maximum(_rounds(part) - 1, 1))
+
+
+def _once(part: pd.DataFrame) -> np.ndarray:
+    """Return which rows were measured once; what was counted has no rounds."""
+    return _rounds(part) == 1
+
+
+def _rounds(part: pd.DataFrame) -> np.ndarray:
     rounds = part["rounds"] if "rounds" in part else pd.Series(2, index=part.index)
-    return pd.to_numeric(rounds).fillna(2).clip(lower=2).to_numpy(dtype=float) - 1
+    return pd.to_numeric(rounds).fillna(2).to_numpy(dtype=float)
 
 
 def _percent(part: np.ndarray | float, whole: np.ndarray | float) -> np.ndarray:
@@ -192,15 +237,15 @@ def _over_workloads(
 ) -> Estimate:
     """Return the mean over workloads of a column.
 
-    The error of a ratio, times the column `unit`, is that of a value. `study` named the
-    configurations.
+    The error of a ratio, times the column `unit`, is that of a value. `table` is that of
+    `_of_configurations`, and `study` named the configurations.
     """
     values_W, errors_W, freedom_W = [], [], []
     for _, part in table.groupby("workload"):
-        error = _errors(part) * part[unit].to_numpy(float)
+        error = (part["error"] * part[unit]).to_numpy(float)
         values_W.append(part[column].mean())
         errors_W.append(np.sqrt((error**2).sum()) / len(part))
-        freedom_W.append(_freedom(part).min())
+        freedom_W.append(part["freedom"].min())
     return Estimate.of_workloads(values_W, errors_W, freedom_W, **_facts(evidence, table, study))
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from lowrank.base.names import CAPPED_BATCH, DENSE, LARGEST_BATCH
+from lowrank.analyse.efficiency import lacks_line
+from lowrank.base.names import CAPPED_BATCH, LARGEST_BATCH
 from lowrank.claims.estimate import NotTestable
 from lowrank.claims.studies import Study
 
@@ -52,25 +53,29 @@ class Evidence:
             raise NotTestable(f"the study {name} is not part of these results")
         return self.studies[name]
 
-    def measured(self, metric: str, workloads: str, least: int = 3) -> pd.DataFrame:
+    def measured(
+        self, metric: str, workloads: str, lacks: Callable[[pd.DataFrame], str] = lacks_line
+    ) -> pd.DataFrame:
         """Return the rows of the profiles that hold a metric relative to the dense model.
 
         On GPUs the benchmarks' requests count at the largest batch that fits alone: so the thesis
         measures, and a small batch leaves a GPU idle. A batch at the limit of its search counts for
         all but memory, with the doubt that its rows have. A CPU is busy with one row. Where no
-        benchmark's requests were measured, prefill at that batch stands for them, with a doubt.
+        benchmark's requests were measured, prefill at that batch stands for them, with a doubt. A
+        workload that lacks what is asked for is left out, and the others have a doubt.
 
         Parameters
         ----------
         workloads
             `BENCHMARKS`, or `all`.
-        least
-            How many configurations beside the dense model must have been measured.
+        lacks
+            From a workload's rows to why it cannot count; empty where it can. By default it must
+            have a line over the parameters removed.
 
         Raises
         ------
         NotTestable
-            If fewer were, or nothing was profiled.
+            If no workload is left, or nothing was profiled.
         """
         if self.profiles is None:
             raise NotTestable("nothing was profiled in this run")
@@ -78,11 +83,16 @@ class Evidence:
         table = table[table["metric"] == metric]
         if workloads == BENCHMARKS:
             table = self._of_benchmarks(table, metric)
-        found = table[table["ratio"].notna()]
-        if found.loc[found["decomposition"] != DENSE, "decomposition"].nunique() < least:
-            reasons = sorted(set(table.get("reason", pd.Series(dtype=str)).dropna()))
-            raise NotTestable(reasons[0] if reasons else f"too few configurations for {metric}")
-        return found
+        parts = dict(list(table.groupby("workload", sort=False)))
+        reasons = {name: lacks(part) for name, part in parts.items()}
+        kept = [part for name, part in parts.items() if not reasons[name]]
+        if not kept:
+            raise NotTestable(next(iter(reasons.values()), f"{metric} was not measured"))
+        found = pd.concat(kept)
+        for name, reason in reasons.items():
+            if reason:
+                found = _doubted(found, f"{name} is left out: {reason.replace('; ', ', ')}")
+        return found[found["ratio"].notna()]
 
     def _of_benchmarks(self, table: pd.DataFrame, metric: str) -> pd.DataFrame:
         # A capped batch keeps a GPU busy, too, but the memory that it takes is not the largest's.
@@ -97,5 +107,10 @@ class Evidence:
         found = table[is_largest & (table["phase"] == "prefill")]
         if found.empty:
             raise NotTestable(f"{metric} of no benchmark's requests was measured in this run")
-        doubts = found["doubts"].fillna("")
-        return found.assign(doubts=doubts.where(doubts == "", doubts + "; ") + STAND_IN)
+        return _doubted(found, STAND_IN)
+
+
+def _doubted(table: pd.DataFrame, doubt: str) -> pd.DataFrame:
+    """Return rows of the profiles with one doubt more."""
+    doubts = table["doubts"].astype(object).fillna("")
+    return table.assign(doubts=doubts.where(doubts == "", doubts + "; ") + doubt)
