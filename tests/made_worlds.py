@@ -27,7 +27,7 @@ CONFIG = read_yaml(ROOT / "config" / "config.yaml")
 PROJECT = Project(CONFIG | {"models": ["llama-2-7b", "bert-base-squad"]}, ROOT / "config")
 CLAIMS = PROJECT.registry.claims()
 FIVE = ["arc_easy", "arc_challenge", "hellaswag", "winogrande", "mmlu"]
-CHANCE = {**dict.fromkeys(FIVE, 0.25), "winogrande": 0.5}
+CHANCE = {**dict.fromkeys(FIVE, 0.25), "winogrande": 0.5, "truthfulqa": 0.3}
 WORKLOADS = ["ARC-Easy", "MMLU", "WinoGrande"]
 A100 = "NVIDIA A100-SXM4-80GB"
 NONE = {"model": "", "label": "", "device": "", "device_type": ""}
@@ -188,11 +188,10 @@ def made_table(world, study, kind, benchmarks, questions=1000):
     for place, row in enumerate(made_rows(study, kind)):
         is_dense = row["label"] == "dense"
         for benchmark in benchmarks:
-            base = 40.0 if benchmark == "truthfulqa" else 85.0
             lost = 0.0 if is_dense else points_lost(world, study, row, benchmark)
             metric = Metric.from_config("acc", CHANCE.get(benchmark))
-            score = (base - lost) / 100
-            if world["floor"] and not is_dense and benchmark in CHANCE:
+            score = (85.0 - lost) / 100
+            if world["floor"] and not is_dense and benchmark in FIVE:
                 score = CHANCE[benchmark] + 1e-4 * (place % 3 - 1)  # guesses differ, too
             if benchmark == "wikitext":
                 metric = Metric.from_config("word_perplexity")

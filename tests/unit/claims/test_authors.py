@@ -189,7 +189,7 @@ def test_the_loss_tapers_off_at_the_floor(own):
         [35.3, 29.5, 31.9], abs=0.06
     )
     verdicts = [test["verdict"] for test in own["C10"]["tests"]]
-    assert verdicts == [TRIVIAL, SUPPORTED, SUPPORTED]
+    assert verdicts == [TRIVIAL, SUPPORTED, TRIVIAL]
     # What the first one says: the mean of five is within 2 points of a guess's 30%.
     assert all(abs(np.mean([score(n, b) for b in FIVE]) - 30) < 2 for n in after)
 
@@ -212,8 +212,7 @@ def test_winogrande_loses_least(own):
     [
         ("accuracy", "9%", "mmlu", "acc", 0.30, "C7", CONTRADICTED),
         ("accuracy", "9%", "winogrande", "acc", 0.64, "C7", CONTRADICTED),
-        ("accuracy", "96%", "truthfulqa", "acc", 0.28, "C10", CONTRADICTED),
-        ("accuracy", "48%", "arc_easy", "acc", 0.60, "C10", SUPPORTED),
+        ("accuracy", "6%", "truthfulqa", "acc", 0.37, "C10", CONTRADICTED),
         ("accuracy", "9%", "winogrande", "acc", 0.54, "C11", CONTRADICTED),
         ("efficiency", "9%", "arc_easy", "latency", 200.0, "C8", CONTRADICTED),
     ],

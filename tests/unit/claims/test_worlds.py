@@ -37,8 +37,8 @@ VIOLATIONS = {
     "C4": [
         {"few_8": 60.0},
         {"few_21": 60.0},
-        {"few_8": 15.0},
-        {"q_in_all": 40.0},
+        {"few_8": 25.0},
+        {"q_in_all": 35.0},
         {"bert_few_sixth": 40.0},
         {"bert_few_third": 40.0},
     ],
@@ -171,7 +171,11 @@ def test_no_claim_orders_guesses(name, tmp_path):
 def test_few_questions_at_the_floor_support_nothing(name, judged):
     row = judged(name, floor=1.0, noise=0.5)
     assert row["verdict"] == UNDECIDED
-    guesses = [test for test in row["tests"] if "at chance" in test["flags"]]
+    guesses = [
+        test
+        for test, entry in zip(row["tests"], CLAIMS[name]["tests"], strict=True)
+        if "at chance" in test["flags"] and entry["at_chance"] != "judged"
+    ]
     assert {test["reason"] for test in guesses} == {"all at chance"}
     assert {test["verdict"] for test in guesses} == {UNDECIDED}
 

@@ -188,13 +188,10 @@ def _facts_of_scores(
 ) -> dict[str, Any]:
     """Return what is known of a statistic of scores.
 
-    `signal` are the configurations that tell it from noise: all that are decomposed, unless said
-    otherwise.
+    `signal` are the configurations that tell it from noise: all of them, unless said otherwise.
     """
-    if signal is None:
-        signal = [index for index in chosen if not study.is_dense[index]]
     return {
-        "at_chance": study.at_chance(signal, benchmarks),
+        "at_chance": study.at_chance(chosen if signal is None else signal, benchmarks),
         **study.facts(chosen, benchmarks),
     }
 

@@ -36,16 +36,18 @@ ROUNDING = 1e-9
 AT_CHANCE = "at chance"
 
 JUDGED, TRUE_OF_GUESSES = "judged", "trivial"
-"""What a test says of results that are all at chance: as of others, or at most trivially. Else it
-says nothing."""
+"""What becomes of a test whose results are all at chance. `judged`: the same as elsewhere.
+`trivial`: it is trivially supported or undecided. With the third word, `undecided`, it is that."""
 
 METHOD = (
     "A test compares one number with a range. It is supported if the 95% interval of the number "
     "lies inside the range. It is contradicted if the interval at level 1 − 0.05/m lies outside, "
     "where m is the number of tests of its claim that can be judged: one of many is outside by "
-    "chance more often than one alone. Otherwise it is undecided. Where everything that a test "
-    "compares scores at chance, nothing can differ or fall further: a test that this makes true "
-    "is trivially supported, and one that asks for an order of guesses is undecided. A claim is "
+    "chance more often than one alone. Otherwise it is undecided. Guesses have no order, and can "
+    "fall no further. Where everything that a test compares scores at chance, it is therefore "
+    "never contradicted: it is trivially supported if chance alone makes it true, and undecided "
+    "otherwise. At chance means that the mean over the test's benchmarks is no better than a "
+    "guess, beyond its interval. A claim is "
     "supported if all its tests are, and contradicted if one is. It is trivially supported if all "
     "its tests are supported and some of them trivially. Otherwise it is undecided. So is a claim "
     "of which some tests cannot be judged: what cannot support a claim cannot contradict it. A "
@@ -58,14 +60,15 @@ METHOD = (
     "would give. On these workloads, latency, energy, power and memory have the errors of their "
     "measurement. On workloads like these they also vary between workloads. The first of the two "
     "decides. Noise adds to an absolute difference, to the largest of several numbers and to a "
-    "spread: no end of their intervals leans on it. No interval says what other benchmarks would "
-    "give, but the one on workloads like these, for which the measured benchmarks are the sample."
+    "spread: each end of their intervals is taken on the safe side. Only the interval on workloads "
+    "like these says what other benchmarks would give."
 )
 
 DECIDING = (
     "Of the tests that have the claim's own verdict, the deciding one is the one whose 95% "
     "interval reaches furthest out of the range, or comes nearest to its edge if none reaches out, "
-    "counted in half-widths of the interval. Undecided tests that have another reason than their "
+    "counted in half-widths of the interval; in the unit of the test where intervals have no "
+    "width. Undecided tests that have another reason than their "
     "interval come last. Where a claim is undecided only because some of its tests cannot be "
     "judged, the deciding test is one of the others. Where none can be made, the reason stands in "
     "place of a number."
@@ -244,17 +247,22 @@ def deciding(tests: Sequence[Mapping[str, Any]], verdict: str) -> int | None:
     made = [index for index in made if tests[index]["verdict"] != NOT_TESTABLE] or made
     own = [index for index in made if tests[index]["verdict"] == verdict] or made
     return min(
-        own, key=lambda index: (bool(tests[index]["reason"]), _room(tests[index])), default=None
+        own, key=lambda index: (bool(tests[index]["reason"]), *_room(tests[index])), default=None
     )
 
 
-def _room(test: Mapping[str, Any]) -> float:
-    """Return how far an interval stays inside its range, in its half-widths; negative outside."""
+def _room(test: Mapping[str, Any]) -> tuple[float, float]:
+    """Return how far an interval stays inside its range; negative outside.
+
+    In its half-widths, and in the unit of the test.
+    """
     (low, high), (lower, upper) = test["range"], test["interval_95"]
     room = min(
         lower - low if low is not None else math.inf,
         high - upper if high is not None else math.inf,
     )
     if abs(room) < ROUNDING:
-        return 0.0
-    return room / (upper - lower) * 2 if upper - lower > ROUNDING else math.copysign(math.inf, room)
+        return 0.0, 0.0
+    if upper - lower > ROUNDING:
+        return room / (upper - lower) * 2, room
+    return math.copysign(math.inf, room), room
