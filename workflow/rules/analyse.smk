@@ -2,7 +2,12 @@
 
 from lowrank.project.references import find_references, reference_model
 from lowrank.project.views.analyse import described_benchmarks, study_evaluations, study_rows
-from lowrank.project.views.authors import authors_benchmarks, authors_labels, authors_model
+from lowrank.project.views.authors import (
+    authors_benchmarks,
+    authors_files,
+    authors_labels,
+    authors_model,
+)
 from lowrank.project.views.profile import study_records
 
 AUTHORS_DATA = "paper/authors"  # what the thesis's authors published
@@ -76,14 +81,7 @@ rule authors_tables:
         library=library("authors_tables"),
         lock=LOCK,
         thesis=THESIS,
-        published=multiext(
-            f"{AUTHORS_DATA}/",
-            "sources.yaml",
-            "configurations.csv",
-            "accuracy.csv",
-            "dense.csv",
-            "efficiency.csv",
-        ),
+        published=authors_files(AUTHORS_DATA),
     output:
         scores="<results>/authors/studies/table_4_2.csv",
         table="<results>/authors/studies/table_4_2.profiles.csv",

@@ -119,8 +119,9 @@ def test_a_verdict_rests_on_the_files_it_lists(tmp_path):
 def run_files(tmp_path):
     """The files of C7's study, and the description of the model they are of."""
     made_answers(CLAIMS["C7"], tmp_path)
-    dense = tmp_path / "evaluations/dense/arc_easy.json"
-    write_json(dense, {"provenance": {"device_name": "A CPU"}})
+    dense = tmp_path / "evaluations/dense"
+    for benchmark in SIX:
+        write_json(dense / f"{benchmark}.json", {"provenance": {"device_name": "A CPU"}})
     entry = {
         "model": "llama-2-7b",
         "label": "M",
@@ -171,6 +172,21 @@ def test_a_changed_score_of_the_table_is_caught(tmp_path):
     path.write_text("not,a,table\n")
     with pytest.raises(LowrankError, match=r"table_4_2\.csv cannot be read"):
         load_scope("run", "This run", models, tmp_path / "none.csv")
+
+
+def test_the_device_is_that_of_the_benchmarks_that_the_studies_asked(tmp_path):
+    """A result that an earlier run left beside them says nothing of this one."""
+    folder, models = run_files(tmp_path)
+
+    def device():
+        made = load_scope("run", "This run", models, tmp_path / "none.csv")
+        return made.subjects["llama"]["device"]
+
+    elsewhere = {"provenance": {"device_name": "Another GPU"}}
+    write_json(folder / "evaluations/dense/an_earlier_one.json", elsewhere)
+    assert device() == "A CPU"
+    write_json(folder / "evaluations/dense/mmlu.json", elsewhere)
+    assert device() == "A CPU and Another GPU"
 
 
 def test_costs_hold_for_the_device_they_were_measured_on(tmp_path):

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from lowrank.base.authors import TABLES
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import merge, read_yaml
 from lowrank.base.metric import Metric
@@ -229,6 +230,7 @@ def test_the_first_model_of_a_family_judges_the_claims(project_of):
         *named,
         *made["llama"]["profiles"],
         "r/minilm-l6/dense/mrpc.csv",
+        "r/minilm-l6/dense/mrpc.json",
         run["design_space"],
     } <= set(evidence)
     assert not any("smollm2" in path for path in evidence)
@@ -243,6 +245,9 @@ def scopes_of(project, **others):
 OTHERS = {"authors": "paper/authors", "references": {}, "kept": {}}
 
 
+DATA = "paper/authors/"
+
+
 def test_the_authors_data_is_a_scope_that_their_files_shape(project):
     scope = scopes_of(project)["authors"]
     assert list(scopes_of(project))[:2] == ["authors", "run"]
@@ -252,7 +257,8 @@ def test_the_authors_data_is_a_scope_that_their_files_shape(project):
     assert entry["studies"] == {"table_4_2": "r/authors/scores.csv"}
     assert entry["profiles"] == ["r/authors/costs.csv"]
     evidence = claim_evidence(project, output_of, **OTHERS)
-    assert {"paper/authors/dense.csv", "paper/authors/sources.yaml"} <= set(evidence)
+    read = {"sources.yaml", *(f"{name}.csv" for name in TABLES)}
+    assert {path for path in evidence if path.startswith(DATA)} == {DATA + name for name in read}
     assert {*entry["studies"].values(), *entry["profiles"]} <= set(evidence)
 
 

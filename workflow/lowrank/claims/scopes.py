@@ -116,11 +116,16 @@ def _published(entry: Mapping[str, Any], folder: str) -> dict[str, Study]:
 def _device(studies: Iterable[Study], profiles: Iterable[Path]) -> str:
     """Return what results were made on: the evaluations, or the measurements where there are none.
 
-    The measurements of a run name their own device where they are judged.
+    Of the evaluations the dense model's count, on the benchmarks that the studies asked. The
+    measurements of a run name their own device where they are judged.
     """
-    for study in studies:
-        if isinstance(study, AnsweredStudy):
-            for path in sorted((study.folder / DENSE).glob("*.json")):
-                return str(read_json(path)["provenance"]["device_name"])
-    devices = [name for path in profiles for name in pd.read_csv(path)["device"].dropna()]
+    results = {
+        study.folder / DENSE / f"{benchmark}.json"
+        for study in studies
+        if isinstance(study, AnsweredStudy)
+        for benchmark in study.metrics
+    }
+    devices = [str(read_json(path)["provenance"]["device_name"]) for path in sorted(results)]
+    if not devices:
+        devices = [name for path in profiles for name in pd.read_csv(path)["device"].dropna()]
     return " and ".join(dict.fromkeys(devices))

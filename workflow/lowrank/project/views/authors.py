@@ -15,6 +15,14 @@ from lowrank.project.views.tables import THESIS_BENCHMARKS
 AUTHORS_STUDY = "table_4_2"
 """The study whose configurations they measured."""
 
+FILES = ("sources.yaml", "configurations.csv", "accuracy.csv", "efficiency.csv", "dense.csv")
+"""What `lowrank.base.authors` reads of their folder; it takes pandas, which no rule waits for."""
+
+
+def authors_files(folder: str | Path) -> list[str]:
+    """Return the files of their figures, `sources.yaml` first."""
+    return [str(Path(folder, name)) for name in FILES]
+
 
 def authors_model(project: Project, folder: str | Path) -> Model:
     """Return the model that they measured.

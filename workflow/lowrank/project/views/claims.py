@@ -6,11 +6,17 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lowrank.base.names import DENSE
 from lowrank.project.configuration import Project
 from lowrank.project.references import reference_model
 from lowrank.project.studies import Model
 from lowrank.project.views.analyse import study_evaluations
-from lowrank.project.views.authors import AUTHORS_STUDY, authors_benchmarks, authors_model
+from lowrank.project.views.authors import (
+    AUTHORS_STUDY,
+    authors_benchmarks,
+    authors_files,
+    authors_model,
+)
 from lowrank.project.views.figures import REFERENCE_STUDY, Drawing
 from lowrank.project.views.profile import profiled_study
 
@@ -157,15 +163,21 @@ def claim_evidence(
 ) -> list[str]:
     """Return the files that the claims are judged on; see `claim_scopes`."""
     files = []
+    result = output_of("evaluate.result")
     for model in judged_models(project).values():
         for study in project.studies_of(model):
             files += study_evaluations(project, study, model, output_of("evaluate.scores"))
+            # The dense model's results say on which device.
+            files += [
+                result.format(model=model.name, decomposition=DENSE, benchmark=benchmark)
+                for benchmark in project.study_benchmarks(study, model)
+            ]
     for scope in claim_scopes(project, output_of, authors, references, kept):
         files += [scope[key] for key in ("design_space", "ledger") if key in scope]
         for entry in scope.get("models", {}).values():
             files += [*entry["studies"].values(), *entry["profiles"]]
             if "published" in entry:
-                files += sorted(str(path) for path in Path(entry["published"]).iterdir())
+                files += authors_files(entry["published"])
     return list(dict.fromkeys(files))
 
 
