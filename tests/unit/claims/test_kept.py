@@ -1,6 +1,6 @@
 """A kept run as a scope: its own verdicts, where its claims are those of today."""
 
-import copy
+import shutil
 
 import pytest
 from lowrank.base.errors import LowrankError
@@ -47,15 +47,56 @@ def test_what_it_was_computed_from_is_the_kept_ledger(path, tmp_path):
     assert files == {str(path)}
 
 
-@pytest.mark.parametrize("change", [{"says": "another test"}, {"range": [1.0, 2.0]}])
-def test_a_claim_whose_tests_differ_is_not_mixed_in(path, tmp_path, change):
-    claims = copy.deepcopy(CLAIMS)
-    claims["C8"]["tests"][0] |= change
+def edited(folder, name, old, new):
+    """The claims of a copy of the configuration in which a file says something else."""
+    shutil.copytree(ROOT / "config", folder / "config")
+    path = folder / "config" / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    return Registry(folder / "config").claims()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "changed"),
+    [
+        ("claims.yaml", "says: memory slope", "says: slope of memory", ["C8"]),
+        ("claims.yaml", "range: [0.3, 0.5]", "range: [0.3, 0.6]", ["C8"]),
+        ("claims.yaml", "{metric: power}", "{metric: power, workloads: all}", ["C9"]),
+        ("claims.yaml", "model: bert-large-uncased", "model: bert-base-uncased", ["C1"]),
+        ("claims.yaml", "{models: [llama-7b], devices: []}", "{models: [], devices: []}", ["C14"]),
+        ("studies/figure_3_7.yaml", "depth: 32", "depth: 30", ["C6"]),
+    ],
+)
+def test_a_claim_whose_definition_differs_is_not_mixed_in(path, tmp_path, file, old, new, changed):
+    claims = edited(tmp_path, file, old, new)
     scope, own = judged(tmp_path, claims, ledger=str(path))
-    assert own["C8"]["verdict"] == "not testable here"
-    assert own["C8"]["reason"] == OTHER_VERSION and own["C8"]["tests"] == []
-    assert own["C1"]["verdict"] == "supported"
+    assert [name for name, made in own.items() if made["reason"] == OTHER_VERSION] == changed
+    for name in changed:
+        assert own[name]["verdict"] == "not testable here" and own[name]["tests"] == []
     assert sum(scope["counts"].values()) == len(claims)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("claims.yaml", "title: Distant layers beat neighbours", "title: Far layers are better"),
+        ("claims.yaml", "short: slope beyond 48% less before", "short: slope beyond less before"),
+        ("studies/table_4_2.yaml", "title: Rank-1", "title: Rank 1,"),
+    ],
+)
+def test_words_about_a_claim_change_no_kept_verdict(path, tmp_path, file, old, new):
+    _, own = judged(tmp_path, edited(tmp_path, file, old, new), ledger=str(path))
+    assert OTHER_VERSION not in {made["reason"] for made in own.values()}
+
+
+def test_a_ledger_without_digests_is_of_another_version(path, tmp_path):
+    content = read_json(path)
+    for row in content["claims"]:
+        del row["digest"]
+    write_json(path, content)
+    _, own = judged(tmp_path, CLAIMS, ledger=str(path))
+    assert {made["reason"] for made in own.values()} == {OTHER_VERSION}
 
 
 def test_a_claim_that_the_kept_run_did_not_know_is_not_testable(path, tmp_path):

@@ -26,6 +26,8 @@ class KeptRun:
         The models and devices that it judged.
     judged
         From a claim to its judgement, as the kept ledger has it.
+    digests
+        From a claim to the digest of what its verdict rested on.
     path
         The kept ledger.
     reason
@@ -37,6 +39,7 @@ class KeptRun:
     short: str
     holds_for: str
     judged: Mapping[str, Mapping[str, Any]]
+    digests: Mapping[str, str]
     path: str
     reason: str
 
@@ -61,12 +64,13 @@ def load_kept(
         If the ledger has no verdicts of a run.
     """
     if ledger is None:
-        return KeptRun(name, title, short, "", {}, "", reason)
+        return KeptRun(name, title, short, "", {}, {}, "", reason)
     content = read_json(Path(ledger))
     try:
         (own,) = (scope for scope in content["scopes"] if scope["scope"] == RUN_SCOPE)
         judged = {row["id"]: row["scopes"][RUN_SCOPE] for row in content["claims"]}
-        return KeptRun(name, title, short, own["holds_for"], judged, ledger, "")
+        digests = {row["id"]: row.get("digest", "") for row in content["claims"]}
+        return KeptRun(name, title, short, own["holds_for"], judged, digests, ledger, "")
     except (KeyError, ValueError):
         raise LowrankError(f"{ledger} has no verdicts of a run; keep the run anew") from None
 
@@ -74,32 +78,31 @@ def load_kept(
 def kept_judgement(run: KeptRun, name: str, claim: Mapping[str, Any]) -> dict[str, Any]:
     """Return the judgement of a kept run on a claim.
 
-    What was kept counts only if its tests are those of today, with the same ranges.
+    What was kept counts only if the claim's tests, what it speaks of, and the configurations of
+    its studies are those of today.
 
     Parameters
     ----------
     name
         The claim's key.
     claim
-        Its entry in `config/claims.yaml`.
+        Its entry in `config/claims.yaml`, with its `digest`.
     """
     own = run.judged.get(name)
     if run.reason:
         return _untested(NOT_RUN)
-    if own is None or not _is_same(own, claim):
+    if own is None or run.digests[name] != claim["digest"] or not _has_readings(own):
         return _untested(OTHER_VERSION)
     # The files that it was computed from are not here: the kept ledger is.
     tests = [{**test, "evidence": [run.path] if test["evidence"] else []} for test in own["tests"]]
     return {**own, "tests": tests}
 
 
-def _is_same(own: Mapping[str, Any], claim: Mapping[str, Any]) -> bool:
-    """Return whether a claim has the tests that were kept, judged as they are today."""
-    kept, known = (
-        [(test["says"], list(test["range"])) for test in c["tests"]] for c in (own, claim)
+def _has_readings(own: Mapping[str, Any]) -> bool:
+    """Return whether what was kept says how each of its intervals is read, as it does today."""
+    return all("readings" in test for test in own["tests"] if "value" in test) and (
+        "otherwise" in own
     )
-    has_readings = all("readings" in test for test in own["tests"] if "value" in test)
-    return kept == known and has_readings and "otherwise" in own
 
 
 def _untested(reason: str) -> dict[str, Any]:

@@ -48,7 +48,8 @@ def judge_claims(
       and devices), `reason` (why it has no results; empty where it has) and `counts` (from a
       verdict to the number of claims),
     - `claims`: of each its `id`, what `config/claims.yaml` says of it (`title`, `claim`, `source`,
-      `named`, `allowed`, `scales`), its `figures`, and `scopes`, from the name of a scope to the
+      `named`, `allowed`, `scales`), the `digest` of what a verdict on it rests on beside results
+      (see `lowrank.project.registry`), its `figures`, and `scopes`, from the name of a scope to the
       judgement on its results: `verdict`, `reading` (what its interval speaks of),
       `verdict_like_these` (of other questions or workloads, where that is another reading),
       `otherwise` (the same in words, where it differs),
@@ -62,7 +63,7 @@ def judge_claims(
     Parameters
     ----------
     claims
-        The content of `config/claims.yaml`, checked.
+        The content of `config/claims.yaml`, checked, each claim with its `digest`.
     scopes
         The results that judge them, in the order of the columns.
     figures
@@ -78,7 +79,7 @@ def judge_claims(
     rows = []
     for name, claim in claims.items():
         shown = [{"name": own, "files": list(figures.get(own, []))} for own in claim["figures"]]
-        kept = ("title", "claim", "source", "named", "allowed", "scales")
+        kept = ("title", "claim", "source", "named", "allowed", "scales", "digest")
         try:
             judgements = {
                 scope.name: kept_judgement(scope, name, claim)

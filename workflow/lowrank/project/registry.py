@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ FOLDERS = {
     "study": "studies",
 }
 """From a kind of entry, which is its schema's name, to the folder of its files."""
+
+WORDS_OF_STUDY = ("title", "source", "look_for", "figure")
+"""Keys of a study that do not shape its configurations."""
 
 
 class Registry:
@@ -69,6 +74,9 @@ class Registry:
     def claims(self) -> dict[str, Any]:
         """Return the claims of `claims.yaml`, each test spelled out and with its defaults.
 
+        Each has a `digest` of what its verdict rests on beside the results: its tests, what it
+        speaks of, and the configurations of the studies that it names.
+
         Raises
         ------
         LowrankError
@@ -83,7 +91,8 @@ class Registry:
             spelled_out = [
                 filled_in(test_schema, {"short": test["says"], **test}) for test in tests
             ]
-            made[name] = {"untested": "", **claim, "tests": spelled_out}
+            own = {"untested": "", **claim, "tests": spelled_out}
+            made[name] = {**own, "digest": self._digest(own)}
         return made
 
     def ranks(self, file: str) -> Ranks:
@@ -116,6 +125,20 @@ class Registry:
         """
         return checked(self._schema(schema), value, where)
 
+    def _digest(self, claim: Mapping[str, Any]) -> str:
+        """Return the digest of a claim; words about it and about its studies are not part of it."""
+        studies = {test["arguments"].get("study") for test in claim["tests"]}
+        rests_on = {
+            "speaks_of": claim["speaks_of"],
+            "tests": [_without(test, ["short"]) for test in claim["tests"]],
+            "studies": {
+                name: _without(self.entry("study", name), WORDS_OF_STUDY)
+                for name in studies
+                if name and self.holds("study", name)
+            },
+        }
+        return hashlib.sha256(json.dumps(rests_on, sort_keys=True).encode()).hexdigest()
+
     def _benchmark_label(self, name: str) -> str:
         return self.entry("benchmark", name)["label"]
 
@@ -125,3 +148,7 @@ class Registry:
 
     def _read_schema(self, name: str) -> Any:
         return read_yaml(self.folder / "schemas" / f"{name}.schema.yaml")
+
+
+def _without(entry: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key not in keys}
