@@ -60,6 +60,17 @@ def test_the_dense_rows_of_truthfulqa_are_its_group_and_gsm8k_is_not_like_for_li
     assert list(dense.loc["arc_challenge", "value"]) == [0.4420, 0.4377]
 
 
+def test_every_part_of_truthfulqa_meets_every_record_of_the_other(folder):
+    path = folder / "dense.csv"
+    more = "truthfulqa,mc1,0.3123,share,,817,0,yes,llama2_quant\n"
+    path.write_text(path.read_text().replace("0.4531,share,,", "0.4431,share,,") + more)
+    accuracy = read_published(folder).accuracy
+    dense = accuracy[accuracy["configuration"] == "dense"].set_index("benchmark")
+    parts = [(0.3023, 0.4531), (0.3023, 0.4431), (0.3123, 0.4531), (0.3123, 0.4431)]
+    expected = [(2 * mc1 + mc2) / 3 for mc1, mc2 in parts]
+    assert list(dense.loc["truthfulqa", "value"]) == pytest.approx(expected)
+
+
 @pytest.mark.skipif(not RAW.is_dir(), reason="the authors' files are not beside the project")
 def test_the_tables_hold_what_the_authors_files_hold():
     model = read_yaml(ROOT / "config/models/llama-2-7b-chat.yaml")
@@ -91,6 +102,7 @@ def test_the_tables_hold_what_the_authors_files_hold():
         ("accuracy", "questions", "asked", "cannot be read"),
         ("accuracy", "tucker-r1-l3.30-all", "tucker-r1-l4-all", "configurations.csv has no"),
         ("accuracy", "arc_challenge,acc,0.3959", "arc_easy,acc,0.3959", "given twice"),
+        ("dense", "cs245_llm4", "auto_round", "acc of mmlu, auto_round is given twice"),
         ("dense", "auto_round", "elsewhere", "sources.yaml has no source 'elsewhere'"),
         ("configurations", "dense", "tucker-r1-l9-all", "no 'dense'|to come first"),
     ],

@@ -1,6 +1,7 @@
 """The statistics of claims, by hand."""
 
 import inspect
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -8,11 +9,12 @@ import pytest
 import scipy.stats
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_yaml
-from lowrank.claims.estimate import Contrasts, NotTestable
+from lowrank.base.metric import Metric
+from lowrank.claims.estimate import THIS_TEST_SET, Contrasts, NotTestable
 from lowrank.claims.evidence import STAND_IN, Evidence
 from lowrank.claims.operators import OPERATORS
 from lowrank.claims.score_operators import _with_absolute
-from lowrank.claims.studies import AnsweredStudy
+from lowrank.claims.studies import AnsweredStudy, PublishedStudy
 from lowrank.claims.verdict_names import SUPPORTED, TRIVIAL, UNDECIDED
 from lowrank.claims.verdicts import judge, judge_test, measure
 from made_worlds import CLAIMS, ROOT, made_evidence, small_profiles, small_study
@@ -43,6 +45,67 @@ def test_the_schema_has_the_parameters_of_every_operator(name):
 
 
 # --- scores
+
+RECORDS = {
+    "dense": {"a": (0.7, 0.69, 0.73), "b": (0.5, 0.5, 0.5), "c": (0.6, 0.55, 0.6)},
+    "x": {"a": (0.68, 0.66, 0.69), "b": (0.52, 0.47, 0.53), "c": (0.57, 0.57, 0.58)},
+    "y": {"a": (0.6, 0.58, 0.6), "b": (0.5, 0.47, 0.51), "c": (0.58, 0.56, 0.59)},
+}
+"""By configuration and benchmark: the score that counts, the least and the greatest record."""
+
+
+def published_study(folder):
+    table = []
+    for place, (name, scores) in enumerate(RECORDS.items()):
+        row = {"series": "" if name == "dense" else name, "label": "dense" if not place else "1"}
+        row |= {"position": place, "decomposition": name, "parameter_reduction_percent": place}
+        for benchmark, values in scores.items():
+            own = dict(zip(("score", "score_least", "score_greatest"), values, strict=True))
+            own |= {"benchmark": benchmark, "questions": 100, "questions_available": 100}
+            table.append(row | own | Metric.from_config("acc", 0.25).as_record())
+    pd.DataFrame(table).to_csv(folder / "published.csv", index=False)
+    return PublishedStudy(folder / "published.csv")
+
+
+X, Y = {"series": "x"}, {"series": "y"}
+OF_RECORDS = {
+    "loss": ((X,), lambda s: (s["dense"] - s["x"]).mean()),
+    "contrast": ((X, Y), lambda s: (s["x"] - s["y"]).mean()),
+    "largest_contrast": ((X, Y), lambda s: (s["x"] - s["y"]).max()),
+    "smallest_contrast": ((X, Y), lambda s: (s["x"] - s["y"]).min()),
+    "mean_absolute_contrast": ((X, Y), lambda s: np.abs(s["x"] - s["y"]).mean()),
+}
+
+
+@pytest.mark.parametrize("name", OF_RECORDS)
+def test_a_published_test_set_spans_every_choice_of_records(name, tmp_path):
+    """Each of nine scores has three records: the least and the greatest of 3^9 statistics."""
+    selectors, statistic = OF_RECORDS[name]
+    evidence = Evidence({"theirs": published_study(tmp_path)})
+    made = OPERATORS[name](evidence, "theirs", *selectors, ["a", "b", "c"])
+
+    def at(scores):
+        rows = np.reshape(scores, (3, 3))
+        return 100 * statistic(dict(zip(RECORDS, rows, strict=True)))
+
+    triples = [values for scores in RECORDS.values() for values in scores.values()]
+    every = [at(choice) for choice in itertools.product(*triples)]
+    assert made.readings[0].name == THIS_TEST_SET
+    assert made.value == pytest.approx(at([first for first, *_ in triples]))
+    assert interval(made) == pytest.approx((min(every), max(every)))
+
+
+def test_the_span_of_a_benchmark_that_loses_least_has_its_scores_at_their_ends(tmp_path):
+    evidence = Evidence({"theirs": published_study(tmp_path)})
+    made = OPERATORS["loss_above_smallest"](evidence, "theirs", X, "b", ["a", "c"])
+
+    def loss(benchmark, dense, other):
+        return 100 * (RECORDS["dense"][benchmark][dense] - RECORDS["x"][benchmark][other])
+
+    low = loss("b", 1, 2) - min(loss(name, 2, 1) for name in "ac")
+    high = loss("b", 2, 1) - min(loss(name, 1, 2) for name in "ac")
+    assert made.value == pytest.approx(loss("b", 0, 0) - min(loss(name, 0, 0) for name in "ac"))
+    assert interval(made) == pytest.approx((low, high))
 
 
 def test_answers_to_one_question_stay_together(tmp_path):

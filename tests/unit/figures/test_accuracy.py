@@ -94,7 +94,8 @@ def published(scores, metric="acc"):
                 **{"position": None, "method": "tucker", "rank": 1, "benchmark": benchmark},
                 **{"parameter_reduction_percent": reduction, "benchmark_label": benchmark},
                 **Metric.from_config(metric, 0.25).as_record(),
-                **{"questions": 100, "questions_available": 100, "score_elsewhere": None},
+                **{"questions": 100, "questions_available": 100},
+                **{"score_least": None, "score_greatest": None},
             }
             for name, value in (("score", score), ("score_difference", score - dense)):
                 row |= {name: value, f"{name}_low": value - 0.1, f"{name}_high": value + 0.1}

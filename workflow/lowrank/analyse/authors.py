@@ -46,8 +46,8 @@ def authors_tables(
     """Write the authors' scores and costs as the tables of a study.
 
     Scores go to a table like that of `lowrank.analyse.accuracy.collect_accuracy`: a row each
-    configuration and benchmark, with blank scores where there is no figure. Its column
-    `score_elsewhere` has, for the dense model, the value of that other record which differs most.
+    configuration and benchmark, with blank scores where there is no figure. Its columns
+    `score_least` and `score_greatest` span the records of the dense model where there are several.
     The aggregate is the mean over the benchmarks on which every configuration and the dense model
     have a score. Costs go to tables like those of `lowrank.analyse.efficiency.collect_profiles`.
 
@@ -127,7 +127,7 @@ def _score_rows(
         reach_C = Z * (errors[benchmark] + errors[benchmark][0])
         what = (benchmark, benchmarks[benchmark], metric, questions)
         made += _rows(published, configurations, what, score_C, np.array(ends), reach_C)
-        made[-len(names)]["score_elsewhere"] = _elsewhere(accuracy, benchmark)
+        made[-len(names)] |= _span(accuracy, benchmark)
     # The benchmarks have questions of their own: of a mean over them, variances add up.
     number = len(averaged)
     score_C = np.mean([scores[name] for name in averaged], axis=0)
@@ -171,7 +171,8 @@ def _rows(
                 "score_difference": difference_C[index],
                 "score_difference_low": difference_C[index] - reach_C[index],
                 "score_difference_high": difference_C[index] + reach_C[index],
-                "score_elsewhere": None,
+                "score_least": None,
+                "score_greatest": None,
             }
         )
     return made
@@ -191,11 +192,13 @@ def _interval(benchmark: str, score: float, questions: int) -> tuple[float, floa
     return score - reach, score + reach
 
 
-def _elsewhere(accuracy: pd.DataFrame, benchmark: str) -> float | None:
-    """Return that other record of the dense model which differs most from the first."""
+def _span(accuracy: pd.DataFrame, benchmark: str) -> dict[str, float]:
+    """Return the least and the greatest record of the dense model; nothing of a single one."""
     is_dense = (accuracy["configuration"] == DENSE) & (accuracy["benchmark"] == benchmark)
-    first, *others = [*accuracy.loc[is_dense, "value"]] or [np.nan]
-    return max(others, key=lambda value: abs(value - first), default=None)
+    values = accuracy.loc[is_dense, "value"]
+    if len(values) < 2:
+        return {}
+    return {"score_least": float(values.min()), "score_greatest": float(values.max())}
 
 
 def _cost_rows(published: Published, benchmarks: Mapping[str, str]) -> list[dict[str, Any]]:

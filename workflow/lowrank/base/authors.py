@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,14 @@ import pandas as pd
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_yaml
 from lowrank.base.names import DENSE
+
+FIGURES = {
+    "configurations": ("quantity", "configuration"),
+    "accuracy": ("quantity", "configuration", "benchmark"),
+    "efficiency": ("quantity", "configuration", "benchmark"),
+    "dense": ("quantity", "benchmark", "source"),
+}
+"""What names a figure of each table. Several sources may give one of the dense model, once each."""
 
 TABLES = {
     "configurations": ("configuration", "quantity", "value", "unit", "source"),
@@ -81,7 +90,7 @@ def read_published(folder: str | Path) -> Published:
             unknown = set(table["configuration"]) - set(configurations.index)
             if unknown:
                 raise LowrankError(f"{path}: configurations.csv has no {min(unknown)!r}")
-            _require_single(path, table, [*table.columns.intersection(["benchmark"])])
+        _require_single(path, table, FIGURES[name])
     if configurations.index[0] != DENSE:
         raise LowrankError(f"{folder / 'configurations.csv'}: the dense model is to come first")
     return Published(
@@ -105,15 +114,19 @@ def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     return table
 
 
-def _require_single(path: Path, table: pd.DataFrame, keys: list[str]) -> None:
-    twice = table.duplicated(["configuration", "quantity", *keys])
+def _require_single(path: Path, table: pd.DataFrame, keys: tuple[str, ...]) -> None:
+    twice = table.duplicated([*keys])
     if twice.any():
-        row = table[twice].iloc[0]
-        raise LowrankError(f"{path}: {row['quantity']} of {row['configuration']} is given twice")
+        quantity, *others = table.loc[twice, [*keys]].iloc[0]
+        raise LowrankError(f"{path}: {quantity} of {', '.join(others)} is given twice")
 
 
 def _dense_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the dense rows that are like the authors', TruthfulQA's parts as their group."""
+    """Return the dense rows that are like the authors', TruthfulQA's parts as their group.
+
+    The group has a row of every record of one part with every record of the other, since a source
+    may give one part alone.
+    """
     table = table[table["comparable"] == "yes"].assign(configuration=DENSE)
     is_part = table["benchmark"] == TRUTHFULQA
     parts = table[is_part].groupby("quantity", sort=False)["value"].agg(list)
@@ -121,9 +134,8 @@ def _dense_rows(table: pd.DataFrame) -> pd.DataFrame:
     rows = table.loc[~is_part, columns].to_dict("records")
     if set(parts.index) == set(TRUTHFULQA_WEIGHTS):
         first = table[is_part].iloc[0]
-        most = max(map(len, parts))
-        for index in range(most):
-            values = {name: own[min(index, len(own) - 1)] for name, own in parts.items()}
-            value = sum(weight * values[name] for name, weight in TRUTHFULQA_WEIGHTS.items())
+        weights = TRUTHFULQA_WEIGHTS.values()
+        for values in itertools.product(*(parts[name] for name in TRUTHFULQA_WEIGHTS)):
+            value = sum(weight * own for weight, own in zip(weights, values, strict=True))
             rows.append({**first[columns], "quantity": "acc", "value": value})
     return pd.DataFrame(rows, columns=list(TABLES["accuracy"]))

@@ -60,8 +60,9 @@ class Contrasts:
     Attributes
     ----------
     records_KS
-        On the questions that were asked, by each record of them. The first one counts; others
-        differ from it only where a model was run by several people.
+        On the questions that were asked: the value that counts and, where a model was run by
+        several people, the least and the greatest that their records allow. Each contrast has ends
+        of its own, so that no record agrees or disagrees with that of another score.
     replicates_RS
         On resampled questions.
     exhaustive
@@ -75,8 +76,37 @@ class Contrasts:
     def mixed(self, weights_ST: np.ndarray) -> Contrasts:
         """Return weighted sums of them."""
         return Contrasts(
-            self.records_KS @ weights_ST, self.replicates_RS @ weights_ST, self.exhaustive
+            mixed_records(self.records_KS, weights_ST),
+            self.replicates_RS @ weights_ST,
+            self.exhaustive,
         )
+
+    def absolute(self) -> Contrasts:
+        """Return their absolute values."""
+        ends_KS = np.abs(self.records_KS)
+        is_around_zero_S = (self.records_KS.min(axis=0) < 0) & (self.records_KS.max(axis=0) > 0)
+        low_S = np.where(is_around_zero_S, 0.0, ends_KS.min(axis=0))
+        records_KS = np.stack([ends_KS[0], low_S, ends_KS.max(axis=0)])
+        return Contrasts(records_KS, np.abs(self.replicates_RS), self.exhaustive)
+
+
+def mixed_records(records_KS: np.ndarray, weights_ST: np.ndarray) -> np.ndarray:
+    """Return the value of weighted sums, their least and their greatest, (3, T).
+
+    Parameters
+    ----------
+    records_KS
+        First the value of each summand, then what others recorded of it.
+    weights_ST
+        The weights. An end has each summand's least or greatest record, by the sign of its weight.
+    """
+    value_S = records_KS[0]
+    below_S, above_S = records_KS.min(axis=0) - value_S, records_KS.max(axis=0) - value_S
+    plus_ST, minus_ST = np.maximum(weights_ST, 0), np.maximum(-weights_ST, 0)
+    value_T = value_S @ weights_ST
+    low_T = value_T + below_S @ plus_ST - above_S @ minus_ST
+    high_T = value_T + above_S @ plus_ST - below_S @ minus_ST
+    return np.stack([value_T, low_T, high_T])
 
 
 @dataclass(frozen=True)
@@ -128,7 +158,8 @@ class Estimate:
         Parameters
         ----------
         statistic
-            From rows of contrasts, (…, S), to their statistic, (…).
+            From rows of contrasts, (…, S), to their statistic, (…). It must rise with each of
+            them, or fall with each.
         contrasts
             What it is a statistic of.
         **facts

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lowrank.base.statistics import percentile_interval
-from lowrank.claims.estimate import Contrasts, Estimate
+from lowrank.claims.estimate import Contrasts, Estimate, mixed_records
 from lowrank.claims.evidence import Evidence
 from lowrank.claims.studies import Study
 
@@ -237,13 +237,10 @@ def _with_absolute(
     **facts
         Further attributes of the estimate.
     """
-    values_K, values_R = (
-        linear_N1[:, 0] + sign * np.abs(differences_NS).mean(axis=1)
-        for linear_N1, differences_NS in (
-            (linear.records_KS, differences.records_KS),
-            (linear.replicates_RS, differences.replicates_RS),
-        )
-    )
+    mean_S1 = np.full((differences.records_KS.shape[1], 1), sign / differences.records_KS.shape[1])
+    magnitude = differences.absolute().mixed(mean_S1)
+    values_R = (linear.replicates_RS + magnitude.replicates_RS)[:, 0]
+    values_K = (mixed_records(linear.records_KS, np.eye(1)) + magnitude.records_KS)[:, 0]
     noise_RS = differences.replicates_RS - differences.records_KS[0]
     noise_R = linear.replicates_RS[:, 0] - linear.records_KS[0, 0]
     reach_R = np.abs(noise_RS).mean(axis=1) + sign * noise_R

@@ -20,7 +20,7 @@ from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
 from lowrank.base.names import AGGREGATE, DENSE
 from lowrank.base.statistics import LEAST_CLUSTERS, RESAMPLES, percentile_interval
-from lowrank.claims.estimate import Contrasts, NotTestable
+from lowrank.claims.estimate import Contrasts, NotTestable, mixed_records
 
 SELECTOR = ("dense", "series", "labels", "last", "except")
 """The keys of what selects configurations of a study."""
@@ -293,8 +293,12 @@ class PublishedStudy(Study):
     what made one better had made the other worse. Benchmarks have questions of their own, so that
     a mean over them adds variances.
 
-    A score that has `score_elsewhere` was measured by others as well: on the test set, the interval
-    of what it enters spans both.
+    Questions that are alike, such as those of one subject of MMLU, vary together. Without the
+    answers nobody can say how much: each counts by itself.
+
+    A score that has `score_least` and `score_greatest` was measured by several. On this test set
+    the interval of what it enters goes from the one to the other. The scores of a contrast need not
+    be of one source: each may be at its own end.
 
     Parameters
     ----------
@@ -325,13 +329,13 @@ class PublishedStudy(Study):
         for (_, label), is_missing in zip(keys, np.isnan(score_C) & used_C, strict=True):
             if is_missing:
                 raise NotTestable(f"no score of {label} on {benchmark} was published")
-        elsewhere_C = rows["score_elsewhere"].fillna(rows["score"]).to_numpy(dtype=float)
+        ends_C = [rows[name].fillna(rows["score"]) for name in ("score_least", "score_greatest")]
         # A score in [0, 1] varies at most as one of right or wrong answers does.
         error_C = np.sqrt(score_C * (1 - score_C) / rows["questions"].to_numpy(dtype=float))
-        records_KC = np.nan_to_num(np.stack([score_C, elsewhere_C]))
+        records_KC = np.nan_to_num(np.stack([score_C, *ends_C]).astype(float))
         rng = np.random.default_rng(zlib.crc32(benchmark.encode()))
         noise_R = rng.standard_normal(RESAMPLES)
-        records_KS = records_KC @ weights_CS
+        records_KS = mixed_records(records_KC, weights_CS)
         error_S = np.nan_to_num(error_C) @ np.abs(weights_CS)
         return records_KS, records_KS[0] + noise_R[:, None] * error_S
 

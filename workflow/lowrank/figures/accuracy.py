@@ -58,7 +58,7 @@ class Study:
     @property
     def is_published(self) -> bool:
         """Whether others published the scores, and no answers that pair configurations."""
-        return "score_elsewhere" in self.table
+        return "score_least" in self.table
 
     @property
     def kinds(self) -> list[list[str]]:
