@@ -397,7 +397,9 @@ def test_a_gpu_counts_at_the_largest_batch_alone(tmp_path):
     table = pd.read_csv(evidence.profiles)
     table.loc[table["workload"] == "b", "batch_rule"] = "largest"
     table.to_csv(evidence.profiles, index=False)
-    assert OPERATORS["efficiency_slope"](evidence, "latency").value == pytest.approx(0.5)
+    made = OPERATORS["efficiency_slope"](evidence, "latency")
+    assert made.value == pytest.approx(0.5)
+    assert made.flags == ("a is left out: its batch is not the largest",)
     small_profiles(tmp_path, ratios, x)
     assert OPERATORS["efficiency_slope"](evidence, "latency").value == pytest.approx(0.75)
 

@@ -163,16 +163,21 @@ def test_where_no_run_is_the_number_of_the_authors_stands_on_the_line(ledger):
     assert "  authors: " in power and "not run yet" in power
 
 
-def test_measurements_elsewhere_judge_costs_on_their_own_device(project, tmp_path):
+@pytest.mark.parametrize("device", ["NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB"])
+def test_measurements_of_random_weights_show_costs_on_any_device_and_decide_nothing(
+    device, project, tmp_path
+):
     tables_of(project, DATA, tmp_path)
     entry = scope_entries(project, DATA, tmp_path)["reference-gpu"]
     (path,) = entry["models"]["llama"]["profiles"]
     costs = pd.read_csv(tmp_path / "table_4_2.profiles.csv")
-    costs.assign(device="NVIDIA H100 80GB HBM3", model="llama-2-7b-random").to_csv(path)
+    costs.assign(device=device, model="llama-2-7b-random").to_csv(path)
     judge_claims(project.registry.claims(), [load_scope(**entry)], {}, tmp_path / "own.json")
     made = read_json(tmp_path / "own.json")
     label = project.model("llama-2-7b-random").label
-    assert made["scopes"][0]["holds_for"] == f"{label} on NVIDIA H100 80GB HBM3"
+    assert made["scopes"][0]["holds_for"] == f"{label} on {device}"
     own = {row["id"]: row["scopes"]["reference-gpu"] for row in made["claims"]}
     assert own["C7"]["verdict"] == "not testable here"
     assert own["C8"]["verdict"] == "not seen here" and not own["C8"]["is_named"]
+    decided = ("supported", "trivially supported", "contradicted")
+    assert [name for name, judged in own.items() if judged["verdict"] in decided] == ["C1"]

@@ -262,7 +262,7 @@ def test_the_authors_data_is_a_scope_that_their_files_shape(project):
     assert {*entry["studies"].values(), *entry["profiles"]} <= set(evidence)
 
 
-def test_each_device_that_was_measured_elsewhere_judges_costs(project):
+def test_each_device_that_was_measured_elsewhere_shows_costs(project):
     folder = Path("references/nvidia-h100-80gb-hbm3/llama-2-7b-random")
     references = {"reference-h100": folder}
     made = scopes_of(project, references=references)

@@ -103,10 +103,15 @@ class Evidence:
             found = table[is_own & (is_largest | (table["gpus"] == 0))]
             if found.empty:
                 raise NotTestable(f"{metric} was not measured at the largest batch that fits")
+            for name in sorted(set(table["workload"][is_own]) - set(found["workload"])):
+                found = _doubted(found, f"{name} is left out: its batch is not the largest")
             return found
         found = table[is_largest & (table["phase"] == "prefill")]
         if found.empty:
-            raise NotTestable(f"{metric} of no benchmark's requests was measured in this run")
+            raise NotTestable(
+                f"{metric} of no benchmark's requests was measured in this run, and not of prefill "
+                "at the largest batch either"
+            )
         return _doubted(found, STAND_IN)
 
 
