@@ -281,11 +281,14 @@ def made_evidence(claim, folder, *, exhaustive=False, device=A100, gpus=4, **cha
 
 
 def made_answers(claim, folder, questions=30, spread=1e-4, **changes):
-    """The same as answers in files, all questions of their test sets: Llama's studies alone."""
+    """The same as answers in files, all questions of their test sets: Llama's studies alone.
+
+    Their scores are no shares, of which so few questions would leave much open.
+    """
     world, rng = RIGHT | changes, np.random.default_rng(0)
     studies = {}
     for study, benchmarks in asked_by(claim, "llama").items():
-        table = made_table(world, study, "llama", benchmarks, questions)
+        table = made_table(world, study, "llama", benchmarks, questions).assign(unit="")
         for _, row in table.iterrows():
             path = folder / "evaluations" / row["decomposition"] / f"{row['benchmark']}.csv"
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -65,7 +65,7 @@ def score(benchmark, values, counts=1):
 def resampled(benchmark, values):
     """Scores over randomly weighted questions, the same weights for all values.
 
-    Right-or-wrong values have half a question more of each kind, of their own.
+    Shares have half a question more of each kind, of their own.
     """
     weights = np.random.default_rng(5).exponential(size=(8000, QUESTIONS))
     scores = np.array([score(benchmark, values, own) for own in weights])

@@ -71,12 +71,26 @@ def test_one_row_a_configuration_and_benchmark(folder):
 
 
 def test_paired_interval_is_scipys_and_narrower_than_unpaired(folder):
-    row = collect(folder).set_index(["label", "benchmark"]).loc[("x", "b")]
+    # A metric without ends: a share would have the noise of one question more.
+    grade = {"name": "grade", "label": "Grade", "direction": "higher"}
+    metric = Metric.from_config(grade).as_record()
+    row = collect(folder, metric=metric).set_index(["label", "benchmark"]).loc[("x", "b")]
     reference = scipy.stats.ttest_rel(OTHER["b"], DENSE["b"]).confidence_interval()
     ends = row["score_difference_low"], row["score_difference_high"]
     assert ends == pytest.approx(tuple(reference), abs=0.003)
     unpaired = np.sqrt(OTHER["b"].var() / 40 + DENSE["b"].var() / 40) * 2 * 1.96
     assert np.ptp(ends) < 0.5 * unpaired
+
+
+@pytest.mark.parametrize("lost", [1.0, 0.5])
+def test_one_graded_answer_decides_nothing(folder, lost):
+    """Of 200 questions, most of them right or wrong, one is answered differently."""
+    values = np.append(RNG.integers(0, 2, 198).astype(float), [0.3, 1.0])
+    write(folder, "dense", "b", values)
+    write(folder, "other", "b", np.append(values[:-1], 1.0 - lost))
+    row = collect(folder).set_index(["label", "benchmark"]).loc[("x", "b")]
+    assert row["score_difference"] == pytest.approx(-lost / 200, abs=1e-6)
+    assert row["score_difference_low"] < -lost / 200 < 0 < row["score_difference_high"]
 
 
 def test_two_that_answer_alike_may_still_differ(folder):
@@ -168,12 +182,13 @@ def test_benchmarks_of_one_size_are_resampled_apart_and_configurations_together(
     for name in ("dense", "other"):
         for benchmark in ("first", "second"):
             write(folder, name, benchmark, DENSE["b"])
-    names = ["dense", "other"]
-    _, first_RC = resample(folder, names, "first", "mean")
-    _, second_RC = resample(folder, names, "second", "mean")
+    names, metric = ["dense", "other"], Metric.from_record(ACCURACY)
+    first_RC, second_RC = (
+        resample(folder, names, name, metric).means_RC for name in ("first", "second")
+    )
     assert abs(np.corrcoef(first_RC[:, 0], second_RC[:, 0])[0, 1]) < 0.1
     assert np.allclose(first_RC[:, 0], first_RC[:, 1], atol=1e-12)
-    assert np.array_equal(first_RC, resample(folder, names, "first", "mean")[1])
+    assert np.array_equal(first_RC, resample(folder, names, "first", metric).means_RC)
     # Averaged over two independent benchmarks the error falls by √2, which it would not if
     # both drew the same questions.
     spread = ((first_RC + second_RC) / 2)[:, 0].std()
@@ -185,8 +200,9 @@ def test_rankings_of_one_size_are_resampled_apart(folder):
     frame = {"task": "t", "question": np.arange(40), "value": RNG.normal(size=40), "label": labels}
     for benchmark in ("first", "second"):
         pd.DataFrame(frame).to_csv(folder / "dense" / f"{benchmark}.csv", index=False)
+    ranking = Metric.from_record(RANKING)
     first_RC, second_RC = (
-        resample(folder, ["dense"], name, "average_precision")[1] for name in ("first", "second")
+        resample(folder, ["dense"], name, ranking).means_RC for name in ("first", "second")
     )
     assert abs(np.corrcoef(first_RC[:, 0], second_RC[:, 0])[0, 1]) < 0.1
 

@@ -1,7 +1,5 @@
 """Intervals and p-values against closed forms, exact probabilities and statsmodels."""
 
-import functools
-import itertools
 import math
 
 import numpy as np
@@ -20,13 +18,9 @@ from lowrank.base.statistics import (
     holm,
     independent_units,
     mean_interval,
-    paired_replicates,
-    percentile_interval,
-    pseudo_pair,
     standard_error,
 )
 from sklearn.metrics import average_precision_score
-from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import DescrStatsW
@@ -153,150 +147,6 @@ def test_equal_clusters_say_no_more_than_their_questions():
     assert np.ptp(mean_interval(values, cluster_Q)) > np.ptp(mean_interval(values))
 
 
-# --- differences of two configurations ---------------------------------------------------------
-
-
-def pairs(both, first, second, neither):
-    """Answers of two configurations: how many questions both answer, the first alone, …"""
-    counts = both, first, second, neither
-    return np.repeat([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]], counts, axis=0)
-
-
-@functools.cache
-def interval_of_difference(questions, first, second):
-    rest = questions - first - second
-    values_QC = pairs(rest // 2, first, second, rest - rest // 2)
-    scores_RC = paired_replicates("mean", values_QC, None, None, "quiz", ["dense", "other"])
-    low, high = percentile_interval(scores_RC[:, :1] - scores_RC[:, 1:])
-    return float(low[0]), float(high[0])
-
-
-def probability(holds, questions, first, second):
-    """Probability of what holds of the interval of a difference, from these shares that differ."""
-    found = 0.0
-    for b, c in itertools.product(range(int(questions * first) + 15), repeat=2):
-        chance = scipy.stats.multinomial.pmf(
-            [b, c, questions - b - c], questions, [first, second, 1 - first - second]
-        )
-        if chance > 2e-5:
-            found += chance * holds(*interval_of_difference(questions, b, c))
-    return found
-
-
-@pytest.mark.parametrize("questions", [40, 225])
-@pytest.mark.parametrize("shares", [(0.02, 0), (0.015, 0.005), (0.03, 0), (0.015, 0.015)])
-def test_intervals_cover_where_few_answers_differ(questions, shares):
-    truth = shares[0] - shares[1]
-    assert probability(lambda low, high: low <= truth <= high, questions, *shares) >= 0.94
-
-
-@pytest.mark.parametrize("shares", [(0.02, 0), (0.025, 0.005)])
-@pytest.mark.parametrize("questions", [40, 225])
-def test_a_loss_at_the_bound_is_rarely_inside(questions, shares):
-    assert probability(lambda low, high: low > -0.02 and high < 0.02, questions, *shares) <= 0.03
-
-
-def newcombe(both, first, second, neither):
-    """The paired interval of Newcombe (1998), his method 10, from his formulas."""
-    n = both + first + second + neither
-    margins = both + first, both + second
-    one, other = (count / n for count in margins)
-    (low, high), (other_low, other_high) = (
-        proportion_confint(count, n, method="wilson") for count in margins
-    )
-    product = np.prod([*margins, neither + first, neither + second], dtype=float)
-    association = both * neither - first * second
-    association = max(association - n / 2, 0) if association > 0 else association
-    phi = association / math.sqrt(product) if product else 0.0
-
-    def reach(a, b):
-        return math.sqrt(a**2 - 2 * phi * a * b + b**2)
-
-    difference = one - other
-    return (
-        difference - reach(one - low, other_high - other),
-        difference + reach(high - one, other - other_low),
-    )
-
-
-@pytest.mark.parametrize("counts", [(0, 0), (1, 0), (1, 1), (3, 1), (5, 0), (22, 11), (45, 45)])
-def test_intervals_are_newcombe_s_and_no_narrower(counts):
-    assert newcombe(36, 12, 2, 0) == pytest.approx((0.0569, 0.3404), abs=5e-5)  # as he prints it
-    rest = 225 - sum(counts)
-    low, high = interval_of_difference(225, *counts)
-    expected = newcombe(rest // 2, *counts, rest - rest // 2)
-    assert 0.98 < (high - low) / np.ptp(expected) < 1.04 + 0.6 / (1 + sum(counts) / 3)
-    assert low <= (counts[0] - counts[1]) / 225 <= high
-
-
-def test_no_answer_that_differs_is_the_rule_of_three():
-    assert interval_of_difference(1000, 0, 0) == pytest.approx((-0.003, 0.003), abs=1e-4)
-
-
-def test_the_pseudo_pair_is_one_question_more_each_way():
-    first_R, second_R = (pseudo_pair(50, (1, seed)) for seed in (1, 2))
-    assert first_R.mean() == pytest.approx(0, abs=5 / 50 / math.sqrt(RESAMPLES))
-    assert np.var(first_R - second_R) == pytest.approx(2 / 50**2, rel=0.1)
-    # Exponential less exponential is Laplace's distribution.
-    law = scipy.stats.laplace(scale=1 / 50)
-    assert scipy.stats.kstest(first_R - second_R, law.cdf).pvalue > 0.01
-
-
-def test_a_configuration_does_not_differ_from_itself():
-    values_QC = pairs(10, 3, 2, 5)[:, [0, 1, 0, 1]]
-    names = ["dense", "a", "dense", "b"]
-    dense, a, again, b = paired_replicates("mean", values_QC, None, None, "quiz", names).T
-    assert np.abs(dense - again).max() < 1e-12
-    # Another configuration is another one, though it gave the same answers.
-    assert np.percentile(a - b, 97.5) == pytest.approx(3 / 20, rel=0.1)
-    (other,) = paired_replicates("mean", values_QC[:, 1:2], None, None, "quiz", ["a"]).T
-    assert np.abs(a - other).max() < 1e-12  # whatever else a study has
-    (other,) = paired_replicates("mean", values_QC[:, 1:2], None, None, "exam", ["a"]).T
-    assert abs(np.corrcoef(a, other)[0, 1]) < 0.1
-
-
-def test_the_mean_over_benchmarks_covers_where_few_answers_differ():
-    """Of five benchmarks of 40 questions, 2 or 3% of which differ, all of them losses."""
-    rng = np.random.default_rng(0)
-
-    @functools.cache
-    def replicates(benchmark, lost):
-        values_QC = pairs(20, lost, 0, 20 - lost)
-        one, other = paired_replicates("mean", values_QC, None, None, benchmark, ["d", "o"]).T
-        return (one - other)[:2000]
-
-    covered = inside = 0
-    shares = np.array([0.02, 0.02, 0.02, 0.03, 0.03])
-    for lost_B in rng.binomial(40, shares, (1000, 5)):
-        made = [replicates(f"b{number}", lost) for number, lost in enumerate(lost_B)]
-        low, high = np.percentile(np.mean(made, axis=0), [2.5, 97.5])
-        covered += low <= shares.mean() <= high
-        inside += -shares.mean() < low and high < shares.mean()
-    assert covered / 1000 >= 0.94 and inside / 1000 <= 0.03
-
-
-@pytest.mark.parametrize("counts", [(10, 10), (30, 12), (25, 4)])
-def test_p_values_are_mcnemar_s(counts):
-    table = [[100, counts[0]], [counts[1], 80]]
-    one, other = paired_replicates(
-        "mean", pairs(100, *counts, 80), None, None, "quiz", ["dense", "other"]
-    ).T
-    made = bootstrap_p_values((one - other)[:, None])[0]
-    # Between the approximation by chi-squared and the exact test, which is conservative.
-    loose = mcnemar(table, exact=False, correction=False).pvalue
-    strict = mcnemar(table, exact=True).pvalue
-    assert 0.8 * loose < made < 1.2 * strict
-
-
-def test_differences_of_graded_scores_have_student_s_interval():
-    values_QC = RNG.uniform(0, 1, (15, 1)) + RNG.uniform(-0.1, 0.2, (15, 2))
-    for averaging, others_Q in (("mean", None), ("weighted_mean", np.full(15, 7))):
-        one, other = paired_replicates(averaging, values_QC, others_Q, None, "q", ["a", "b"]).T
-        expected = DescrStatsW(values_QC[:, 0] - values_QC[:, 1]).tconfint_mean()
-        made = np.percentile(one - other, [2.5, 97.5])
-        assert made == pytest.approx(expected, abs=0.1 * np.ptp(expected))
-
-
 # --- many comparisons --------------------------------------------------------------------------
 
 
@@ -321,12 +171,6 @@ def test_bootstrap_p_values_count_the_smaller_tail_twice():
     assert bootstrap_p_values(replicates_RC) == pytest.approx([2 / 4, 1.0, 1.0])
     many = np.full((1999, 1), -1.0)
     assert bootstrap_p_values(many) == pytest.approx([0.001])
-
-
-def test_holm_can_reject_with_many_configurations():
-    scores_RC = paired_replicates("mean", pairs(0, 60, 0, 40), None, None, "quiz", ["a", "b"])
-    smallest = bootstrap_p_values(scores_RC[:, 1:] - scores_RC[:, :1])[0]
-    assert holm([smallest] + [1.0] * 99)[0] < 0.05
 
 
 # --- averages ----------------------------------------------------------------------------------

@@ -19,6 +19,9 @@ from lowrank.claims.verdict_names import SUPPORTED, TRIVIAL, UNDECIDED
 from lowrank.claims.verdicts import judge, judge_test, measure
 from made_worlds import CLAIMS, ROOT, made_evidence, small_profiles, small_study
 
+GRADES = {"name": "grade", "label": "Grade", "direction": "higher", "scale": 100.0}
+"""A metric whose scores have no ends, so that a question more could be anything."""
+
 
 def interval(made, confidence=0.95):
     """The interval that decides."""
@@ -113,7 +116,8 @@ def test_answers_to_one_question_stay_together(tmp_path):
     rng = np.random.default_rng(0)
     shared = rng.normal(0.5, 0.3, 400)
     own = {name: rng.normal(0, 0.01, 400) for name in ("dense", "a")}
-    evidence = small_study(tmp_path, {"dense": shared + own["dense"], "a": shared + own["a"] - 0.1})
+    answers = {"dense": shared + own["dense"], "a": shared + own["a"] - 0.1}
+    evidence = small_study(tmp_path, answers, metric=GRADES)
     made = OPERATORS["loss"](evidence, "small", {}, ["quiz"])
     low, high = interval(made)
     error = 100 * (own["dense"] - own["a"]).std() / 20
@@ -122,7 +126,7 @@ def test_answers_to_one_question_stay_together(tmp_path):
     assert high - low < 0.1 * (2 * 1.96 * 100 * 0.3 * np.sqrt(2) / 20)  # unpaired
     shuffled = {"dense": shared + own["dense"], "a": rng.permutation(shared + own["a"] - 0.1)}
     (tmp_path / "other").mkdir()
-    apart = small_study(tmp_path / "other", shuffled)
+    apart = small_study(tmp_path / "other", shuffled, metric=GRADES)
     assert judge(made.readings[0], 0, None) == SUPPORTED
     low, high = interval(OPERATORS["loss"](apart, "small", {}, ["quiz"]))
     assert high - low > 5  # the same scores, but of other questions
@@ -144,9 +148,19 @@ def test_no_answer_that_differs_is_no_certainty(questions, verdict, tmp_path):
     assert result["verdict"] == verdict
 
 
-def test_no_graded_answer_that_differs_is_undecided(tmp_path):
-    graded = [0.2, 0.7] * 500
+@pytest.mark.parametrize(("questions", "verdict"), [(40, UNDECIDED), (1000, SUPPORTED)])
+def test_no_graded_answer_that_differs_is_none_either(questions, verdict, tmp_path):
+    graded = [0.2, 0.7] * (questions // 2)
     result = judged_within_a_point(small_study(tmp_path, {"dense": graded, "a": graded}))
+    reach = 300 / questions
+    assert result["interval_95"] == pytest.approx([-reach, reach], rel=0.05)
+    assert result["verdict"] == verdict
+
+
+def test_equal_resamples_of_what_is_no_share_are_undecided(tmp_path):
+    graded = [0.2, 0.7] * 500
+    evidence = small_study(tmp_path, {"dense": graded, "a": graded}, metric=GRADES)
+    result = judged_within_a_point(evidence)
     assert result["interval_95"] == pytest.approx([0, 0], abs=1e-9)
     assert result["verdict"] == UNDECIDED
     assert "resamples are equal" in result["reason"]
@@ -203,7 +217,7 @@ def test_the_variation_is_a_mean_of_absolute_differences(tmp_path):
     answers = {"dense": base} | {name: base - fall for name, fall in falls.items()}
     rng = np.random.default_rng(1)
     answers = {name: values + rng.normal(0, 1e-5, 40) for name, values in answers.items()}
-    evidence = small_study(tmp_path, answers, series_of(answers))
+    evidence = small_study(tmp_path, answers, series_of(answers), metric=GRADES)
     made = variation(evidence)
     assert made.value == pytest.approx((3 + 4 + 0.5) / 3, abs=0.01)
     assert interval(made) == pytest.approx((made.value, made.value), abs=0.01)

@@ -20,7 +20,8 @@ from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json
 from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
 from lowrank.base.names import AGGREGATE, CLUSTER, DENSE, DROP
-from lowrank.base.statistics import AVERAGES, paired_replicates, percentile_interval
+from lowrank.base.paired import PairedScores, differences_from_first, mean_contrasts
+from lowrank.base.statistics import AVERAGES, percentile_interval
 
 TOLERANCE = 1e-6
 """How far a recorded score may lie from that of its answers; above 1, ten times this share."""
@@ -83,21 +84,18 @@ def collect_accuracy(
     twins = _twins(rows)
     measured: dict[tuple[str, str], dict[str, float]] = {}
     for column, prefix in COLUMNS.items():
-        replicates = []
+        in_mean: list[PairedScores] = []
         for benchmark, metric in metrics.items():
-            averaging = metric.averaging if column == VALUE else "mean"
-            resampled = resample(folder, names, benchmark, averaging, column)
-            if resampled is None:
+            scores = resample(folder, names, benchmark, metric, column)
+            if scores is None:
                 continue  # generated text has no companion metric
             if column == VALUE:
-                _require_agreement(folder, names, benchmark, results, resampled[0])
+                _require_agreement(folder, names, benchmark, results, scores.score_C)
             if benchmark in averaged:
-                replicates.append(resampled)
-            _measure(measured, names, twins, benchmark, prefix, *resampled)
-        if replicates:
-            mean_C = np.mean([mean for mean, _ in replicates], axis=0)
-            means_RC = np.mean([means for _, means in replicates], axis=0)
-            _measure(measured, names, twins, AGGREGATE, prefix, mean_C, means_RC)
+                in_mean.append(scores)
+            _measure(measured, names, twins, benchmark, prefix, [scores])
+        if in_mean:
+            _measure(measured, names, twins, AGGREGATE, prefix, in_mean)
     table = [
         _row(row, benchmark, benchmarks[benchmark]["label"], metric, results, [benchmark])
         | measured[row["decomposition"], benchmark]
@@ -125,11 +123,9 @@ def write_scores(table: Sequence[Mapping[str, Any]], output: str | Path) -> None
 
 
 def resample(
-    folder: str | Path, names: Sequence[str], benchmark: str, averaging: str, column: str = VALUE
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return score_C of a benchmark and scores_RC over randomly weighted questions, paired.
-
-    See `lowrank.base.statistics.paired_replicates`.
+    folder: str | Path, names: Sequence[str], benchmark: str, metric: Metric, column: str = VALUE
+) -> PairedScores | None:
+    """Return the scores of configurations on a benchmark, whose contrasts are paired.
 
     Parameters
     ----------
@@ -139,8 +135,8 @@ def resample(
         The C configurations' names.
     benchmark
         Which benchmark.
-    averaging
-        How the questions' values average to the score: one of `lowrank.base.metric.AVERAGINGS`.
+    metric
+        Its metric.
     column
         `value` (of the score) or `log_probability`; None is returned where there is none.
 
@@ -150,16 +146,21 @@ def resample(
         If a result is missing, two configurations did not answer the same questions, or a number
         is not finite or missing where another configuration has it.
     """
-    average = AVERAGES[averaging]
+    averaging = metric.averaging if column == VALUE else "mean"
     values_QC, others_Q, clusters_Q = _paired_values(
-        folder, names, benchmark, column, average.column
+        folder, names, benchmark, column, AVERAGES[averaging].column
     )
     if not np.isfinite(values_QC).all():
         _require_no_companion(folder, names, benchmark, column, values_QC)
         return None
-    questions = values_QC, others_Q, clusters_Q
-    return average.scores(values_QC, others_Q), paired_replicates(
-        averaging, *questions, benchmark, names
+    return PairedScores.of_questions(
+        averaging,
+        values_QC,
+        benchmark,
+        names,
+        others_Q=others_Q,
+        clusters_Q=clusters_Q,
+        is_share=column == VALUE and metric.is_share,
     )
 
 
@@ -241,33 +242,35 @@ def _measure(
     twins: Mapping[str, str],
     benchmark: str,
     prefix: str,
-    mean_C: np.ndarray,
-    means_RC: np.ndarray,
+    scores: Sequence[PairedScores],
 ) -> None:
-    """Add a metric's mean, its difference from the first configuration, and their intervals."""
-    low_C, high_C = percentile_interval(means_RC)
-    difference_low_C, difference_high_C = percentile_interval(means_RC - means_RC[:, :1])
-    for index, name in enumerate(names):
-        measured.setdefault((name, benchmark), {}).update(
-            {
-                prefix: mean_C[index],
-                f"{prefix}_low": low_C[index],
-                f"{prefix}_high": high_C[index],
-                f"{prefix}_difference": mean_C[index] - mean_C[0],
-                f"{prefix}_difference_low": difference_low_C[index],
-                f"{prefix}_difference_high": difference_high_C[index],
-            }
+    """Add the mean over benchmarks, its difference from the first, and their intervals."""
+    identity_CC = np.eye(len(names))
+    contrasts = {"": identity_CC, "_difference": differences_from_first(len(names))}
+    for suffix, weights_CS in contrasts.items():
+        _add(measured, names, benchmark, prefix + suffix, mean_contrasts(scores, weights_CS))
+    if twins:
+        place = {name: index for index, name in enumerate(names)}
+        weights_CS = np.stack(
+            [identity_CC[place[one]] - identity_CC[place[other]] for one, other in twins.items()],
+            axis=1,
         )
-    for control, decomposed in twins.items():
-        index, other = names.index(control), names.index(decomposed)
-        low, high = percentile_interval(means_RC[:, index] - means_RC[:, other])
-        measured[control, benchmark].update(
-            {
-                f"{prefix}_over_decomposed": mean_C[index] - mean_C[other],
-                f"{prefix}_over_decomposed_low": float(low),
-                f"{prefix}_over_decomposed_high": float(high),
-            }
-        )
+        over = mean_contrasts(scores, weights_CS)
+        _add(measured, list(twins), benchmark, f"{prefix}_over_decomposed", over)
+
+
+def _add(
+    measured: dict[tuple[str, str], dict[str, float]],
+    names: Sequence[str],
+    benchmark: str,
+    column: str,
+    contrasts: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """Add contrasts to the rows of configurations, with their intervals."""
+    value_S, replicates_RS = contrasts
+    for name, *own in zip(names, value_S, *percentile_interval(replicates_RS), strict=True):
+        columns = (column, f"{column}_low", f"{column}_high")
+        measured.setdefault((name, benchmark), {}).update(zip(columns, own, strict=True))
 
 
 def _twins(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:

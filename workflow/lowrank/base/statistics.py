@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -170,29 +169,6 @@ def bootstrap_means(
     return _stretched(means_RC, sum_UC.sum(axis=0) / size_U.sum(), len(size_U))
 
 
-def pseudo_pair(questions: int, seed: Sequence[int], resamples: int = RESAMPLES) -> np.ndarray:
-    """Return what keeps replicates of right-or-wrong scores from being too sure, (resamples,).
-
-    Two configurations that differ in few answers or in none could differ in more. So each
-    configuration's replicates gain a variate of its own, with mean 0: half a question more that is
-    right, and half a question more that is wrong, weighted at random. The difference of two
-    configurations gains one question more that is answered differently each way, as Bonett and
-    Price (2012) add to paired shares. If they agree in all n answers, the 95% interval of their
-    difference reaches 3/n to both sides, which is the rule of three.
-
-    Parameters
-    ----------
-    questions
-        How many there are, n.
-    seed
-        Names the benchmark and the configuration.
-    resamples
-        Number of replicates R.
-    """
-    right_R, wrong_R = np.random.default_rng(seed).standard_gamma(0.5, size=(2, resamples))
-    return (right_R - wrong_R) / questions
-
-
 def bootstrap_average_precision(
     scores_QC: np.ndarray,
     labels_Q: np.ndarray,
@@ -352,40 +328,3 @@ AVERAGES: Mapping[str, Average] = {
     ),
 }
 """How each of `lowrank.base.metric.AVERAGINGS` is computed."""
-
-
-def paired_replicates(
-    averaging: str,
-    values_QC: np.ndarray,
-    others_Q: np.ndarray | None,
-    clusters_Q: np.ndarray | None,
-    benchmark: str,
-    names: Sequence[str],
-) -> np.ndarray:
-    """Return scores over randomly weighted questions, of which a difference is a paired replicate.
-
-    Configurations share the weights, which are the benchmark's own. Where all answers are right or
-    wrong, each configuration has its own `pseudo_pair`. Seeds are names, so that every study says
-    the same of the same configurations.
-
-    Parameters
-    ----------
-    averaging
-        One of `AVERAGES`.
-    values_QC, others_Q
-        The questions' values and the column that `Average` names.
-    clusters_Q
-        The cluster of each question, as `independent_units` takes them.
-    benchmark, names
-        The benchmark and the C configurations.
-
-    Returns
-    -------
-    scores_RC, (resamples × configurations).
-    """
-    seed = zlib.crc32(benchmark.encode())
-    scores_RC = AVERAGES[averaging].replicates(values_QC, others_Q, seed, clusters_Q)
-    if averaging == "mean" and is_right_or_wrong(values_QC):
-        own = [(seed, zlib.crc32(name.encode())) for name in names]
-        scores_RC += np.stack([pseudo_pair(len(values_QC), pair) for pair in own], axis=1)
-    return scores_RC

@@ -19,6 +19,7 @@ from lowrank.analyse.accuracy import agrees, resample
 from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
 from lowrank.base.names import AGGREGATE, DENSE
+from lowrank.base.paired import PairedScores
 from lowrank.base.statistics import LEAST_CLUSTERS, RESAMPLES, percentile_interval
 from lowrank.claims.estimate import Contrasts, NotTestable, mixed_records
 
@@ -235,11 +236,11 @@ class AnsweredStudy(Study):
     def __init__(self, path: Path, folder: Path) -> None:
         super().__init__(path)
         self.folder = folder
-        self._resampled = {name: self._resample(name) for name in self.metrics}
+        self._scores = {name: self._scores_of(name) for name in self.metrics}
         for name in self.metrics:
-            self._require_agreement(name, self._resampled[name][0])
+            self._require_agreement(name, self._scores[name].score_C)
         if AGGREGATE in set(self.table["benchmark"]):
-            means = [self._resampled[name][0] for name in in_the_mean(self.metrics)]
+            means = [self._scores[name].score_C for name in in_the_mean(self.metrics)]
             self._require_agreement(AGGREGATE, np.mean(means, axis=0))
 
     def log_contrasts(self, weights_CS: np.ndarray, benchmark: str) -> Contrasts:
@@ -248,15 +249,16 @@ class AnsweredStudy(Study):
             raise NotTestable(f"{benchmark} was not asked in {self.path.name}")
         if self.metrics[benchmark].averaging != "perplexity":
             raise NotTestable(f"the score of {benchmark} is no perplexity")
-        mean_C, means_RC = self._resampled[benchmark]
-        exhaustive = self._is_exhaustive([benchmark])
+        scores = self._scores[benchmark]
         return Contrasts(
-            np.log(mean_C)[None] @ weights_CS, np.log(means_RC) @ weights_CS, exhaustive
+            np.log(scores.score_C)[None] @ weights_CS,
+            np.log(scores.means_RC) @ weights_CS,
+            self._is_exhaustive([benchmark]),
         )
 
     def _contrasts(self, weights_CS: np.ndarray, benchmark: str) -> tuple[np.ndarray, np.ndarray]:
-        mean_C, means_RC = self._resampled[benchmark]
-        return mean_C[None] @ weights_CS, means_RC @ weights_CS
+        score_S, replicates_RS = self._scores[benchmark].contrasts(weights_CS)
+        return score_S[None], replicates_RS
 
     def _is_exhaustive(self, benchmarks: Sequence[str]) -> bool:
         rows = self.table[self.table["benchmark"].isin(benchmarks)]
@@ -266,9 +268,9 @@ class AnsweredStudy(Study):
         names = dict.fromkeys(self.configurations["decomposition"].iloc[list(chosen)])
         return [str(self.folder / name / f"{b}.csv") for name in names for b in benchmarks]
 
-    def _resample(self, benchmark: str) -> tuple[np.ndarray, np.ndarray]:
+    def _scores_of(self, benchmark: str) -> PairedScores:
         names = list(self.configurations["decomposition"])
-        made = resample(self.folder, names, benchmark, self.metrics[benchmark].averaging)
+        made = resample(self.folder, names, benchmark, self.metrics[benchmark])
         assert made is not None  # only a companion may be
         return made
 

@@ -13,6 +13,7 @@ from lowrank.analyse.accuracy import resample
 from lowrank.base.files import read_json, write_json
 from lowrank.base.metric import Metric, in_the_mean
 from lowrank.base.names import AGGREGATE, DENSE, DROP
+from lowrank.base.paired import differences_from_first, mean_contrasts
 from lowrank.base.statistics import CONFIDENCE, RESAMPLES, bootstrap_p_values, holm
 from lowrank.claims.comparison import QUESTIONS, SHARE, SLOPES
 from lowrank.paper.deviations import deviations
@@ -185,12 +186,11 @@ def _adjusted_p_values(
     """Return Holm's p-values that each configuration scores as the dense model does."""
     folder = Path(study["table"]).parents[1] / "evaluations"
     every = [DENSE, *names]
-    means = [
-        resample(folder, every, benchmark, metric.averaging)
-        for benchmark, metric in metrics.items()
-    ]
-    means_RC = np.mean([replicates_RC for _, replicates_RC in means], axis=0)
-    return holm(bootstrap_p_values(means_RC[:, 1:] - means_RC[:, :1]))
+    scores = [resample(folder, every, benchmark, metric) for benchmark, metric in metrics.items()]
+    _, differences_RS = mean_contrasts(
+        [own for own in scores if own is not None], differences_from_first(len(every))[:, 1:]
+    )
+    return holm(bootstrap_p_values(differences_RS))
 
 
 def _reaches(metric: Metric, low: float, high: float) -> bool:
