@@ -152,8 +152,9 @@ class Estimate:
 
         Where all questions of the test sets were asked, its first reading is on these test sets:
         the interval spans the records of them. The interval on questions like these has the
-        percentiles of the bootstrap replicates. Replicates that are all equal (no two graded
-        answers differ) are no certainty: nothing can be decided by them.
+        percentiles of the bootstrap replicates. Replicates that are all equal are no
+        certainty, as where a metric is no share and no two answers differ: nothing can be decided
+        by them.
 
         Parameters
         ----------
