@@ -187,7 +187,7 @@ def test_where_the_run_has_no_verdict_the_number_is_of_those_who_have_one(ledger
     number = table_of(glance(ledger)[0])["C8"][3]
     assert number.startswith("authors: ") and "0.649% per %" in number
     row["scopes"]["authors"]["verdict"] = "not testable here"  # then a number that is not judged
-    assert table_of(glance(ledger)[0])["C8"][3].startswith("memory slope: 0.967% per %")
+    assert table_of(glance(ledger)[0])["C8"][3].startswith("latency slope: 0.967% per %")
 
 
 def test_a_line_that_is_too_long_loses_its_doubts_then_words_then_what_was_expected(ledger):
@@ -305,7 +305,7 @@ def test_each_scope_is_a_pair_of_columns_and_one_that_was_not_run_is_one(ledger)
         "contradicted on these workloads",
         decided_by(row_of(ledger, "C8")["scopes"]["authors"]["deciding"]),
         "not testable here",
-        "memory slope: 0.967% per % [0.928, 1.01] (not judged: the test speaks of cuda devices, "
+        "latency slope: 0.967% per % [0.928, 1.01] (not judged: the test speaks of cuda devices, "
         "which this is not)",
         "not run yet",
     ]

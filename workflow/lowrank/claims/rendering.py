@@ -190,7 +190,8 @@ def as_details(ledger: Mapping[str, Any]) -> tuple[str, dict[str, int]]:
             joint = " " if own["holds_for"] else ", " if own["reading"] else ": "
             lines += _wrapped(f"{scope['title']}{joint}{own['statement']}", "    ")
             if own["deciding"]["measured"]:
-                lines += _wrapped(f"Decided by {decided_by(own['deciding'])}", "      ")
+                shown = "Shown:" if own["verdict"] == NOT_TESTABLE else "Decided by"
+                lines += _wrapped(f"{shown} {decided_by(own['deciding'])}", "      ")
             for test in _merged(own["tests"]):
                 lines += _wrapped(_sentence(test, own["holds_for"]), "      - ")
             files = list(dict.fromkeys(file for test in own["tests"] for file in test["evidence"]))

@@ -70,7 +70,8 @@ DECIDING = (
     "out, counted in half-widths of the interval; in the unit of the test where intervals have "
     "no width. Undecided tests that have another reason than their interval come last. Where a "
     "claim is undecided only because some of its tests cannot be judged, the deciding test is "
-    "one of the others. Where none can be made, the reason stands in place of a number."
+    "one of the others. Where none can be judged, the first that was measured is shown. Where "
+    "nothing was measured, the reason stands in place of a number."
 )
 
 
@@ -243,8 +244,8 @@ def deciding(tests: Sequence[Mapping[str, Any]], verdict: str) -> int | None:
         The verdict on the claim.
     """
     made = [index for index, test in enumerate(tests) if "value" in test]
-    made = [index for index in made if tests[index]["verdict"] != NOT_TESTABLE] or made
-    own = [index for index in made if tests[index]["verdict"] == verdict] or made
+    judged = [index for index in made if tests[index]["verdict"] != NOT_TESTABLE]
+    own = [index for index in judged if tests[index]["verdict"] == verdict] or judged or made[:1]
     return min(
         own, key=lambda index: (bool(tests[index]["reason"]), *_room(tests[index])), default=None
     )
