@@ -27,7 +27,7 @@ from lowrank.evaluate.packed import greedy, limits
 from lowrank.evaluate.packed.passes import Passes
 from lowrank.evaluate.packed.results import Results
 from lowrank.evaluate.requests import prepare_requests
-from lowrank.evaluate.tasks import read_exemplars
+from lowrank.evaluate.tasks import read_exemplars, task_manager
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
 
@@ -134,7 +134,7 @@ def stock(folder, entry, subsets, chosen, max_new_tokens, model="hf"):
         tiny.write_parquet(rows, data / "test.parquet")
         overrides = {"training_split": None, "validation_split": None, "fewshot_split": None}
         overrides |= {"dataset_path": str(data), "dataset_name": None, "test_split": "test"}
-        exemplars = read_exemplars(entry)
+        exemplars = read_exemplars(entry, task_manager(entry))
         if exemplars:
             shots = {"sampler": "first_n", "samples": exemplars}
             overrides |= {"num_fewshot": len(exemplars), "fewshot_config": shots}
@@ -449,4 +449,4 @@ def test_exemplars_that_lm_eval_does_not_have_are_refused(change, says):
     entry, _, _ = case("gsm8k", "packed")
     entry["exemplars"] = entry["exemplars"] | change
     with pytest.raises(LowrankError, match=says):
-        read_exemplars(entry)
+        read_exemplars(entry, task_manager(entry))

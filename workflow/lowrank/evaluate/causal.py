@@ -138,10 +138,10 @@ def _of_configuration(
     subsets: Mapping[str, str],
 ) -> NotFiniteError:
     """Return an error of lm-eval's question as one of the configuration and the question's data."""
-    known = {"configuration": f"{manifest['model']}, {manifest['decomposition']['name']}"}
-    if error.question is not None:
-        known["question"] = positions[subsets[error.task]][error.question]
-    return error.told(**known)
+    if error.question is None:
+        return error.told_of(manifest)
+    question = positions[subsets[error.task]][error.question]
+    return error.told_of(manifest, question=question)
 
 
 def _shared(

@@ -142,11 +142,8 @@ def evaluate(
         answered = _answers(metrics, model, tokenizer, rows, benchmark, settings, journal)
     except NotFiniteError as error:
         journal.remove()  # a rerun would end at the same question
-        raise error.told(
-            configuration=f"{manifest['model']}, {manifest['decomposition']['name']}",
-            task=benchmark["name"],
-            question=chosen[error.asked],
-        ) from None
+        question = chosen[error.asked]
+        raise error.told_of(manifest, task=benchmark["name"], question=question) from None
     samples = [
         {"task": benchmark["name"], "doc_id": position} | answer
         for position, answer in zip(chosen, answered, strict=True)

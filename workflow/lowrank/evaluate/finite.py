@@ -14,6 +14,7 @@ log-probabilities in float32, so an infinite one always means that the model ove
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from lowrank.base.errors import LowrankError
@@ -56,6 +57,11 @@ class NotFiniteError(LowrankError):
         where = ", ".join(part for part in (self.configuration, self.task, question) if part)
         dtype = self.dtype.removeprefix("torch.")
         return f"{where}: the model's output is not finite in {dtype}; {remedy(dtype)}"
+
+    def told_of(self, manifest: Mapping[str, Any], **known: Any) -> NotFiniteError:
+        """Return the error with the configuration that a manifest is of, and more known."""
+        name = f"{manifest['model']}, {manifest['decomposition']['name']}"
+        return self.told(configuration=name, **known)
 
     def told(self, **known: Any) -> NotFiniteError:
         """Return the error with more of its attributes known."""

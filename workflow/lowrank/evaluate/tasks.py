@@ -11,7 +11,6 @@ import datasets
 import lm_eval.tasks
 import pyarrow as pa
 import pyarrow.compute
-import yaml
 from lm_eval.api.model import LM
 from lm_eval.evaluator import evaluate as evaluate_tasks
 from lm_eval.tasks import TaskManager
@@ -46,7 +45,8 @@ def load_tasks(table: pa.Table, benchmark: Mapping[str, Any]) -> tuple[TaskDict,
     LowrankError
         If lm-eval does not have a task, or not the exemplars.
     """
-    exemplars = read_exemplars(benchmark)
+    manager = task_manager(benchmark)
+    exemplars = read_exemplars(benchmark, manager)
     shots = {
         "num_fewshot": len(exemplars),
         "fewshot_config": {"sampler": "first_n", "samples": exemplars},
@@ -67,14 +67,19 @@ def load_tasks(table: pa.Table, benchmark: Mapping[str, Any]) -> tuple[TaskDict,
                 }
                 | (shots if exemplars else {})
             )
-    manager = TaskManager(include_path=str(_folder(benchmark)), include_defaults=False)
     unknown = sorted(set(subsets) - set(manager.all_subtasks))
     if unknown:
         raise LowrankError(f"lm-eval has no task {unknown[0]!r} in {benchmark['task_folder']}")
     return manager.load([{"group": "lowrank", "task": specifications}]), subsets
 
 
-def read_exemplars(benchmark: Mapping[str, Any]) -> list[dict[str, str]]:
+def task_manager(benchmark: Mapping[str, Any]) -> TaskManager:
+    """Return lm-eval's manager of the tasks of a benchmark's `task_folder`, and no others."""
+    folder = Path(lm_eval.tasks.__file__).parent / benchmark["task_folder"]
+    return TaskManager(include_path=str(folder), include_defaults=False)
+
+
+def read_exemplars(benchmark: Mapping[str, Any], manager: TaskManager) -> list[dict[str, str]]:
     """Return the solved questions that stand before each question: `question` and `answer`.
 
     They are those that a task of lm-eval carries with it; the end of their answers is rewritten as
@@ -84,6 +89,8 @@ def read_exemplars(benchmark: Mapping[str, Any]) -> list[dict[str, str]]:
     ----------
     benchmark
         Its entry: `task_folder` and `exemplars` (`task`, `pattern`, `replacement`), or None.
+    manager
+        The `task_manager` of the benchmark.
 
     Raises
     ------
@@ -93,28 +100,23 @@ def read_exemplars(benchmark: Mapping[str, Any]) -> list[dict[str, str]]:
     entry = benchmark.get("exemplars")
     if not entry:
         return []
-    made = []
-    for path in sorted(_folder(benchmark).glob("*.yaml")):
-        task = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if task.get("task") != entry["task"]:
-            continue
-        for sample in task.get("fewshot_config", {}).get("samples", []):
-            answer, count = re.subn(entry["pattern"], entry["replacement"], sample["target"])
-            if count != 1:
-                raise LowrankError(
-                    f"{entry['task']}: the exemplar {sample['question']!r} does not end with "
-                    f"{entry['pattern']!r}"
-                )
-            made.append({"question": sample["question"], "answer": answer})
-    if not made:
+    task = manager.task_index.get(entry["task"])
+    config = task.cfg if task is not None and task.cfg else {}
+    samples = config.get("fewshot_config", {}).get("samples", [])
+    if not samples:
         raise LowrankError(
             f"lm-eval has no task {entry['task']!r} with exemplars in {benchmark['task_folder']}"
         )
+    made = []
+    for sample in samples:
+        answer, count = re.subn(entry["pattern"], entry["replacement"], sample["target"])
+        if count != 1:
+            raise LowrankError(
+                f"{entry['task']}: the exemplar {sample['question']!r} does not end with "
+                f"{entry['pattern']!r}"
+            )
+        made.append({"question": sample["question"], "answer": answer})
     return made
-
-
-def _folder(benchmark: Mapping[str, Any]) -> Path:
-    return Path(lm_eval.tasks.__file__).parent / benchmark["task_folder"]
 
 
 def run_tasks(
