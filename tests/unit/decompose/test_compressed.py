@@ -289,3 +289,23 @@ class TestBadWeights:
     def test_rank_beyond_what_is_stored(self, base):
         with pytest.raises(LowrankError, match="holds 8 ranks of q, not 9"):
             LayerFactors(base / "tucker-1.safetensors", "tucker", 1).cut("q", 9)
+
+
+def test_equal_factors_and_models_are_equal_files(base, tmp_path):
+    """Written twice from the same weights: factors, a compressed model, its dense export."""
+
+    def contents(folder):
+        return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+    written = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        files = {layer: folder / f"layer-{layer}.safetensors" for layer in (2, 3)}
+        for layer, path in files.items():
+            factorize_layer(base / "weights", ARCHITECTURE, layer, 4, "tucker", path)
+        chosen = Decomposition.make(ARCHITECTURE, [2, 3])
+        compress(ARCHITECTURE, "tiny", base / "manifest.json", chosen, files, folder / "c")
+        export_dense(base / "weights", folder / "c", "float32", folder / "exported")
+        written.append([contents(folder), contents(folder / "c"), contents(folder / "exported")])
+    assert written[0] == written[1]
+    assert [len(files) > 1 for files in written[0]] == [True] * 3

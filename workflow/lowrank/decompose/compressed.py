@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from lowrank.base.files import atomic_path, read_json, sha256_file, write_json
 from lowrank.base.provenance import provenance
 from lowrank.decompose.compressed_format import FACTORS, FORMAT, MANIFEST
 from lowrank.decompose.layer_factors import LayerFactors
+from lowrank.decompose.tensor_file import write_tensors
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
 from lowrank.space.methods import METHODS
@@ -77,7 +77,7 @@ def compress(
     base = read_json(base_manifest)
     with atomic_path(output) as directory:
         directory.mkdir()
-        save_file(arrays, directory / FACTORS, metadata={"format": FORMAT})
+        write_tensors(directory / FACTORS, arrays, {"format": FORMAT})
         manifest = {
             "format": FORMAT,
             "model": model,

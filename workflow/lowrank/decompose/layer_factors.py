@@ -5,22 +5,25 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from lowrank.assets.weights import read_weight
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path
 from lowrank.decompose.svd import Factors, relative_error
+from lowrank.decompose.tensor_file import read_description, write_tensors
 from lowrank.space.architecture import Architecture
 from lowrank.space.methods import METHODS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_NORMS = "squared_norms"
 
 
 def factorize_layer(
@@ -72,21 +75,23 @@ def factorize_layer(
         arrays[f"{tensor}.singular_values"] = factors.singular_values_R.astype(np.float32)
         arrays[f"{tensor}.right"] = factors.right_RI.astype(np.float32)
         squared_norms[tensor] = factors.squared_norm
-    norms = json.dumps(squared_norms)
     sums = {name: _sha256(array) for name, array in arrays.items()}
-    sums["squared_norms"] = hashlib.sha256(norms.encode()).hexdigest()
-    header = {
+    description = {
         "method": method,
-        "layer": str(layer),
-        "squared_norms": norms,
-        "sha256": json.dumps(sums),
+        "layer": layer,
+        _NORMS: squared_norms,
+        "sha256": sums | {_NORMS: _sha256_of_norms(squared_norms)},
     }
     with atomic_path(output) as temporary:
-        save_file(arrays, temporary, metadata=header)
+        write_tensors(temporary, arrays, description)
 
 
 def _sha256(array: NDArray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+
+
+def _sha256_of_norms(squared_norms: Mapping[str, float]) -> str:
+    return hashlib.sha256(json.dumps(squared_norms, sort_keys=True).encode()).hexdigest()
 
 
 class LayerFactors:
@@ -109,15 +114,14 @@ class LayerFactors:
         self.path = Path(path)
         try:
             self._tensors = safe_open(self.path, framework="np")
-            header = self._tensors.metadata()
-            norms, self._sha256 = header["squared_norms"], json.loads(header["sha256"])
-            self._squared_norms = json.loads(norms)
+            header = read_description(self._tensors)
+            self._squared_norms, self._sha256 = header[_NORMS], header["sha256"]
             found = header["method"], header["layer"]
-            if hashlib.sha256(norms.encode()).hexdigest() != self._sha256["squared_norms"]:
+            if _sha256_of_norms(self._squared_norms) != self._sha256[_NORMS]:
                 raise ValueError("its header was changed")
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise self._damaged(str(error)) from None
-        if found != (method, str(layer)):
+        if found != (method, layer):
             raise self._damaged(
                 f"it holds layer {found[1]} by {found[0]}, not layer {layer} by {method}"
             )
