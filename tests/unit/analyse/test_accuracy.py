@@ -184,11 +184,11 @@ def test_benchmarks_of_one_size_are_resampled_apart_and_configurations_together(
             write(folder, name, benchmark, DENSE["b"])
     names, metric = ["dense", "other"], Metric.from_record(ACCURACY)
     first_RC, second_RC = (
-        resample(folder, names, name, metric).means_RC for name in ("first", "second")
+        resample(folder, names, name, metric).replicates() for name in ("first", "second")
     )
     assert abs(np.corrcoef(first_RC[:, 0], second_RC[:, 0])[0, 1]) < 0.1
     assert np.allclose(first_RC[:, 0], first_RC[:, 1], atol=1e-12)
-    assert np.array_equal(first_RC, resample(folder, names, "first", metric).means_RC)
+    assert np.array_equal(first_RC, resample(folder, names, "first", metric).replicates())
     # Averaged over two independent benchmarks the error falls by √2, which it would not if
     # both drew the same questions.
     spread = ((first_RC + second_RC) / 2)[:, 0].std()
@@ -202,7 +202,7 @@ def test_rankings_of_one_size_are_resampled_apart(folder):
         pd.DataFrame(frame).to_csv(folder / "dense" / f"{benchmark}.csv", index=False)
     ranking = Metric.from_record(RANKING)
     first_RC, second_RC = (
-        resample(folder, ["dense"], name, ranking).means_RC for name in ("first", "second")
+        resample(folder, ["dense"], name, ranking).replicates() for name in ("first", "second")
     )
     assert abs(np.corrcoef(first_RC[:, 0], second_RC[:, 0])[0, 1]) < 0.1
 

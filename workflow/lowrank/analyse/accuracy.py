@@ -90,7 +90,7 @@ def collect_accuracy(
             if scores is None:
                 continue  # generated text has no companion metric
             if column == VALUE:
-                _require_agreement(folder, names, benchmark, results, scores.score_C)
+                _require_agreement(folder, names, benchmark, results, scores.scores())
             if benchmark in averaged:
                 in_mean.append(scores)
             _measure(measured, names, twins, benchmark, prefix, [scores])
@@ -153,7 +153,7 @@ def resample(
     if not np.isfinite(values_QC).all():
         _require_no_companion(folder, names, benchmark, column, values_QC)
         return None
-    return PairedScores.of_questions(
+    return PairedScores(
         averaging,
         values_QC,
         benchmark,

@@ -144,7 +144,8 @@ def bootstrap_means(
     seed
         Seed of the weights.
     weights_Q
-        What each question weighs in the mean by itself, above 0; all the same by default.
+        What each question weighs in the mean by itself; all the same by default. One of weight 0
+        is left out, and what is random of the others is the same as with it.
     clusters_Q
         The cluster of each question, as `independent_units` takes them.
     resamples
@@ -159,12 +160,15 @@ def bootstrap_means(
     weights_Q = np.ones(questions) if weights_Q is None else weights_Q
     size_U = np.bincount(unit_Q, weights_Q)
     sum_UC = np.zeros((len(size_U), configurations))
-    np.add.at(sum_UC, unit_Q, values_QC * weights_Q[:, None])
+    in_Q = weights_Q != 0
+    np.add.at(sum_UC, unit_Q[in_Q], values_QC[in_Q] * weights_Q[in_Q, None])
+    draws = _random_weights(len(size_U), resamples, seed)
+    in_U = np.bincount(unit_Q, in_Q) > 0
+    if not in_U.all():
+        draws = (drawn_RU[:, in_U] for drawn_RU in draws)
+        size_U, sum_UC = size_U[in_U], sum_UC[in_U]
     means_RC = np.concatenate(
-        [
-            (drawn_RU @ sum_UC) / (drawn_RU @ size_U)[:, None]
-            for drawn_RU in _random_weights(len(size_U), resamples, seed)
-        ]
+        [(drawn_RU @ sum_UC) / (drawn_RU @ size_U)[:, None] for drawn_RU in draws]
     )
     return _stretched(means_RC, sum_UC.sum(axis=0) / size_U.sum(), len(size_U))
 
@@ -175,6 +179,7 @@ def bootstrap_average_precision(
     seed: int = 0,
     clusters_Q: np.ndarray | None = None,
     resamples: int = RESAMPLES,
+    in_Q: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return average precisions over randomly weighted questions, as `bootstrap_means` weighs.
 
@@ -188,22 +193,23 @@ def bootstrap_average_precision(
         1 where it is right.
     seed, clusters_Q, resamples
         As `bootstrap_means` takes them.
+    in_Q
+        Whether each question counts; all by default. What is random of them is the same as if all
+        did.
 
     Returns
     -------
     precisions_RC, (resamples × configurations).
     """
-    questions = len(scores_QC)
-    unit_Q = independent_units(questions, clusters_Q)
-    units = int(unit_Q.max()) + 1
+    unit_Q = independent_units(len(scores_QC), clusters_Q)
+    draws = _random_weights(int(unit_Q.max()) + 1, resamples, seed)
+    if in_Q is not None:
+        scores_QC, labels_Q, unit_Q = scores_QC[in_Q], labels_Q[in_Q], unit_Q[in_Q]
     made_RC = np.concatenate(
-        [
-            average_precisions(scores_QC, labels_Q, drawn_RU[:, unit_Q])
-            for drawn_RU in _random_weights(units, resamples, seed)
-        ]
+        [average_precisions(scores_QC, labels_Q, drawn_RU[:, unit_Q]) for drawn_RU in draws]
     )
-    whole_1C = average_precisions(scores_QC, labels_Q, np.ones((1, questions)))
-    return np.clip(_stretched(made_RC, whole_1C[0], units), 0.0, 1.0)
+    whole_1C = average_precisions(scores_QC, labels_Q, np.ones((1, len(scores_QC))))
+    return np.clip(_stretched(made_RC, whole_1C[0], len(np.unique(unit_Q))), 0.0, 1.0)
 
 
 def average_precisions(
@@ -288,13 +294,14 @@ class Average:
     scores
         From values_QC and that column, (questions,), to the scores of the configurations, (C,).
     replicates
-        The same over randomly weighted questions, with a seed and the cluster of each question (or
-        None), (resamples × configurations).
+        The same over randomly weighted questions, with a seed, the cluster of each question (or
+        None) and whether each counts (by default all), (resamples × configurations). What is
+        random of a question does not depend on which others count.
     """
 
     column: str
     scores: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
-    replicates: Callable[[np.ndarray, np.ndarray | None, int, np.ndarray | None], np.ndarray]
+    replicates: Callable[..., np.ndarray]
 
 
 def _average_precisions(values_QC: np.ndarray, labels_Q: np.ndarray) -> np.ndarray:
@@ -307,24 +314,33 @@ def _weighted_means(values_QC: np.ndarray, weights_Q: np.ndarray) -> np.ndarray:
     return np.average(values_QC, axis=0, weights=weights_Q)
 
 
-def _weighted_replicates(
-    values_QC: np.ndarray, weights_Q: np.ndarray, seed: int, clusters_Q: np.ndarray | None
+def _replicates(
+    values_QC: np.ndarray,
+    weights_Q: np.ndarray | None,
+    seed: int,
+    clusters_Q: np.ndarray | None,
+    in_Q: np.ndarray | None = None,
 ) -> np.ndarray:
-    return bootstrap_means(values_QC, seed, weights_Q, clusters_Q)
+    weights_Q = np.ones(len(values_QC)) if weights_Q is None else weights_Q
+    return bootstrap_means(
+        values_QC, seed, weights_Q if in_Q is None else weights_Q * in_Q, clusters_Q
+    )
 
 
 AVERAGES: Mapping[str, Average] = {
-    "mean": Average(
-        "",
-        lambda values_QC, _: values_QC.mean(axis=0),
-        lambda values_QC, _, seed, clusters_Q: bootstrap_means(values_QC, seed, None, clusters_Q),
+    "mean": Average("", lambda values_QC, _: values_QC.mean(axis=0), _replicates),
+    "average_precision": Average(
+        "label",
+        _average_precisions,
+        lambda values_QC, labels_Q, seed, clusters_Q, in_Q=None: bootstrap_average_precision(
+            values_QC, labels_Q, seed, clusters_Q, in_Q=in_Q
+        ),
     ),
-    "average_precision": Average("label", _average_precisions, bootstrap_average_precision),
-    "weighted_mean": Average("weight", _weighted_means, _weighted_replicates),
+    "weighted_mean": Average("weight", _weighted_means, _replicates),
     "perplexity": Average(
         "weight",
         lambda values_QC, weights_Q: np.exp(_weighted_means(values_QC, weights_Q)),
-        lambda *arguments: np.exp(_weighted_replicates(*arguments)),
+        lambda *arguments: np.exp(_replicates(*arguments)),
     ),
 }
 """How each of `lowrank.base.metric.AVERAGINGS` is computed."""

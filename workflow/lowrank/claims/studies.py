@@ -238,9 +238,9 @@ class AnsweredStudy(Study):
         self.folder = folder
         self._scores = {name: self._scores_of(name) for name in self.metrics}
         for name in self.metrics:
-            self._require_agreement(name, self._scores[name].score_C)
+            self._require_agreement(name, self._scores[name].scores())
         if AGGREGATE in set(self.table["benchmark"]):
-            means = [self._scores[name].score_C for name in in_the_mean(self.metrics)]
+            means = [self._scores[name].scores() for name in in_the_mean(self.metrics)]
             self._require_agreement(AGGREGATE, np.mean(means, axis=0))
 
     def log_contrasts(self, weights_CS: np.ndarray, benchmark: str) -> Contrasts:
@@ -249,12 +249,8 @@ class AnsweredStudy(Study):
             raise NotTestable(f"{benchmark} was not asked in {self.path.name}")
         if self.metrics[benchmark].averaging != "perplexity":
             raise NotTestable(f"the score of {benchmark} is no perplexity")
-        scores = self._scores[benchmark]
-        return Contrasts(
-            np.log(scores.score_C)[None] @ weights_CS,
-            np.log(scores.means_RC) @ weights_CS,
-            self._is_exhaustive([benchmark]),
-        )
+        score_S, replicates_RS = self._scores[benchmark].contrasts(weights_CS, np.log)
+        return Contrasts(score_S[None], replicates_RS, self._is_exhaustive([benchmark]))
 
     def _contrasts(self, weights_CS: np.ndarray, benchmark: str) -> tuple[np.ndarray, np.ndarray]:
         score_S, replicates_RS = self._scores[benchmark].contrasts(weights_CS)
