@@ -102,9 +102,14 @@ def test_a_mean_has_the_unit_of_its_parts():
     assert metric_of_mean({"a": ACC, "b": Metric.from_config("acc_norm")}).axis == "Accuracy (%)"
     assert metric_of_mean({"a": ACC, "b": f1}).axis == "Score (%)"
     assert metric_of_mean({"w": PERPLEXITY}).axis == PERPLEXITY.axis
-    assert metric_of_mean({"a": ACC}).chance is None
     with pytest.raises(LowrankError, match=r"a \(Accuracy \(%\)\) and w \(Word perplexity, lower"):
         metric_of_mean({"a": ACC, "w": PERPLEXITY})
+
+
+def test_a_mean_of_guesses_needs_a_guess_on_each():
+    four, two = Metric.from_config("acc", 0.25), Metric.from_config("acc_norm", 0.5)
+    assert metric_of_mean({"a": four, "b": four, "c": two}).chance == pytest.approx(1 / 3)
+    assert metric_of_mean({"a": four, "b": Metric.from_config("exact_match")}).chance is None
 
 
 def test_perplexities_of_words_and_of_bytes_have_no_mean():

@@ -8,8 +8,9 @@ import pandas as pd
 import pypdf
 import pytest
 from lowrank.base.metric import Metric
-from lowrank.figures import figure_3_2, figure_4_1
+from lowrank.figures import accuracy, figure_3_2, figure_4_1
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 SERIES = {
     "figure_3_2": ["rank 1", "rank 250", "rank 500", "rank 1, Table 4.2", "rank 500, Table 4.2"],
@@ -151,7 +152,7 @@ def test_published_scores_are_drawn_without_pairs_and_with_gaps(tmp_path):
     figure_4_1.render(tmp_path / "data.csv", "The authors' data", "x", *outputs)
     text = text_of(outputs[1])
     assert "the widest of the difference from 0%" in text and "paired" not in text
-    assert "gsm8k (n = 100)" in text and "score of a guess" in text
+    assert "gsm8k (n = 100)" in text and "chance" in text
 
 
 def test_figure_3_2_names_each_line_by_its_rank(tmp_path):
@@ -164,3 +165,82 @@ def test_figure_3_2_names_each_line_by_its_rank(tmp_path):
     text = " ".join(pypdf.PdfReader(outputs[1]).pages[0].extract_text().split())
     assert "rank 35" in text and "ranks a module" in text and "0.6 of break-even" in text
     assert "rank 0.6" not in text and "rank ranks" not in text
+
+
+GUESSES = {"arc_easy": 0.25, "gsm8k": 0.4, "aggregate": 0.325}
+"""What a guess scores where both benchmarks have choices."""
+
+
+def lines_across(monkeypatch, folder, figure, data):
+    """Draw a figure and return its text, and each panel's levels that a legend calls chance."""
+    levels = {}
+    across = Axes.axhline
+
+    def remember(axes, y, **looks):
+        if looks.get("label", "").startswith("chance"):
+            levels.setdefault(id(axes), set()).add(y)
+        return across(axes, y, **looks)
+
+    monkeypatch.setattr(Axes, "axhline", remember)
+    data.to_csv(folder / "data.csv", index=False)
+    outputs = [folder / f"one.{suffix}" for suffix in ("csv", "pdf", "png")]
+    render = importlib.import_module(f"lowrank.figures.{figure}").render
+    render(folder / "data.csv", "The model", "x", *outputs)
+    return text_of(outputs[1]), sorted(map(sorted, levels.values()))
+
+
+@pytest.mark.parametrize("figure", SERIES)
+def test_each_panel_shows_what_a_guess_scores(monkeypatch, tmp_path, figure):
+    data = table(figure)
+    data["chance"] = data["benchmark"].map(GUESSES)
+    text, levels = lines_across(monkeypatch, tmp_path, figure, data)
+    each_benchmark = {"figure_3_2": [[25], [40]], "figure_3_7": [[25], [40]]}
+    of_mean = [[32.5]] * (2 if figure in ("figure_3_4", "figure_3_5") else 1)
+    expected = each_benchmark.get(figure, [[25, 40]] if figure == "figure_4_1" else [])
+    assert levels == sorted(expected + of_mean)
+    assert text.count("chance") == 1
+
+
+@pytest.mark.parametrize("figure", SERIES)
+def test_no_guess_is_drawn_where_there_is_none(monkeypatch, tmp_path, figure):
+    data = table(figure)
+    data["chance"] = data["benchmark"].map({"arc_easy": 0.25})
+    text, levels = lines_across(monkeypatch, tmp_path, figure, data)
+    has_panel = figure in ("figure_3_2", "figure_3_7", "figure_4_1")
+    assert levels == ([[25]] if has_panel else [])
+    assert ("chance" in text) is has_panel
+
+
+def test_levels_that_differ_by_a_few_questions_are_one_line():
+    axes = Figure().subplots()
+    chances = (0.25, 0.2502, None, 0.5, 0.3002)
+    accuracy.draw_chance(axes, *(Metric.from_config("acc", chance) for chance in chances))
+    assert [line.get_ydata()[0] for line in axes.lines] == pytest.approx([25.0, 50.0, 30.02])
+    handles, labels = accuracy.legend_entries(axes)
+    assert labels == ["chance"] and handles == [axes.lines[0]]
+
+
+@pytest.mark.parametrize("figure", ["figure_3_2", "figure_3_4", "figure_3_7", "figure_4_1"])
+def test_labels_say_how_many_questions_their_configurations_were_asked(tmp_path, figure):
+    """The dense model and the first series, which is all that Figure 4.1 has beside it."""
+    data = table(figure)
+    of_first = (data["benchmark"] == "gsm8k") & data["series"].isin(["", data["series"][1]])
+    data.loc[of_first & (data["position"] == 1), "questions"] = 16
+    data.loc[(data["benchmark"] == "gsm8k") & (data["position"] == -1), "questions"] = 320
+    data.loc[(data["benchmark"] == "arc_easy") & (data["series"] == "left out"), "questions"] = 8
+    data.to_csv(tmp_path / "data.csv", index=False)
+    outputs = [tmp_path / f"one.{suffix}" for suffix in ("csv", "pdf", "png")]
+    render = importlib.import_module(f"lowrank.figures.{figure}").render
+    render(tmp_path / "data.csv", "The model", "x", *outputs)
+    text = text_of(outputs[1])
+    asked = "8–40" if figure == "figure_3_7" else "40"
+    assert f"ARC-Easy (n = {asked})" in text and "GSM8K (n = 16–320)" in text
+
+
+def test_a_long_label_has_its_number_of_questions_on_a_line_of_its_own(tmp_path):
+    data = table("figure_4_1").assign(benchmark_label="mean of 5 benchmarks")
+    data.loc[data["position"] == 2, "questions"] = 1640
+    data.to_csv(tmp_path / "data.csv", index=False)
+    study = accuracy.Study(tmp_path / "data.csv")
+    assert study.label("aggregate") == "mean of 5 benchmarks\n(n = 40–1640)"
+    assert study.label("aggregate", "none") == "mean of 5 benchmarks (n = 40)"

@@ -187,6 +187,8 @@ def in_the_mean(metrics: Mapping[str, Metric]) -> list[str]:
 def metric_of_mean(metrics: Mapping[str, Metric]) -> Metric:
     """Return the metric that the plain mean over benchmarks is in.
 
+    Its chance level is the mean of theirs, and None if one has none.
+
     Parameters
     ----------
     metrics
@@ -204,6 +206,7 @@ def metric_of_mean(metrics: Mapping[str, Metric]) -> Metric:
                 f"{first_name} ({first.axis}) and {name} ({metric.axis}) have no mean; ask them in "
                 "different studies, or set `in_mean: false` in the metric of one"
             )
+    chances = [metric.chance for metric in metrics.values()]
     labels = {metric.label for metric in metrics.values()}
     averagings = {metric.averaging for metric in metrics.values()}
     return replace(
@@ -212,7 +215,7 @@ def metric_of_mean(metrics: Mapping[str, Metric]) -> Metric:
         filter="",
         label=first.label if len(labels) == 1 else "Score",
         averaging=first.averaging if len(averagings) == 1 else "mean",
-        chance=None,
+        chance=None if None in chances else sum(chances) / len(chances),
     )
 
 

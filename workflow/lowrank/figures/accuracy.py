@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +95,18 @@ class Study:
         """Return the dense model's row of a benchmark."""
         return self.rows(benchmark, series="\0", dense=True).iloc[0]
 
-    def label(self, benchmark: str) -> str:
-        """Return a benchmark's name with its number of questions."""
-        row = self.dense(benchmark)
-        return f"{row['benchmark_label']} (n = {int(row['questions'])})"
+    def label(self, benchmark: str, series: str | None = None) -> str:
+        """Return a benchmark's name with its number of questions, in two lines if it is long.
+
+        Configurations may have been asked different numbers: then it is the least and the most of
+        the dense model and `series`, or of all.
+        """
+        rows = self.rows(benchmark, series, dense=True)
+        least, most = (int(end) for end in (rows["questions"].min(), rows["questions"].max()))
+        asked = f"{least}" if least == most else f"{least}–{most}"
+        name = rows["benchmark_label"].iloc[0]
+        made = f"{name} (n = {asked})"
+        return made if len(made) <= _LONGEST_LABEL else f"{name}\n(n = {asked})"
 
     def write(self, path: str | Path) -> None:
         """Write the data behind the figure."""
@@ -115,6 +123,15 @@ _TEXT = frozenset(
 
 PAIRED = "bars: 95% intervals of the paired difference from it"
 """What the bars of most panels are, for their legends."""
+
+CHANCE = "chance"
+"""What legends call the score of a guess."""
+
+# Above the bars of a bar chart (1), and below lines and markers (2).
+_CHANCE_LOOK = {"color": "#CCCCCC", "linewidth": 1.6, "zorder": 1.5, "solid_capstyle": "butt"}
+
+_LONGEST_LABEL = 32
+"""Letters of a benchmark's label that fit above one of four panels."""
 
 
 def errors(rows: pd.DataFrame, column: str) -> list[pd.Series]:
@@ -155,27 +172,36 @@ def draw_dense(axes: Axes, row: pd.Series) -> None:
     axes.axhline(row["score"], color="#444444", linewidth=0.7, linestyle=(0, (4, 2)))
 
 
-def draw_chance(axes: Axes, metrics: Iterable[Metric]) -> list[Artist]:
-    """Draw what a guess scores, where scores are shares: a dotted line a level.
+def draw_chance(axes: Axes, *metrics: Metric, label: str = "") -> None:
+    """Draw what a guess scores, for each level that one of the metrics has: a wide pale line.
 
-    Returns what a legend is to show of them: one line, or none.
+    It lies behind what is drawn, so that the dense model's line is seen on it. A legend calls it
+    `CHANCE` and `label`.
     """
     levels: dict[float, float] = {}
     for metric in metrics:
-        if metric.is_share and metric.chance is not None:
+        if metric.chance is not None:
+            level = metric.scale * metric.chance
             # Test sets of four choices a question differ by the few that have three or five.
-            levels.setdefault(round(metric.chance, 2), metric.scale * metric.chance)
-    look = {"color": "#999999", "linewidth": 0.5, "linestyle": (0, (1, 2)), "zorder": 0}
-    lines = [axes.axhline(level, **look) for level in levels.values()]
-    for line in lines[:1]:
-        line.set_label("score of a guess")
-    return list(lines[:1])
+            levels.setdefault(round(level) if metric.is_share else level, level)
+    for level in levels.values():
+        axes.axhline(level, label=CHANCE + label, **_CHANCE_LOOK)
+
+
+def legend_entries(*panels: Axes) -> tuple[list[Artist], list[str]]:
+    """Return what a legend of some panels shows: each label once, that of chance last."""
+    entries: dict[str, Artist] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    labels = sorted(entries, key=lambda label: label.startswith(CHANCE))
+    return [entries[label] for label in labels], labels
 
 
 def benchmark_panels(
     canvas: Figure, study: Study, x: str, columns: int = 4
 ) -> list[tuple[str, Axes]]:
-    """Make a panel a benchmark and one for their mean, each with the dense model's line.
+    """Make a panel a benchmark and one for their mean, with the dense model's line and chance.
 
     What all of them measure stands beside them; if they differ, each says it itself.
     """
@@ -185,6 +211,7 @@ def benchmark_panels(
         axes.set_visible(False)
     panels = list(zip(names, grid.flat, strict=False))
     for index, (name, axes) in enumerate(panels):
+        draw_chance(axes, study.metrics[name])
         draw_dense(axes, study.dense(name))
         is_lowest = index + columns >= len(names)
         set_scale(axes, study.metrics[name])

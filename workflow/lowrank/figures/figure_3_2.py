@@ -47,13 +47,13 @@ def render(
                     looks |= {"linestyle": ":", "markerfacecolor": "white"}
                 accuracy.draw(axes, x, rows, label=named, **looks)
         canvas.suptitle(f"{label}: {subtitle}", fontsize=7.5)
-        handles, labels = panels[0][1].get_legend_handles_labels()
+        handles, labels = accuracy.legend_entries(*(axes for _, axes in panels))
         title = f"dashed: no decomposition; {accuracy.PAIRED}"
         canvas.legend(
             handles,
             labels,
             loc="outside lower center",
-            ncols=3 if len(groups) > 1 else 4,
+            ncols=4,
             title=title,
         )
     study.write(csv)

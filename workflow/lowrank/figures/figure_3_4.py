@@ -33,6 +33,7 @@ def render(
         for axes, series in zip(panels, study.series, strict=True):
             mean = study.rows(AGGREGATE, series)
             x = np.arange(len(mean))
+            accuracy.draw_chance(axes, study.metrics[AGGREGATE], label=", mean")
             accuracy.draw_dense(axes, study.dense(AGGREGATE))
             for index, name in enumerate(averaged):
                 rows = study.rows(name, series)
@@ -60,7 +61,7 @@ def render(
         accuracy.set_scale(panels[0], study.metrics[AGGREGATE], from_zero=len(averaged) > 1)
         canvas.suptitle(f"{label}: {subtitle}", fontsize=7.5)
         canvas.legend(
-            *panels[0].get_legend_handles_labels(),
+            *accuracy.legend_entries(*panels),
             loc="outside lower center",
             ncols=4,
             title=f"dashed: mean without decomposition; {accuracy.PAIRED}",

@@ -36,6 +36,7 @@ def render(
             x = np.arange(len(mean))
             whole = mean["label"].str.startswith("all ")
             colours = np.where(whole, "black", style.COLOURS[4])
+            accuracy.draw_chance(axes, study.metrics[AGGREGATE])
             accuracy.draw_dense(axes, study.dense(AGGREGATE))
             axes.bar(x, mean["score"], color=colours, width=0.7)
             accuracy.draw(axes, x, mean, color="#D55E00", linestyle="")
@@ -47,5 +48,8 @@ def render(
         panels[0].set_ylabel(f"{study.axis(AGGREGATE)}, {named}")
         accuracy.set_scale(panels[0], study.metrics[AGGREGATE])
         note = f"dashed: no decomposition; {accuracy.PAIRED}"
+        handles, labels = accuracy.legend_entries(*panels)
+        if handles:
+            canvas.legend(handles, labels, loc="outside lower center")
         canvas.suptitle(accuracy.wrapped(label, subtitle, note), fontsize=6.5)
     study.write(csv)

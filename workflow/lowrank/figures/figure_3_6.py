@@ -36,6 +36,7 @@ def render(
     has_companion = COMPANION in rows and rows[COMPANION].notna().all()
     with style.figure(3.7 if has_companion else 2.3, [pdf, png]) as canvas:
         panels = canvas.subplots(2 if has_companion else 1, sharex=True, squeeze=False)[:, 0]
+        accuracy.draw_chance(panels[0], study.metrics[AGGREGATE])
         accuracy.draw_dense(panels[0], mean)
         for series in study.series:
             rows = study.rows(AGGREGATE, series)
@@ -44,8 +45,9 @@ def render(
             accuracy.draw(panels[0], x, rows, label=named, **looks[series])
             for axes in panels[1:]:
                 accuracy.draw(axes, x, rows, COMPANION, COMPANION, **looks[series])
-        if len(study.series) > 1:
-            panels[0].legend()
+        handles, labels = accuracy.legend_entries(panels[0])
+        if len(handles) > 1:
+            canvas.legend(handles, labels, loc="outside lower center", ncols=len(handles))
         title = accuracy.wrapped(label, subtitle, f"dashed: no decomposition; {accuracy.PAIRED}")
         y = f"{study.axis(AGGREGATE)},\n{mean['benchmark_label']}"
         accuracy.set_scale(panels[0], study.metrics[AGGREGATE])

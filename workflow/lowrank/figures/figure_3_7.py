@@ -35,7 +35,7 @@ def render(
                 named = _named(series, study.series)
                 accuracy.draw(axes, x, rows, label=named, **looks[series])
         canvas.suptitle(f"{label}: {subtitle}", fontsize=7.5)
-        handles, labels = panels[0][1].get_legend_handles_labels()
+        handles, labels = accuracy.legend_entries(*(axes for _, axes in panels))
         title = f"dashed: no decomposition; {accuracy.PAIRED}"
         canvas.legend(handles, labels, loc="outside lower center", ncols=3, title=title)
     study.write(csv)

@@ -47,7 +47,6 @@ def render(
     with style.figure(2.9 + 1.7 * len(kinds), [pdf, png]) as canvas:
         heights = [3, *[2] * len(kinds)]
         *uppers, lower = canvas.subplots(len(heights), height_ratios=heights, sharex=True)
-        handles, guesses = [], []
         for axes, names in zip(uppers, kinds, strict=True):
             for index, name in enumerate(names):
                 rows = study.rows(name, main, dense=True).sort_values(REDUCTION)
@@ -55,10 +54,10 @@ def render(
                 # A small shift keeps the bars of one configuration apart.
                 shift = 0.45 * (index - (len(names) - 1) / 2)
                 x = rows[REDUCTION] + shift
-                looks_of = {"color": colour, "marker": marker, "label": study.label(name)}
+                named = study.label(name, main)
+                looks_of = {"color": colour, "marker": marker, "label": named}
                 accuracy.draw(axes, x, rows, interval="score", **looks_of)
-            handles += axes.get_legend_handles_labels()[0]
-            guesses += accuracy.draw_chance(axes, (study.metrics[name] for name in names))
+            accuracy.draw_chance(axes, *(study.metrics[name] for name in names))
             accuracy.set_scale(axes, study.metrics[names[0]], from_zero=True)
             accuracy.finish(axes, y=study.axis(*names))
         canvas.suptitle(accuracy.wrapped(label, subtitle), fontsize=7)
@@ -71,13 +70,14 @@ def render(
             accuracy.draw(lower, x, rows, label=named, **series[name])
         drawn = lower.get_legend_handles_labels()[0]
         drawn += [] if authors is None else _draw_authors(lower, study, Study(authors))
+        accuracy.draw_chance(lower, study.metrics[AGGREGATE])
         lower.legend(handles=drawn, loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=2)
         mean = accuracy.wrapped(study.dense(AGGREGATE)["benchmark_label"], width=28)
         y = f"{study.axis(AGGREGATE)},\n{mean}"
         accuracy.finish(lower, x="Parameter reduction (%)", y=y)
         below = "the widest of the" if study.is_published else "of the paired"
         canvas.legend(
-            handles=handles + guesses[:1],
+            *accuracy.legend_entries(*uppers),
             loc="outside lower center",
             ncols=2,
             columnspacing=1.2,
