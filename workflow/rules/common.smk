@@ -35,6 +35,7 @@ wildcard_constraints:
     method="|".join(METHODS),
     layer=r"\d+",
     benchmark="[a-z0-9_]+",
+    limit=r"\d+|all",
     study="[a-z0-9_]+",
     schematic="|".join(SCHEMATICS),
     efficiency_figure="|".join(EFFICIENCY_FIGURES),

@@ -1,16 +1,26 @@
-# One result a (configuration, benchmark): lm-eval's own tasks and metrics for causal models,
-# the library's for encoders.
+# One result a configuration, over all its benchmarks: lm-eval's own tasks and metrics for causal
+# models, the library's for encoders.
 
 from lowrank.project.views.evaluate import (
+    asked_of,
     asking_settings,
-    evaluation_settings,
-    is_for_lm_eval,
+    benchmarks_asked,
+    files_of_benchmarks,
+    is_causal,
+    limit_of,
     metrics_modules,
+    run_settings,
     scoring,
 )
 
-has_requests = lambda wildcards: is_for_lm_eval(project, wildcards.benchmark)
-evaluator = branch(has_requests, then="evaluate", otherwise="evaluate_encoder")
+evaluator = lambda wildcards: "evaluate" if is_causal(model_of(wildcards)) else "evaluate_encoder"
+
+
+def of_benchmarks(path):
+    """The files of what is asked of a configuration, one a benchmark."""
+    return lambda wildcards: files_of_benchmarks(
+        project, model_of(wildcards), wildcards.decomposition, path
+    )
 
 
 rule prepare_requests:
@@ -22,15 +32,19 @@ rule prepare_requests:
         weights=rules.fetch_model.output.weights,
         questions=rules.fetch_benchmark.output.questions,
     output:
-        asked="<results>/models/{model}/requests/{benchmark}.questions.parquet",
-        requests="<results>/models/{model}/requests/{benchmark}.parquet",
+        asked="<results>/models/{model}/requests/{benchmark}.{limit}.questions.parquet",
+        requests="<results>/models/{model}/requests/{benchmark}.{limit}.parquet",
     log:
-        "<logs>/prepare_requests/{model}/{benchmark}.log",
+        "<logs>/prepare_requests/{model}/{benchmark}.{limit}.log",
     conda:
         "../../environment.yml"
     params:
         benchmark=lambda wildcards: as_json(scoring(project, wildcards.benchmark)),
-        settings=lambda wildcards: as_json(asking_settings(project, wildcards.benchmark)),
+        settings=lambda wildcards: as_json(
+            asking_settings(
+                project, model_of(wildcards), wildcards.benchmark, limit_of(wildcards.limit)
+            )
+        ),
     shell:
         "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
         "--questions {input.questions} --benchmark {params.benchmark:q} "
@@ -38,39 +52,53 @@ rule prepare_requests:
 
 
 rule evaluate:
-    """Score one configuration on one benchmark."""
+    """Score one configuration on all its benchmarks.
+
+    What the store of answers (`<answers>`) holds is not asked again. The store is no output: it only
+    grows, and what an answer depends on is part of its name.
+    """
     input:
         script=lambda wildcards: script(evaluator(wildcards)),
         library=lambda wildcards: library(
-            evaluator(wildcards), *metrics_modules(project, wildcards.benchmark)
+            evaluator(wildcards),
+            *metrics_modules(
+                project,
+                benchmarks_asked(project, model_of(wildcards), wildcards.decomposition),
+            ),
         ),
         lock=LOCK,
         weights=rules.fetch_model.output.weights,
         compressed=rules.compress.output,
         questions=branch(
-            has_requests,
-            then=rules.prepare_requests.output.asked,
-            otherwise=rules.fetch_benchmark.output.questions,
+            lambda wildcards: is_causal(model_of(wildcards)),
+            then=of_benchmarks(rules.prepare_requests.output.asked),
+            otherwise=of_benchmarks(rules.fetch_benchmark.output.questions),
         ),
-        requests=branch(has_requests, then=rules.prepare_requests.output.requests),
+        requests=branch(
+            lambda wildcards: is_causal(model_of(wildcards)),
+            then=of_benchmarks(rules.prepare_requests.output.requests),
+        ),
     output:
-        result="<results>/models/{model}/evaluations/{decomposition}/{benchmark}.json",
-        samples="<results>/models/{model}/evaluations/{decomposition}/{benchmark}.jsonl",
-        scores="<results>/models/{model}/evaluations/{decomposition}/{benchmark}.csv",
+        result="<results>/models/{model}/evaluations/{decomposition}.json",
+        samples="<results>/models/{model}/evaluations/{decomposition}.jsonl",
+        scores="<results>/models/{model}/evaluations/{decomposition}.csv",
     log:
-        "<logs>/evaluate/{model}/{decomposition}/{benchmark}.log",
+        "<logs>/evaluate/{model}/{decomposition}.log",
     benchmark:
-        "<results>/models/{model}/evaluations/{decomposition}/{benchmark}.time.tsv"
+        "<results>/models/{model}/evaluations/{decomposition}.time.tsv"
     conda:
         "../../environment.yml"
     resources:
         gpu=gpus,
     params:
-        benchmark=lambda wildcards: as_json(scoring(project, wildcards.benchmark)),
-        settings=lambda wildcards: as_json(evaluation_settings(project, wildcards.benchmark)),
+        benchmarks=lambda wildcards: as_json(
+            asked_of(project, model_of(wildcards), wildcards.decomposition)
+        ),
+        settings=lambda wildcards: as_json(run_settings(project)),
+        answers="<answers>",
     shell:
         "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
-        "--compressed $(dirname {input.compressed[0]}) --questions {input.questions} "
-        "--benchmark {params.benchmark:q} --settings {params.settings:q} --gpus {resources.gpu} "
-        "--output {output.result} --samples {output.samples} "
-        "--scores {output.scores} --requests {input.requests} 2> {log}"
+        "--compressed $(dirname {input.compressed[0]}) --benchmarks {params.benchmarks:q} "
+        "--settings {params.settings:q} --gpus {resources.gpu} --answers {params.answers} "
+        "--output {output.result} --samples {output.samples} --scores {output.scores} "
+        "--questions {input.questions} --requests {input.requests} 2> {log}"

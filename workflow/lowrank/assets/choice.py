@@ -1,8 +1,8 @@
-"""The questions of a benchmark as the workflow stores them, and which of them to ask."""
+"""The questions of a benchmark as the workflow stores them, and the order they are asked in."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,61 +29,38 @@ def read_questions(path: str | Path) -> pa.Table:
         raise LowrankError(f"{path} cannot be read ({error}): delete it and run again") from None
 
 
-def choose_questions(
-    subset_of_question: Sequence[str], limit: int | None, seed: int, sampling: str = "random"
-) -> dict[str, list[int]]:
-    """Choose which questions to ask, stratified over the subsets.
+def asking_order(
+    subset_of_question: Sequence[str], seed: int, sampling: str = "random"
+) -> np.ndarray:
+    """Return the order in which the questions of a benchmark are asked, (questions,).
 
-    Every subset gets its share in proportion to its size (largest remainders), and at least one
-    question where the limit allows. A larger limit asks all the questions of a smaller one within
-    a subset whose share does not shrink.
+    The first n of them are the sample of n questions, so a smaller sample is a part of every
+    larger one. Each sample is stratified: whatever n is, a subset has about its share of it. The
+    questions of a subset stand at equal distances along the whole order, from a start of their own
+    (systematic sampling; Cochran, 1977, chapter 8).
 
     Parameters
     ----------
     subset_of_question
-        The subset of each question, in file order.
-    limit
-        How many questions to ask; None for all.
+        The subset of each question, in the file's order.
     seed
         Seed of the order, for `random`.
     sampling
-        `first`: the first of each subset, as lm-eval's own limit takes them. `random`: in a seeded
-        random order, which represents a benchmark that is sorted by origin (HellaSwag's head is
-        one of its two sources, and the easier one).
+        `first`: each subset in the file's order, as lm-eval's own limit takes its questions.
+        `random`: each subset in a seeded random order. It represents a benchmark whose file is
+        sorted by origin (HellaSwag's head is one of its two sources, and the easier one).
 
     Returns
     -------
-    From subset to the chosen positions within it, ascending.
+    The rows of the questions in the file.
     """
-    names = list(dict.fromkeys(subset_of_question))
-    sizes = dict.fromkeys(names, 0)
-    for subset in subset_of_question:
-        sizes[subset] += 1
-    if limit is None or limit >= len(subset_of_question):
-        return {name: list(range(sizes[name])) for name in names}
-    shares = _allocate(sizes, limit)
-    chosen = {}
-    for index, name in enumerate(names):
-        if sampling == "first":
-            chosen[name] = list(range(shares[name]))
-        else:
-            order = np.random.default_rng([seed, index]).permutation(sizes[name])
-            chosen[name] = sorted(int(position) for position in order[: shares[name]])
-    return {name: positions for name, positions in chosen.items() if positions}
-
-
-def _allocate(sizes: Mapping[str, int], limit: int) -> dict[str, int]:
-    total = sum(sizes.values())
-    quotas = {name: limit * size / total for name, size in sizes.items()}
-    floor = 1 if limit >= len(sizes) else 0
-    shares = {name: max(floor, int(quota)) for name, quota in quotas.items()}
-    by_remainder = sorted(sizes, key=lambda name: (shares[name] - quotas[name], name))
-    while sum(shares.values()) < limit:
-        for name in by_remainder:
-            if sum(shares.values()) < limit and shares[name] < sizes[name]:
-                shares[name] += 1
-    while sum(shares.values()) > limit:
-        above = [name for name in shares if shares[name] > floor]
-        largest = max(above, key=lambda name: (shares[name] - quotas[name], name))
-        shares[largest] -= 1
-    return shares
+    names_S, subset_Q = np.unique(np.asarray(subset_of_question, dtype=str), return_inverse=True)
+    due_Q = np.empty(len(subset_Q))
+    for number in range(len(names_S)):
+        rows = np.flatnonzero(subset_Q == number)
+        start = 0.5
+        if sampling == "random":
+            rng = np.random.default_rng([seed, number])
+            rows, start = rng.permutation(rows), rng.random()
+        due_Q[rows] = (np.arange(len(rows)) + start) / len(rows)
+    return np.lexsort((np.arange(len(due_Q)), due_Q))

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import json
+import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
-import torch
+import numpy as np
+import pyarrow as pa
 from transformers import PreTrainedModel
 
-from lowrank.assets.choice import SUBSET, choose_questions, read_questions
+from lowrank.assets.choice import SUBSET, asking_order, read_questions
 from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.files import sha256_file
 from lowrank.base.metric import Metric
 from lowrank.base.provenance import versions
-from lowrank.decompose.loading import load_compressed, load_tokenizer
 from lowrank.evaluate import job
+from lowrank.evaluate.configuration import Configuration
 from lowrank.evaluate.finite import NotFiniteError
-from lowrank.evaluate.journal import AnswerJournal, journal_of
-from lowrank.evaluate.result import Answers, make_score, write_result
+from lowrank.evaluate.job import Asked, evaluate_with
+from lowrank.evaluate.result import Answers, make_score
+from lowrank.evaluate.store import answering_code, digest
 from lowrank.project.scorers import SCORERS
 from lowrank.space.architecture import Architecture
 from lowrank.space.methods import METHODS
 
-AUTO_BATCH_SIZE = 32
-"""What `auto` means here: one size that fits wherever an encoder does."""
-
-BATCHES_IN_PART = 16
-"""Batches after which the samples so far are kept for a rerun."""
+METRICS_CODE = "evaluate/metrics"
+"""Below the library: the code that answers for encoders."""
 
 
 class MetricModule(Protocol):
@@ -67,113 +68,145 @@ class MetricModule(Protocol):
         """
 
 
-def prepare(
-    base: str, compressed: str, questions: str, benchmark: Any, settings: Any, *_: Any
-) -> None:
-    """Load what every job of a model and benchmark needs (see `lowrank.running.warm_start`)."""
-    _metrics(benchmark)
-    job.prepare(base, compressed, questions, benchmark, settings)
+def prepare(base: str, compressed: str, benchmarks: Any, settings: Any, *_: Any) -> None:
+    """Load what every job of a model needs (see `lowrank.running.warm_start`)."""
+    for benchmark in benchmarks:
+        _metrics(benchmark["entry"])
+    job.prepare(base, compressed, benchmarks, settings)
 
 
 def _metrics(benchmark: Mapping[str, Any]) -> MetricModule:
     return importlib.import_module(SCORERS[benchmark["scorer"]].metrics)
 
 
-def evaluate(
-    base: str | Path,
-    compressed: str | Path,
-    questions: str | Path,
-    benchmark: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    output: str | Path,
-    samples_output: str | Path,
-    scores_output: str | Path,
-) -> None:
-    """Evaluate one configuration on one benchmark and write the result.
+class EncoderAnswerer:
+    """Answers benchmarks for one configuration of an encoder.
 
     Parameters
     ----------
-    base, compressed
-        Directories of the base model and of the compressed one.
-    questions
-        The file of `lowrank.assets.questions.fetch_benchmark`.
-    benchmark
-        Its entry: `name`, `scorer`, `metric`, `beside`, `options`.
-    settings
-        `limit`, `seed`, `sampling`, `dtype`, `device`, `batch_size`.
-    output
-        The result (JSON), with the score of each of the scorer's metrics as `results`.
-    samples_output
-        One answer a line (JSON Lines).
-    scores_output
-        What each question is worth (CSV).
-
-    Raises
-    ------
-    LowrankError
-        If the model or the questions cannot be read, the benchmark is not for such a model, its
-        scorer lacks its metric, or an answer is not finite.
+    configuration
+        Who answers.
     """
-    scorer, metrics = SCORERS[benchmark["scorer"]], _metrics(benchmark)
-    headline = Metric.from_config(benchmark["metric"])
-    if headline.name not in metrics.METRICS:
-        raise LowrankError(
-            f"{benchmark['scorer']} has no metric {headline.name!r}"
-            f"{suggestion(headline.name, metrics.METRICS)}"
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._configuration = configuration
+
+    def answer(self, asked: Asked) -> tuple[Answers, dict[str, Any]]:
+        """Answer one benchmark's questions, and score the answers.
+
+        Parameters
+        ----------
+        asked
+            What is asked. Its entry has `name`, `scorer`, `metric`, `beside` and `options`.
+
+        Returns
+        -------
+        The answers, and what else the result says: the score of each of the scorer's metrics.
+
+        Raises
+        ------
+        LowrankError
+            If the model or the questions cannot be read, the benchmark is not for such a model, its
+            scorer lacks its metric, or an answer is not finite.
+        """
+        benchmark, settings = asked.benchmark, asked.settings
+        metrics = _metrics(benchmark)
+        headline = Metric.from_config(benchmark["metric"])
+        if headline.name not in metrics.METRICS:
+            raise LowrankError(
+                f"{benchmark['scorer']} has no metric {headline.name!r}"
+                f"{suggestion(headline.name, metrics.METRICS)}"
+            )
+        table = read_questions(asked.questions)
+        order = asking_order(table[SUBSET].to_pylist(), settings["seed"], settings["sampling"])
+        limit = len(order) if settings["limit"] is None else settings["limit"]
+        found = self._answers(metrics, table, order, limit, benchmark, settings)
+        samples = [{"task": benchmark["name"], "doc_id": row} | found[row] for row in sorted(found)]
+        scores = {name: _scores(metrics, samples, name) for name in metrics.METRICS}
+        beside = {
+            name: (Metric.from_config(entry["metric"]), scores[entry["metric"]])
+            for name, entry in benchmark.get("beside", {}).items()
+        }
+        answers = Answers(
+            samples,
+            scores[headline.name],
+            len(table),
+            sha256_file(asked.questions),
+            self._configuration.settings["dtype"],
+            beside,
         )
-    model, manifest = load_compressed(base, compressed, settings["dtype"], settings["device"])
-    task = Architecture.from_config(model.config.to_dict()).task
-    if task != scorer.task:
-        raise LowrankError(
-            f"{benchmark['name']} is for {scorer.task} models; {manifest['model']} is {task}"
-        )
-    _require_declared_size(model, manifest)
-    table = read_questions(questions)
-    chosen = choose_questions(
-        table[SUBSET].to_pylist(), settings["limit"], settings["seed"], settings["sampling"]
-    )[""]
-    rows = table.take(chosen).to_pylist()
-    questions_sha256 = sha256_file(questions)
-    journal = journal_of(
-        output, manifest, benchmark, settings, torch.get_num_threads(), questions_sha256
-    )
-    tokenizer = load_tokenizer(base)
-    try:
-        answered = _answers(metrics, model, tokenizer, rows, benchmark, settings, journal)
-    except NotFiniteError as error:
-        journal.remove()  # a rerun would end at the same question
-        question = chosen[error.asked]
-        raise error.told_of(manifest, task=benchmark["name"], question=question) from None
-    samples = [
-        {"task": benchmark["name"], "doc_id": position} | answer
-        for position, answer in zip(chosen, answered, strict=True)
-    ]
-    scores = {name: _scores(metrics, samples, name) for name in metrics.METRICS}
-    beside = {
-        name: (Metric.from_config(entry["metric"]), scores[entry["metric"]])
-        for name, entry in benchmark.get("beside", {}).items()
-    }
-    answers = Answers(
-        samples, scores[headline.name], len(table), questions_sha256, settings["dtype"], beside
-    )
-    results = {
-        name: make_score(
-            scores[name], headline if name == headline.name else Metric.from_config(name)
-        )
-        for name in metrics.METRICS
-    }
-    write_result(
-        output,
-        samples_output,
-        scores_output,
-        answers,
-        manifest,
-        benchmark,
-        settings,
-        journal,
-        {"settings": {**settings, "options": benchmark["options"]}, "results": results},
-        scorer_versions=versions(["scikit-learn"]),
-    )
+        results = {
+            name: make_score(
+                scores[name], headline if name == headline.name else Metric.from_config(name)
+            )
+            for name in metrics.METRICS
+        }
+        return answers, {
+            "options": benchmark["options"],
+            "results": results,
+            "scorer_versions": versions(["scikit-learn"]),
+        }
+
+    def _answers(
+        self,
+        metrics: MetricModule,
+        table: pa.Table,
+        order: np.ndarray,
+        limit: int,
+        benchmark: Mapping[str, Any],
+        settings: Mapping[str, Any],
+    ) -> dict[int, dict[str, Any]]:
+        """Return the answers to the first questions of an order, by row.
+
+        Questions are asked in whole blocks of the order: see `lowrank.evaluate.asking`.
+        """
+        store, size = self._configuration.store, settings["block"]
+        code = answering_code(METRICS_CODE)
+        rows = table.take(order[: -(-limit // size) * size]).to_pylist()
+        keys = [digest([code, benchmark["options"], size, row]) for row in rows]
+        begin, asked = time.monotonic(), 0
+        try:
+            for start in range(0, len(rows), size):
+                block = range(start, min(start + size, len(rows)))
+                if all(keys[place] in store for place in block):
+                    continue
+                self._require_fit(benchmark)
+                questions = [rows[place] for place in block]
+                try:
+                    answers = metrics.answer_questions(
+                        self._configuration.model,
+                        self._configuration.tokenizer,
+                        questions,
+                        benchmark["options"],
+                        size,
+                    )
+                except NotFiniteError as error:
+                    raise error.told_of(
+                        self._configuration.manifest,
+                        task=benchmark["name"],
+                        question=int(order[start + error.asked]),
+                    ) from None
+                asked += len(block)
+                lines = [json.dumps(answer) for answer in answers]
+                store.add(dict(zip((keys[place] for place in block), lines, strict=True)))
+        finally:
+            seconds = time.monotonic() - begin
+            store.keep(benchmark=benchmark["name"], questions=asked, seconds=seconds)
+        return {
+            int(row): json.loads(store[key])
+            for row, key in zip(order[:limit], keys[:limit], strict=True)
+        }
+
+    def _require_fit(self, benchmark: Mapping[str, Any]) -> None:
+        """Check that the model is what the benchmark is for, and as large as it says."""
+        model, manifest = self._configuration.model, self._configuration.manifest
+        scorer = SCORERS[benchmark["scorer"]]
+        task = Architecture.from_config(model.config.to_dict()).task
+        if task != scorer.task:
+            raise LowrankError(
+                f"{benchmark['name']} is for {scorer.task} models; {manifest['model']} is {task}"
+            )
+        _require_declared_size(model, manifest)
 
 
 def _scores(
@@ -184,34 +217,6 @@ def _scores(
         {"task": sample["task"], "question": sample["doc_id"]} | score
         for sample, score in zip(samples, metrics.question_scores(samples, metric), strict=True)
     ]
-
-
-def _answers(
-    metrics: MetricModule,
-    model: PreTrainedModel,
-    tokenizer: Any,
-    rows: Sequence[Mapping[str, Any]],
-    benchmark: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    journal: AnswerJournal,
-) -> list[dict[str, Any]]:
-    """Return one answer a question, in parts that a killed job does not do again."""
-    automatic = str(settings["batch_size"]).startswith("auto")
-    size = AUTO_BATCH_SIZE if automatic else settings["batch_size"]
-    key = journal.key([benchmark["name"], len(rows)])
-    known = journal.read(key)
-    answers = []
-    for start in range(0, len(rows), size * BATCHES_IN_PART):
-        part = known.get(start)
-        if part is None:
-            asked = rows[start : start + size * BATCHES_IN_PART]
-            try:
-                part = metrics.answer_questions(model, tokenizer, asked, benchmark["options"], size)
-            except NotFiniteError as error:
-                raise error.told(asked=start + error.asked) from None
-            journal.add(key, {start: part})
-        answers += part
-    return answers
 
 
 def _require_declared_size(model: PreTrainedModel, manifest: Mapping[str, Any]) -> None:
@@ -226,3 +231,7 @@ def _require_declared_size(model: PreTrainedModel, manifest: Mapping[str, Any]) 
             f"{manifest['model']} has {found:,} parameters, declared are {declared:,}; an encoder "
             "without a pooler is declared by `add_pooling_layer: false`"
         )
+
+
+evaluate = functools.partial(evaluate_with, EncoderAnswerer)
+"""What the job of an encoder calls; see `lowrank.evaluate.job.evaluate_with`."""

@@ -8,55 +8,51 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedModel
 
-from lowrank.assets.choice import SUBSET, choose_questions, read_questions
+from lowrank.assets.choice import SUBSET, asking_order, read_questions
 from lowrank.assets.model_classes import model_from_config
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json, sha256_file
 from lowrank.decompose.loading import load_tokenizer
+from lowrank.evaluate.store import digest
 from lowrank.evaluate.tasks import load_tasks, run_tasks
 
 POSITION = "_position"
 """Column that names a question's position within its subset."""
+
+PLACE = "_place"
+"""Column that names a question's place in the order of asking, from 0."""
 
 _FACTS = b"lowrank"
 
 REQUESTS = pa.schema(
     [
         ("kind", pa.string()),
+        ("task", pa.string()),
+        ("question", pa.int64()),
+        ("place", pa.int64()),
+        ("key", pa.binary(16)),
         ("context", pa.string()),
         ("continuation", pa.string()),
+        ("options", pa.string()),
         ("context_ids", pa.list_(pa.int32())),
         ("continuation_ids", pa.list_(pa.int32())),
     ]
 )
-"""One request a row: `loglikelihood` of a continuation, or `generate_until` (no continuation)."""
-
-
-@dataclass(frozen=True)
-class PreparedRequests:
-    """Tokens of requests by their text.
-
-    Attributes
-    ----------
-    pairs
-        From (context, continuation) to the tokens of both.
-    contexts
-        From a context that text is generated after to its tokens.
-    """
-
-    pairs: Mapping[tuple[str, str], tuple[list[int], list[int]]]
-    contexts: Mapping[str, list[int]]
+"""One request a row: `loglikelihood` of a continuation, or `generate_until` (no continuation, but
+`options` as JSON). `task` and `question` (its position) say what it is of, `place` is the
+question's in the order of asking, and `key` is that of its answer in the store."""
 
 
 def prepare_requests(
@@ -78,9 +74,10 @@ def prepare_requests(
     benchmark
         Its entry: `name`, `tasks`, `task_folder`, `exemplars`, `generation`.
     settings
-        `limit`, `seed`, `sampling` and `max_new_tokens`.
+        `limit`, `block`, `seed`, `sampling` and `max_new_tokens`.
     questions_output
-        The questions to ask (Parquet), with their positions, and what they were chosen from.
+        The questions to ask (Parquet), up to the end of the last block, with their positions and
+        their places in the order of asking, and what they were chosen from.
     requests_output
         A table of `REQUESTS` (Parquet).
 
@@ -96,7 +93,12 @@ def prepare_requests(
     recorder = _Recorder(
         pretrained=_without_weights(base), tokenizer=load_tokenizer(base), backend="causal"
     )
-    run_tasks(recorder, load_tasks(asked, benchmark)[0], benchmark, settings)
+    tasks, subsets = load_tasks(asked, benchmark)
+    run_tasks(recorder, tasks, benchmark, settings)
+    positions, places = _of_subsets(asked, POSITION), _of_subsets(asked, PLACE)
+    for row in recorder.rows:
+        subset, number = subsets[row["task"]], row["question"]
+        row |= {"question": positions[subset][number], "place": places[subset][number]}
     _require_vocabulary(recorder.rows, read_json(Path(base) / "config.json")["vocab_size"], base)
     for made, path in (
         (asked, questions_output),
@@ -118,23 +120,20 @@ def _require_vocabulary(rows: list[dict[str, Any]], size: int, base: str | Path)
         )
 
 
-def read_requests(path: str | Path) -> PreparedRequests:
-    """Return the tokens that `prepare_requests` wrote.
+def read_requests(path: str | Path) -> list[dict[str, Any]]:
+    """Return the rows of `REQUESTS` that `prepare_requests` wrote.
 
     Raises
     ------
     LowrankError
         If the file cannot be read.
     """
-    rows = read_questions(path).to_pylist()
-    return PreparedRequests(
-        {
-            (row["context"], row["continuation"]): (row["context_ids"], row["continuation_ids"])
-            for row in rows
-            if row["kind"] == "loglikelihood"
-        },
-        {row["context"]: row["context_ids"] for row in rows if row["kind"] == "generate_until"},
-    )
+    return read_questions(path).to_pylist()
+
+
+def generation_options(options: Mapping[str, Any]) -> str:
+    """Return what shapes generated text, as one line of JSON."""
+    return json.dumps(options, sort_keys=True, default=str)
 
 
 def asked_facts(table: pa.Table, path: str | Path) -> dict[str, Any]:
@@ -153,36 +152,47 @@ def asked_facts(table: pa.Table, path: str | Path) -> dict[str, Any]:
 
 def original_positions(table: pa.Table) -> dict[str, list[int]]:
     """Return, for each subset, the positions that its questions have in the whole benchmark."""
-    positions: dict[str, list[int]] = {}
-    for subset, position in zip(
-        table[SUBSET].to_pylist(), table[POSITION].to_pylist(), strict=True
-    ):
-        positions.setdefault(subset, []).append(position)
-    return positions
+    return _of_subsets(table, POSITION)
+
+
+def _of_subsets(table: pa.Table, column: str) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for subset, value in zip(table[SUBSET].to_pylist(), table[column].to_pylist(), strict=True):
+        found.setdefault(subset, []).append(value)
+    return found
 
 
 def asked_questions(table: pa.Table, settings: Mapping[str, Any]) -> pa.Table:
-    """Return the questions of a benchmark to ask, with their positions.
+    """Return the questions of a benchmark to ask, in the file's order.
+
+    They reach to the end of the block in which the limit lies (`lowrank.evaluate.asking`).
 
     Parameters
     ----------
     table
         All questions, from `lowrank.assets.choice.read_questions`.
     settings
-        `limit`, `seed` and `sampling`.
+        `limit`, `block`, `seed` and `sampling`.
     """
     subsets = table[SUBSET].to_pylist()
-    chosen = choose_questions(subsets, settings["limit"], settings["seed"], settings["sampling"])
-    wanted = {subset: set(positions) for subset, positions in chosen.items()}
+    order = asking_order(subsets, settings["seed"], settings["sampling"])
+    limit = len(order) if settings["limit"] is None else settings["limit"]
+    block = settings["block"]
+    rows = np.sort(order[: -(-limit // block) * block])
+    places = np.empty(len(order), dtype=np.int64)
+    places[order] = np.arange(len(order))
     seen: dict[str, int] = {}
-    rows, positions = [], []
+    positions = np.empty(len(order), dtype=np.int64)
     for row, subset in enumerate(subsets):
-        position = seen.get(subset, 0)
-        seen[subset] = position + 1
-        if position in wanted.get(subset, ()):
-            rows.append(row)
-            positions.append(position)
-    return table.take(rows).append_column(POSITION, pa.array(positions, pa.int64()))
+        positions[row] = seen.setdefault(subset, 0)
+        seen[subset] += 1
+    made = table.take(rows).append_column(POSITION, pa.array(positions[rows]))
+    return made.append_column(PLACE, pa.array(places[rows]))
+
+
+def first_questions(table: pa.Table, limit: int | None) -> pa.Table:
+    """Return those of `asked_questions` that are wanted: the first ones of the order."""
+    return table if limit is None else table.filter(pyarrow.compute.less(table[PLACE], limit))
 
 
 def _facts(available: int, sha256: str) -> bytes:
@@ -201,31 +211,51 @@ class _Recorder(HFLM):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.rows: list[dict[str, Any]] = []
+        self._asked: list[Instance] = []
+
+    def loglikelihood(
+        self, requests: list[Instance], disable_tqdm: bool = False
+    ) -> list[tuple[float, bool]]:
+        self._asked = requests
+        return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
 
     def _loglikelihood_tokens(self, requests, *args: Any, **kwargs: Any):
-        for (context, continuation), context_ids, continuation_ids in requests:
-            self.rows.append(
-                {
-                    "kind": "loglikelihood",
-                    "context": context,
-                    "continuation": continuation,
-                    "context_ids": context_ids,
-                    "continuation_ids": continuation_ids,
-                }
-            )
+        for instance, ((context, continuation), context_ids, continuation_ids) in zip(
+            self._asked, requests, strict=True
+        ):
+            self._note("loglikelihood", instance, context, context_ids, continuation, "")
+            self.rows[-1]["continuation_ids"] = continuation_ids
+            tokens = list(map(int, context_ids)), list(map(int, continuation_ids))
+            self.rows[-1]["key"] = digest(tokens)
         return [(0.0, False)] * len(requests)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         for request in requests:
-            context = request.args[0]
+            context, options = request.args
             ids_1T, _ = self.tok_batch_encode([context], truncation=self.truncation)
-            self.rows.append(
-                {
-                    "kind": "generate_until",
-                    "context": context,
-                    "continuation": "",
-                    "context_ids": ids_1T[0].tolist(),
-                    "continuation_ids": [],
-                }
-            )
+            context_ids = ids_1T[0].tolist()
+            line = generation_options(options)
+            self._note("generate_until", request, context, context_ids, "", line)
+            self.rows[-1] |= {"continuation_ids": [], "key": digest([context_ids, line])}
         return [""] * len(requests)
+
+    def _note(
+        self,
+        kind: str,
+        instance: Instance,
+        context: str,
+        context_ids: list[int],
+        continuation: str,
+        options: str,
+    ) -> None:
+        self.rows.append(
+            {
+                "kind": kind,
+                "task": instance.task_name,
+                "question": instance.doc_id,
+                "context": context,
+                "continuation": continuation,
+                "options": options,
+                "context_ids": context_ids,
+            }
+        )

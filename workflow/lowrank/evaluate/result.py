@@ -1,8 +1,9 @@
 """The result of an evaluation: what answers are worth, and the three files that say so.
 
-Causal models and encoders make their answers in their own ways; here they become one format. The
-samples hold every answer, the scores what each question is worth, which is what pairs
-configurations question by question, and the result the score with where it comes from.
+Causal models and encoders make their answers in their own ways; here they become one format, with
+all benchmarks of a configuration in one file. The samples hold every answer, the scores what each
+question is worth, which is what pairs configurations question by question, and the result the
+scores with where they come from. Equal answers make equal bytes.
 """
 
 from __future__ import annotations
@@ -25,13 +26,16 @@ from lowrank.base.metric import Metric
 from lowrank.base.names import CLUSTER
 from lowrank.base.provenance import provenance
 from lowrank.base.statistics import AVERAGES, mean_interval, standard_error
-from lowrank.evaluate.journal import AnswerJournal
 
-SCORE_COLUMNS = ("task", "question", "value", "log_probability")
+SCORE_COLUMNS = ("benchmark", "task", "question", "value", "log_probability")
 """Columns that every table of scores has, in their order."""
 
 QUESTION_KEYS = frozenset({"doc", "arguments", "target"})
 """Keys of a sample that hold what was asked."""
+
+UNWRITTEN_KEYS = frozenset({"doc", "arguments", "resps", "embedding"})
+"""Keys of a sample that its file leaves out: the files of requests have the questions, and the
+store of answers what is large."""
 
 
 @dataclass(frozen=True)
@@ -146,79 +150,99 @@ def make_score(scores: Sequence[Mapping[str, Any]], metric: Metric) -> dict[str,
     return made
 
 
-def write_result(
+@dataclass(frozen=True)
+class Scored:
+    """A benchmark with its answers.
+
+    Attributes
+    ----------
+    benchmark
+        Its entry: `name`, `metric`.
+    settings
+        What shaped its evaluation.
+    answers
+        What was answered.
+    details
+        What else the result says of it.
+    """
+
+    benchmark: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    answers: Answers
+    details: Mapping[str, Any]
+
+
+def write_results(
     output: str | Path,
     samples_output: str | Path,
     scores_output: str | Path,
-    answers: Answers,
+    scored: Sequence[Scored],
     manifest: Mapping[str, Any],
-    benchmark: Mapping[str, Any],
     settings: Mapping[str, Any],
-    journal: AnswerJournal,
-    details: Mapping[str, Any],
-    escape: bool = False,
-    **facts: Any,
 ) -> None:
-    """Write the result of an evaluation, its samples and its scores; then forget the journal.
+    """Write the results of a configuration, its samples and its scores.
 
     Parameters
     ----------
     output
-        The result (JSON): what was evaluated, `score`, the scores `beside` it by name, `questions`,
-        `settings`, `provenance`.
+        The result (JSON): what was evaluated, `settings`, `provenance`, and `benchmarks`, from each
+        to its `score`, the scores `beside` it by name, `questions` and `settings`.
     samples_output
-        The samples, one a line (JSON Lines).
+        The samples, one a line (JSON Lines), each with its `benchmark`.
     scores_output
         The scores of questions, a table (CSV).
-    answers
-        What was answered.
+    scored
+        The benchmarks.
     manifest
         That of the compressed model.
-    benchmark
-        Its entry: `name`, `metric`.
     settings
-        What shaped the evaluation: `device`, `seed` and more.
-    journal
-        The answers that were kept for a rerun.
-    details
-        What else the result says, or says otherwise.
-    escape
-        Whether the samples are written in ASCII, with escapes for all other letters.
-    **facts
-        What else the provenance says.
+        What shaped all of them: `device`, `seed` and more.
     """
-    score = make_score(answers.scores, Metric.from_config(benchmark["metric"]))
     with atomic_path(samples_output) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        for sample in answers.samples:
-            file.write(json.dumps(sample, ensure_ascii=escape, default=str) + "\n")
-    others = [name for name in answers.scores[0] if name not in SCORE_COLUMNS]
+        for own in scored:
+            for sample in own.answers.samples:
+                kept = {key: sample[key] for key in sample if key not in UNWRITTEN_KEYS}
+                line = {"benchmark": own.benchmark["name"]} | kept
+                file.write(json.dumps(line, default=str) + "\n")
+    rows = [
+        {"benchmark": own.benchmark["name"]} | score
+        for own in scored
+        for score in own.answers.scores
+    ]
+    columns = dict.fromkeys([*SCORE_COLUMNS, *(name for row in rows for name in row)])
     with atomic_path(scores_output) as temporary:
-        table = pd.DataFrame(answers.scores, columns=[*SCORE_COLUMNS, *others])
-        table.to_csv(temporary, index=False)
+        pd.DataFrame(rows, columns=list(columns)).to_csv(temporary, index=False)
     result = {
         "model": manifest["model"],
         "decomposition": manifest["decomposition"]["name"],
         "parameter_reduction_percent": manifest["parameter_reduction_percent"],
-        "benchmark": benchmark["name"],
-        "score": score,
-        "beside": {name: make_score(*reversed(own)) for name, own in answers.beside.items()},
-        "questions": {"asked": score["questions"], "available": answers.available},
         "settings": dict(settings),
-        **details,
+        "benchmarks": {own.benchmark["name"]: _of_benchmark(own) for own in scored},
         "samples_sha256": sha256_file(samples_output),
         "scores_sha256": sha256_file(scores_output),
         "provenance": provenance(
             settings["device"],
             base_files=manifest["base"],
             factors_sha256=manifest["factors_sha256"],
-            questions_sha256=answers.questions_sha256,
             seed=settings["seed"],
             torch_threads=torch.get_num_threads(),
-            **facts,
         ),
     }
     write_json(output, _plain(result))
-    journal.remove()
+
+
+def _of_benchmark(own: Scored) -> dict[str, Any]:
+    """Return what the result says of one benchmark."""
+    answers = own.answers
+    score = make_score(answers.scores, Metric.from_config(own.benchmark["metric"]))
+    return {
+        "score": score,
+        "beside": {name: make_score(*reversed(found)) for name, found in answers.beside.items()},
+        "questions": {"asked": score["questions"], "available": answers.available},
+        "questions_sha256": answers.questions_sha256,
+        "settings": dict(own.settings),
+        **own.details,
+    }
 
 
 def _numbers(value: Any) -> Iterator[float]:

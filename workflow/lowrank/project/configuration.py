@@ -14,6 +14,7 @@ from typing import Any
 from lowrank.assets import sources
 from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
+from lowrank.base.names import DENSE
 from lowrank.project.registry import Registry
 from lowrank.project.scorers import SCORERS
 from lowrank.project.studies import Configuration, Model, expand_study, with_rank_files
@@ -59,6 +60,7 @@ class Project:
         self.model = functools.cache(self._model)
         self.largest_rank = functools.cache(self._largest_rank)
         self._decompositions = functools.cache(self._all_decompositions)
+        self._studies_asking = functools.cache(self._all_studies_asking)
         self.settings = self.registry.checked("config", config, "config")
         self.models = {name: self.model(name) for name in self.settings["models"]}
         self._named = {name: self._benchmark(name) for name in self.settings["benchmarks"]}
@@ -73,6 +75,7 @@ class Project:
             if name not in self.benchmarks
             and any(_scores(entry, model) for model in self.models.values())
         ]
+        self._require_names_of_limits()
         if not self.benchmarks:
             raise LowrankError(
                 "config: benchmarks: none has a source here; set `mirror` or `hub: true`"
@@ -132,6 +135,24 @@ class Project:
         family = model.architecture.family.name
         return [name for name, entry in self._studies.items() if entry["family"] in (None, family)]
 
+    def studies_asking(self, model: Model, decomposition: str) -> list[str]:
+        """Return the studies of the run that ask a configuration; all of them ask the dense one."""
+        return self._studies_asking(model.name)[decomposition]
+
+    def limit(self, model: Model, decomposition: str, benchmark: str) -> int | None:
+        """Return how many questions of a benchmark a configuration is asked; None for all.
+
+        It is the most that the benchmark, a study of the configuration (`limits`) or the
+        configuration itself (`asked`) is to have.
+        """
+        own = self.settings["asked"].get(model.name, {}).get(decomposition, {})
+        wanted = [self.settings["benchmarks"][benchmark]["limit"], own.get(benchmark, 0)]
+        for study in self.studies_asking(model, decomposition):
+            wanted.append(self.settings["limits"].get(study, {}).get(benchmark, 0))
+        if None in wanted:
+            return None
+        return min(max(wanted), self.benchmarks[benchmark]["questions"])
+
     def study_benchmarks(self, study: str, model: Model, available: bool = True) -> list[str]:
         """Return the benchmarks that a study asks of a model, in the run's order.
 
@@ -143,6 +164,21 @@ class Project:
             for name, entry in (self.benchmarks if available else self._named).items()
             if _scores(entry, model) and (listed is None or name in listed)
         ]
+
+    def _require_names_of_limits(self) -> None:
+        """Check that the studies and benchmarks that are to have more questions are the run's."""
+        for study, limits in self.settings["limits"].items():
+            if study not in self.settings["studies"]:
+                raise LowrankError(
+                    f"config: limits: {study!r} is no study of this run"
+                    f"{suggestion(study, self.settings['studies'])}"
+                )
+            for benchmark in limits:
+                if benchmark not in self._named:
+                    raise LowrankError(
+                        f"config: limits.{study}: {benchmark!r} is no benchmark of this run"
+                        f"{suggestion(benchmark, self._named)}"
+                    )
 
     def _require_mean(self, study: str, model: Model) -> None:
         """Check that the scores that a study asks of a model have a mean."""
@@ -192,6 +228,16 @@ class Project:
             for configuration in self.configurations(study, model)
         ]
         return {decomposition.name(model.architecture): decomposition for decomposition in every}
+
+    def _all_studies_asking(self, model_name: str) -> dict[str, list[str]]:
+        model = self.model(model_name)
+        made: dict[str, list[str]] = {name: [] for name in self._decompositions(model_name)}
+        for study in self.studies_of(model):
+            asked = {row.decomposition for row in self.configurations(study, model)}
+            names = {DENSE, *(each.name(model.architecture) for each in asked)}
+            for name in names:
+                made[name].append(study)
+        return made
 
     def _largest_rank(self, model_name: str, method: str) -> int:
         architecture = self.model(model_name).architecture

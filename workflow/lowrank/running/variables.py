@@ -21,7 +21,7 @@ from lowrank.assets.sources import HUB_VARIABLE, MIRROR_VARIABLE
 def surroundings(config: Mapping[str, Any]) -> dict[str, str]:
     """Return the variables to set for a run.
 
-    Mirror, hub, warm start, shared hidden states, and this Python on the path.
+    Mirror, hub, warm start, and this Python on the path.
     """
     made = {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
@@ -33,23 +33,6 @@ def surroundings(config: Mapping[str, Any]) -> dict[str, str]:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         made["LOWRANK_RUN"] = str(os.getpid())
         made["LOWRANK_WARM_START"] = f"{os.getpid()}:{folder}"
-        made["LOWRANK_SHARED_STATES"] = _folder_of_states(config)
     if config.get("mirror") and not os.environ.get(MIRROR_VARIABLE):
         made[MIRROR_VARIABLE] = str(config["mirror"])
     return made
-
-
-def _folder_of_states(config: Mapping[str, Any]) -> str:
-    """Return a folder for this run's shared hidden states, and remove those of dead runs.
-
-    Beside the results, since they are large and the system's own place may be memory.
-    """
-    pathvars = config.get("pathvars") or {}
-    parent = Path(pathvars.get("results", "results"), ".shared_states").absolute()
-    for old in parent.glob("*"):
-        if not Path("/proc", old.name).exists():
-            shutil.rmtree(old, ignore_errors=True)
-    folder = parent / str(os.getpid())
-    shutil.rmtree(folder, ignore_errors=True)  # a dead run's, whose number this process has now
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return str(folder)

@@ -163,22 +163,19 @@ def final_hidden_states(
     position_ids_BT: np.ndarray | torch.Tensor,
     mask_B1TK: torch.Tensor,
     cache: Cache | None = None,
-    hidden_BTM: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Run the body of a model.
 
     Parameters
     ----------
     body : torch.nn.Module
-        A decoder: the base model of a causal language model, or its later layers.
+        A decoder: the base model of a causal language model.
     input_ids_BT, position_ids_BT : array of int64
         Tokens and their positions.
     mask_B1TK : torch.Tensor
         Additive attention mask.
     cache : transformers.Cache, optional
         Keys and values of the tokens before; what becomes of the new ones is up to the cache.
-    hidden_BTM : torch.Tensor, optional
-        What enters the first layer of `body`, in place of the tokens' embeddings.
 
     Returns
     -------
@@ -186,13 +183,8 @@ def final_hidden_states(
         What the output embeddings turn into logits.
     """
     device = mask_B1TK.device
-    entry = (
-        {"input_ids": torch.as_tensor(input_ids_BT).to(device)}
-        if hidden_BTM is None
-        else {"inputs_embeds": hidden_BTM.to(device)}
-    )
     return body(
-        **entry,
+        input_ids=torch.as_tensor(input_ids_BT).to(device),
         attention_mask=mask_B1TK,
         position_ids=torch.as_tensor(position_ids_BT).to(device),
         past_key_values=cache,
@@ -206,8 +198,6 @@ def hidden_states(
     position_ids_BT: np.ndarray,
     visible_BTK: np.ndarray,
     cache: Cache | None = None,
-    body: torch.nn.Module | None = None,
-    hidden_BTM: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Run one pass of a causal language model, all but its output head.
 
@@ -221,10 +211,6 @@ def hidden_states(
         Whether a query (T) may attend to a key (K).
     cache : transformers.Cache, optional
         Keys and values of the tokens before; what becomes of the new ones is up to the cache.
-    body : torch.nn.Module, optional
-        What runs, if not the whole of the model's decoder.
-    hidden_BTM : torch.Tensor, optional
-        What enters the first layer of `body`, in place of the tokens' embeddings.
 
     Returns
     -------
@@ -233,7 +219,7 @@ def hidden_states(
     """
     mask_B1TK = additive_mask(visible_BTK, model.dtype, model.device)
     return final_hidden_states(
-        body or model.base_model, input_ids_BT, position_ids_BT, mask_B1TK, cache, hidden_BTM
+        model.base_model, input_ids_BT, position_ids_BT, mask_B1TK, cache
     ).flatten(0, 1)
 
 

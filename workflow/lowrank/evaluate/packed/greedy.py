@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,6 @@ from tqdm import tqdm
 
 from lowrank.base.errors import is_out_of_memory
 from lowrank.evaluate.finite import NotFiniteError
-from lowrank.evaluate.journal import AnswerJournal
 from lowrank.evaluate.packed.attention import (
     PrefixStates,
     additive_mask,
@@ -105,15 +104,10 @@ class GreedyGenerator:
     most_rows : int, optional
         Most contexts in a batch; by default what the memory for keys and values allows. Halved
         for good whenever memory runs out.
-    journal : AnswerJournal, optional
-        Texts of a job that was killed, which are not generated again; those of this one are added.
     """
 
-    def __init__(
-        self, lm: HFLM, most_rows: int | None = None, journal: AnswerJournal | None = None
-    ) -> None:
+    def __init__(self, lm: HFLM, most_rows: int | None = None) -> None:
         self._lm = lm
-        self._journal = journal
         self._most_rows = most_rows or MOST_ROWS.get(lm.device.type, 32)
         ends = lm.model.generation_config.eos_token_id
         self._ends = frozenset([ends] if isinstance(ends, int) else ends or ())
@@ -193,33 +187,20 @@ class GreedyGenerator:
     def _finish(
         self, tree: PrefixTree, until: list[str], new_tokens: int
     ) -> Iterator[tuple[int, list[int]]]:
-        """Yield members with their tokens: first what the journal knows, then what is generated."""
-        key, known = "", {}
-        if self._journal is not None:
-            key = self._journal.key(["generate", tree.sequences, until, new_tokens])
-            known = self._journal.read(key)
-            yield from known.items()
+        """Yield members with their tokens, those that start alike together."""
         for prefix, members in tree.shared_prefixes(SHARED_PREFIX):
-            for member, tokens in self._generate_sharing(
-                tree, prefix, members, known, until, new_tokens
-            ):
-                if self._journal is not None:
-                    self._journal.add(key, {member: tokens})
-                yield member, tokens
+            yield from self._generate_sharing(tree, prefix, members, until, new_tokens)
 
     def _generate_sharing(
         self,
         tree: PrefixTree,
         prefix: int,
         members: list[int],
-        known: Container[int],
         until: list[str],
         new_tokens: int,
     ) -> Iterator[tuple[int, list[int]]]:
-        """Generate for members that share a prefix and are not known; yield them with tokens."""
-        waiting = [k for k in members if k not in known]
-        if not waiting:
-            return
+        """Generate for members that share a prefix; yield them with tokens."""
+        waiting = list(members)
         # Every context keeps a token of its own: its last one predicts the first new token.
         prefix = min(prefix, min(len(tree.sequences[k]) for k in members) - 1)
         states = self._states(tree.sequences[members[0]][:prefix]) if prefix else None

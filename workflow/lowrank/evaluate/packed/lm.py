@@ -9,29 +9,25 @@ head is applied only where a token is scored. Log-probabilities are taken in flo
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from lm_eval.api.registry import register_model
 from lm_eval.models.utils import normalize_gen_kwargs
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lowrank.evaluate.finite import NotFiniteError
-from lowrank.evaluate.journal import AnswerJournal
 from lowrank.evaluate.packed.greedy import GreedyGenerator, plain_greedy
 from lowrank.evaluate.packed.limits import attention_window, too_long_reason, unsupported_reason
 from lowrank.evaluate.packed.passes import Passes
 from lowrank.evaluate.packed.results import Request, Results
-from lowrank.evaluate.packed.shared_states import SharedStates
 from lowrank.evaluate.stock import StockLM
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
-
-    from lowrank.evaluate.requests import PreparedRequests
 
 __all__ = ["PackedLM"]
 
@@ -62,12 +58,6 @@ class PackedLM(StockLM):
         number on a CPU. Halved for good whenever memory runs out.
     batch_size : int
         Batch size of `HFLM` where it takes over.
-    shared : SharedStates, optional
-        Hidden states that the jobs of a run share; used on a CPU only.
-    prepared : PreparedRequests, optional
-        Requests that are tokenized already; others are tokenized as `HFLM` does.
-    journal : AnswerJournal, optional
-        Answers of a job that was killed; those of this one are added.
     **kwargs
         Further arguments of `HFLM`: ``max_length``, ``add_bos_token``, ``prefix_token_id``, ...
 
@@ -79,8 +69,6 @@ class PackedLM(StockLM):
         Why requests so far were left to `HFLM`, the model's reason or that of some of them.
     passes : Passes
         The forward passes of the model.
-    journal : AnswerJournal or None
-        The journal.
     """
 
     def __init__(
@@ -89,9 +77,6 @@ class PackedLM(StockLM):
         tokenizer: PreTrainedTokenizerBase | str | None = None,
         batch_tokens: int | None = None,
         batch_size: int | str = 16,
-        shared: SharedStates | None = None,
-        prepared: PreparedRequests | None = None,
-        journal: AnswerJournal | None = None,
         **kwargs: Any,
     ) -> None:
         # In half precision a softmax over the vocabulary is off by whole tenths.
@@ -101,9 +86,7 @@ class PackedLM(StockLM):
         )
         if batch_tokens is not None and batch_tokens < 1:
             raise ValueError(f"batch_tokens must be at least 1, not {batch_tokens}.")
-        self.passes = Passes(self.model, batch_tokens, shared)
-        self._prepared = prepared
-        self.journal = journal
+        self.passes = Passes(self.model, batch_tokens)
         if self.mixed_precision_dtype is not None:
             self.reason = "mixed precision is left to lm-eval"
         else:
@@ -111,24 +94,6 @@ class PackedLM(StockLM):
         self.fallback = self.reason
         if self.reason is not None:
             logger.warning("Scoring with lm-eval's HFLM: %s.", self.reason)
-
-    # ---- tokens ------------------------------------------------------------------------------
-
-    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        """Joint encoding of a context and its continuation, looked up where it was prepared."""
-        known = self._prepared and self._prepared.pairs.get((context, continuation))
-        return known or super()._encode_pair(context, continuation)
-
-    def tok_batch_encode(
-        self, strings: list[str], *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Encoding of contexts to continue, looked up where it was prepared."""
-        known = self._prepared and len(strings) == 1 and self._prepared.contexts.get(strings[0])
-        if not known or args or kwargs.get("truncation"):
-            return super().tok_batch_encode(strings, *args, **kwargs)
-        longest = kwargs.get("left_truncate_len") or len(known)
-        ids_1T = torch.tensor([known[-longest:]])
-        return ids_1T, torch.ones_like(ids_1T)
 
     # ---- log-likelihoods ---------------------------------------------------------------------
 
@@ -168,7 +133,6 @@ class PackedLM(StockLM):
             return []
         results = Results(self.model, requests, self.max_length)
         answers: list[tuple[float, bool] | None] = [None] * len(requests)
-        key, known = self._known_answers(results)
         with (
             self._finding(requests),
             tqdm(
@@ -177,21 +141,13 @@ class PackedLM(StockLM):
                 desc="Running loglikelihood requests",
             ) as progress,
         ):
-            for members in self.passes.run(results, known):
-                new = {
-                    member: known[member] if member in known else results.answers(member)
-                    for member in members
-                }
-                if self.journal is not None and not known.keys() >= new.keys():
-                    self.journal.add(key, new)
-                for member, of_member in new.items():
-                    for request, answer in zip(results.requests_of(member), of_member, strict=True):
-                        answers[request] = answer
-                        if requests[request][0] is not None:
-                            self.cache_hook.add_partial(
-                                "loglikelihood", requests[request][0], answer
-                            )
-                        progress.update(1)
+            for member in itertools.chain.from_iterable(self.passes.run(results)):
+                of_member = results.answers(member)
+                for request, answer in zip(results.requests_of(member), of_member, strict=True):
+                    answers[request] = answer
+                    if requests[request][0] is not None:
+                        self.cache_hook.add_partial("loglikelihood", requests[request][0], answer)
+                    progress.update(1)
         return answers
 
     @contextlib.contextmanager
@@ -213,18 +169,6 @@ class PackedLM(StockLM):
                     first = suspect
                     break
             raise error.told(asked=requests[first][0]) from None
-
-    def _known_answers(self, results: Results) -> tuple[str, dict[int, list[tuple[float, bool]]]]:
-        """Return the journal's name for these requests, and the answers that it holds."""
-        if self.journal is None:
-            return "", {}
-        plan = [str(self.passes.cost), results.tree.sequences, results.scored_tokens]
-        key = self.journal.key(plan)
-        known = self.journal.read(key)
-        return key, {
-            member: [(value, greedy) for value, greedy in answers]
-            for member, answers in known.items()
-        }
 
     # ---- generation --------------------------------------------------------------------------
 
@@ -252,7 +196,7 @@ class PackedLM(StockLM):
             logger.warning("Generating with lm-eval's HFLM: %s.", reason)
         if reason is not None or self._falls_back(self._longest_generation(requests), "generating"):
             return super().generate_until(requests, disable_tqdm=disable_tqdm)
-        generator = GreedyGenerator(self, journal=self.journal)
+        generator = GreedyGenerator(self)
         with self.naming(requests):
             return generator.generate([r.args for r in requests], disable_tqdm)
 

@@ -6,9 +6,8 @@ size.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -26,7 +25,6 @@ from lowrank.evaluate.packed.attention import (
 )
 from lowrank.evaluate.packed.limits import cost_model
 from lowrank.evaluate.packed.results import Results
-from lowrank.evaluate.packed.shared_states import SharedStates, StatesGoneError, StatesOfRun
 from lowrank.evaluate.packed.tree import CostModel, Row, Segment
 
 __all__ = ["Passes"]
@@ -44,21 +42,12 @@ class Passes:
     batch_tokens : int, optional
         Tokens in one pass, padding included; see `lowrank.evaluate.packed.limits.cost_model`.
         Halved for good whenever memory runs out.
-    shared : SharedStates, optional
-        Hidden states that the jobs of a run share; used on a CPU only.
     """
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        batch_tokens: int | None = None,
-        shared: SharedStates | None = None,
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, batch_tokens: int | None = None) -> None:
         self._model = model
         self._batch_tokens = batch_tokens
         self._cost: CostModel | None = None
-        self._shared = shared if model.device.type == "cpu" else None
-        self._states: StatesOfRun | None = None
         # GPU kernels want rows of the mask that are a multiple of 16 bytes long.
         self.key_multiple = 8 if model.device.type == "cuda" else 1
 
@@ -69,34 +58,22 @@ class Passes:
             self._cost = cost_model(self._model, self._batch_tokens)
         return self._cost
 
-    def run(self, results: Results, known: Container[int] = ()) -> Iterator[list[int]]:
-        """Compute all members of a tree that are not known; yield each batch once it is scored.
-
-        Batches are planned as if nothing were known, so that every sum rounds as it would have.
+    def run(self, results: Results) -> Iterator[list[int]]:
+        """Compute all members of a tree; yield each batch once it is scored.
 
         Parameters
         ----------
         results : Results
             The tree, and where its scores go.
-        known : container of int
-            Members whose answers are known; they are yielded first.
         """
-        members = results.members
-        waiting = {member for member in members if member not in known}
-        if len(waiting) < len(members):
-            yield [member for member in members if member not in waiting]
-        planned = list(members)
+        waiting = set(results.members)
+        planned = list(results.members)
         while waiting:
             plan = results.tree.plan(self.cost, planned)
             try:
-                with self._sharing(results, planned, plan, len(waiting) == len(planned)):
-                    for done in self._run_segment(plan, None, results, waiting):
-                        waiting.difference_update(done)
-                        yield done
-            except StatesGoneError as error:
-                logger.warning("All layers are computed: %s", error)
-                self._shared = None
-                continue  # with the same passes
+                for done in self._run_segment(plan, None, results, waiting):
+                    waiting.difference_update(done)
+                    yield done
             except (MemoryError, RuntimeError) as error:
                 if self.cost.batch_tokens <= 1 or not is_out_of_memory(error):
                     raise
@@ -106,24 +83,6 @@ class Passes:
             if waiting and self._model.device.type == "cuda":
                 torch.cuda.empty_cache()
             planned = sorted(waiting)
-
-    @contextlib.contextmanager
-    def _sharing(
-        self, results: Results, members: list[int], plan: Segment, whole: bool
-    ) -> Iterator[None]:
-        """Start from hidden states that another job computed, or keep them for others.
-
-        They are numbered by pass: a plan that leaves passes out does without.
-        """
-        if self._shared is None or not whole:
-            yield
-            return
-        key = (self.cost, [results.tree.sequences[member] for member in members])
-        with self._shared.run(self._model, key, plan.padded_tokens) as self._states:
-            try:
-                yield
-            finally:
-                self._states = None
 
     def _run_segment(
         self,
@@ -194,9 +153,4 @@ class Passes:
         cache: Cache | None = None,
     ) -> torch.Tensor:
         """Run one pass; return its final hidden states (B * T, hidden size)."""
-        body = hidden_BTM = None
-        if self._states is not None:
-            hidden_BTM, body = self._states.next_pass(), self._states.body
-        return hidden_states(
-            self._model, input_ids_BT, position_ids_BT, visible_BTK, cache, body, hidden_BTM
-        )
+        return hidden_states(self._model, input_ids_BT, position_ids_BT, visible_BTK, cache)

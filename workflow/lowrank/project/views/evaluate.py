@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from lowrank.project.configuration import Project
 from lowrank.project.scorers import SCORERS
+from lowrank.project.studies import Model
+
+LM_EVAL = "lm_eval"
+
+BLOCKS = {"cpu": 8, "cuda": 64}
+"""How many questions are computed together, by device: see `lowrank.evaluate.asking`. Enough to
+keep the device busy: on a CPU 8 take 7% longer than 40 and 1 takes 35% longer (float32)."""
+
+ENCODER_BLOCK = 32
+"""The same for encoders, where the batch size is no number."""
 
 
 def is_for_lm_eval(project: Project, benchmark: str) -> bool:
     """Return whether lm-eval scores a benchmark, and so tokenizes its requests."""
-    return project.benchmarks[benchmark]["scorer"] == "lm_eval"
+    return project.benchmarks[benchmark]["scorer"] == LM_EVAL
+
+
+def is_causal(model: Model) -> bool:
+    """Return whether lm-eval asks a model."""
+    return SCORERS[LM_EVAL].task == model.architecture.task
 
 
 def scoring(project: Project, benchmark: str) -> dict[str, Any]:
@@ -19,23 +35,72 @@ def scoring(project: Project, benchmark: str) -> dict[str, Any]:
     return {key: entry[key] for key in SCORERS[entry["scorer"]].keys}
 
 
-def metrics_modules(project: Project, benchmark: str) -> list[str]:
-    """Return the modules of a benchmark's metrics: one, or none for lm-eval's own."""
-    module = SCORERS[project.benchmarks[benchmark]["scorer"]].metrics
-    return [module] if module else []
+def metrics_modules(project: Project, benchmarks: Iterable[str]) -> list[str]:
+    """Return the modules of benchmarks' metrics: one each, or none for lm-eval's own."""
+    modules = (SCORERS[project.benchmarks[name]["scorer"]].metrics for name in benchmarks)
+    return sorted({module for module in modules if module})
 
 
-def evaluation_settings(project: Project, benchmark: str) -> dict[str, Any]:
-    """Return what shapes the evaluation of a benchmark."""
-    run, own = project.settings, project.settings["benchmarks"][benchmark]
+def benchmarks_asked(project: Project, model: Model, decomposition: str) -> list[str]:
+    """Return the benchmarks that any study asks of a configuration, in the run's order."""
+    wanted = {
+        benchmark
+        for study in project.studies_asking(model, decomposition)
+        for benchmark in project.study_benchmarks(study, model)
+    }
+    return [name for name in project.benchmarks if name in wanted]
+
+
+def run_settings(project: Project) -> dict[str, Any]:
+    """Return what shapes every evaluation of a run."""
+    keys = ("seed", "sampling", "dtype", "device", "scorer", "batch_size")
+    return {key: project.settings[key] for key in keys}
+
+
+def asking_settings(
+    project: Project, model: Model, benchmark: str, limit: int | None
+) -> dict[str, Any]:
+    """Return what shapes the questions that a benchmark asks of a model's configurations."""
+    run = project.settings
+    size = run["batch_size"] if isinstance(run["batch_size"], int) else ENCODER_BLOCK
     return {
-        **{key: run[key] for key in ("seed", "sampling", "dtype", "device", "scorer")},
-        **{key: own[key] for key in ("limit", "max_new_tokens")},
-        "batch_size": own["batch_size"] or run["batch_size"],
+        **{key: run[key] for key in ("seed", "sampling")},
+        "limit": limit,
+        "max_new_tokens": run["benchmarks"][benchmark]["max_new_tokens"],
+        "block": BLOCKS[run["device"]] if is_causal(model) else size,
     }
 
 
-def asking_settings(project: Project, benchmark: str) -> dict[str, Any]:
-    """Return what shapes the questions that a benchmark asks."""
-    settings = evaluation_settings(project, benchmark)
-    return {key: settings[key] for key in ("limit", "seed", "sampling", "max_new_tokens")}
+def asked_of(project: Project, model: Model, decomposition: str) -> list[dict[str, Any]]:
+    """Return what is asked of a configuration: of each benchmark its `entry` and `settings`."""
+    return [
+        {
+            "entry": scoring(project, name),
+            "settings": asking_settings(
+                project, model, name, project.limit(model, decomposition, name)
+            ),
+        }
+        for name in benchmarks_asked(project, model, decomposition)
+    ]
+
+
+def files_of_benchmarks(project: Project, model: Model, decomposition: str, path: str) -> list[str]:
+    """Return one file a benchmark that is asked, by `{model}`, `{benchmark}` and `{limit}`."""
+    return [
+        path.format(
+            model=model.name,
+            benchmark=name,
+            limit=limit_name(project.limit(model, decomposition, name)),
+        )
+        for name in benchmarks_asked(project, model, decomposition)
+    ]
+
+
+def limit_name(limit: int | None) -> str:
+    """Return a number of questions as file names have it."""
+    return "all" if limit is None else str(limit)
+
+
+def limit_of(name: str) -> int | None:
+    """Return the number of questions that `limit_name` names."""
+    return None if name == "all" else int(name)

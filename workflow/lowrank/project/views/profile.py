@@ -10,7 +10,7 @@ from lowrank.base.names import DROP
 from lowrank.project.configuration import Project
 from lowrank.project.studies import Model
 from lowrank.project.views.decompose import decomposition_names
-from lowrank.project.views.evaluate import is_for_lm_eval
+from lowrank.project.views.evaluate import is_for_lm_eval, limit_name
 
 
 def profile_settings(project: Project) -> dict[str, Any]:
@@ -41,9 +41,17 @@ def profiled_benchmarks(project: Project, model: Model) -> list[str]:
 
 
 def profiled_requests(project: Project, model: Model, path: str) -> list[str]:
-    """Return the files of the benchmarks that are measured, by `{model}` and `{benchmark}`."""
+    """Return the files of the benchmarks that are measured, of the run's own limits.
+
+    Their path is by `{model}`, `{benchmark}` and `{limit}`.
+    """
+    limits = project.settings["benchmarks"]
     return [
-        path.format(model=model.name, benchmark=benchmark)
+        path.format(
+            model=model.name,
+            benchmark=benchmark,
+            limit=limit_name(limits[benchmark]["limit"]),
+        )
         for benchmark in profiled_benchmarks(project, model)
     ]
 
