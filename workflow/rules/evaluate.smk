@@ -2,6 +2,7 @@
 # models, the library's for encoders.
 
 from lowrank.project.views.evaluate import (
+    answers_folder,
     asked_of,
     asking_settings,
     benchmarks_asked,
@@ -54,8 +55,8 @@ rule prepare_requests:
 rule evaluate:
     """Score one configuration on all its benchmarks.
 
-    What the store of answers (`<answers>`) holds is not asked again. The store is no output: it only
-    grows, and what an answer depends on is part of its name.
+    What the store of answers holds is not asked again. The store is no output: it only grows, and
+    what an answer depends on is part of its name.
     """
     input:
         script=lambda wildcards: script(evaluator(wildcards)),
@@ -95,7 +96,7 @@ rule evaluate:
             asked_of(project, model_of(wildcards), wildcards.decomposition)
         ),
         settings=lambda wildcards: as_json(run_settings(project)),
-        answers="<answers>",
+        answers=answers_folder(project),
     shell:
         "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
         "--compressed $(dirname {input.compressed[0]}) --benchmarks {params.benchmarks:q} "

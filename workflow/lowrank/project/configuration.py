@@ -63,7 +63,12 @@ class Project:
         self._studies_asking = functools.cache(self._all_studies_asking)
         self.settings = self.registry.checked("config", config, "config")
         self.models = {name: self.model(name) for name in self.settings["models"]}
-        self._named = {name: self._benchmark(name) for name in self.settings["benchmarks"]}
+        left_out = self.settings["leave_out"]
+        self._named = {
+            name: self._benchmark(name)
+            for name in self.settings["benchmarks"]
+            if name not in left_out
+        }
         self.benchmarks = {
             name: entry
             for name, entry in self._named.items()
@@ -148,7 +153,7 @@ class Project:
         own = self.settings["asked"].get(model.name, {}).get(decomposition, {})
         wanted = [self.settings["benchmarks"][benchmark]["limit"], own.get(benchmark, 0)]
         for study in self.studies_asking(model, decomposition):
-            wanted.append(self.settings["limits"].get(study, {}).get(benchmark, 0))
+            wanted.append((self.settings["limits"].get(study) or {}).get(benchmark, 0))
         if None in wanted:
             return None
         return min(max(wanted), self.benchmarks[benchmark]["questions"])
@@ -166,19 +171,11 @@ class Project:
         ]
 
     def _require_names_of_limits(self) -> None:
-        """Check that the studies and benchmarks that are to have more questions are the run's."""
+        """Check that the studies and benchmarks that are to have more questions exist."""
         for study, limits in self.settings["limits"].items():
-            if study not in self.settings["studies"]:
-                raise LowrankError(
-                    f"config: limits: {study!r} is no study of this run"
-                    f"{suggestion(study, self.settings['studies'])}"
-                )
-            for benchmark in limits:
-                if benchmark not in self._named:
-                    raise LowrankError(
-                        f"config: limits.{study}: {benchmark!r} is no benchmark of this run"
-                        f"{suggestion(benchmark, self._named)}"
-                    )
+            self.registry.path("study", study)
+            for benchmark in limits or {}:
+                self.registry.path("benchmark", benchmark)
 
     def _require_mean(self, study: str, model: Model) -> None:
         """Check that the scores that a study asks of a model have a mean."""

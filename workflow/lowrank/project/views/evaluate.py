@@ -51,6 +51,11 @@ def benchmarks_asked(project: Project, model: Model, decomposition: str) -> list
     return [name for name in project.benchmarks if name in wanted]
 
 
+def answers_folder(project: Project) -> str:
+    """Return where answers are kept: in one place for all scales, unless `pathvars` says more."""
+    return project.settings["pathvars"].get("answers", "results/answers")
+
+
 def run_settings(project: Project) -> dict[str, Any]:
     """Return what shapes every evaluation of a run."""
     keys = ("seed", "sampling", "dtype", "device", "scorer", "batch_size")
