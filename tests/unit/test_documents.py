@@ -30,8 +30,11 @@ REFERENCE = ROOT / "paper/reference/laptop"
 BASES = ("", "config/", "workflow/lowrank/", "figures/", "results/models/name/")
 """Where a path in a document may start: tables leave out what all their rows share."""
 
-MADE = (".venv", "report.html", "results", "figures", "logs", "figures/smoke", "figures/ci")
-"""What no rule names as an output, but `make` or Snakemake makes."""
+MADE = (
+    *(".venv", "report.html", "results", "results/answers", "figures", "logs"),
+    *("figures/smoke", "figures/ci"),
+)
+"""What no rule names as an output, but `make`, Snakemake or a job makes."""
 
 SUFFIX = r"\.(?:py|smk|ya?ml|md|json|jsonl|csv|parquet|typ|lock|def|cff|html|pdf|png|safetensors)$"
 
