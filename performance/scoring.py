@@ -337,6 +337,7 @@ def main() -> None:
         for name in arguments.benchmarks:
             settings = {
                 "seed": 0,
+                "block": 1,
                 "sampling": "first",
                 "limit": arguments.generation_limit if name == "gsm8k" else arguments.limit,
                 "max_new_tokens": arguments.new_tokens,

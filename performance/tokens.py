@@ -29,7 +29,7 @@ BENCHMARKS = (
     "truthfulqa",
     "gsm8k",
 )
-SETTINGS = {"limit": None, "seed": 0, "sampling": "first", "max_new_tokens": None}
+SETTINGS = {"limit": None, "block": 1, "seed": 0, "sampling": "first", "max_new_tokens": None}
 COST = CostModel(batch_tokens=GPU_BATCH_TOKENS)
 
 
