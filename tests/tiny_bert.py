@@ -66,6 +66,15 @@ def pair_rows(count: int) -> tiny.pa.Table:
     )
 
 
+def sentence_rows(count: int) -> tiny.pa.Table:
+    return tiny.pa.Table.from_pylist(
+        [
+            {"sentence": tiny.words(index, 2 + index % 5), "label": index % 2}
+            for index in range(count)
+        ]
+    )
+
+
 def question_rows(count: int) -> tiny.pa.Table:
     rows = []
     for index in range(count):

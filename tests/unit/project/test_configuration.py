@@ -201,6 +201,14 @@ MISTAKES = {
         bad_file(BENCHMARK, "scorer", "lm-eval"),
         "scorer: unknown scorer 'lm-eval'; did you mean 'lm_eval'?",
     ),
+    "unknown baseline": (
+        bad_file(BENCHMARK, "baseline", {"name": "bag_of_word", "label": "words"}),
+        "arc_easy.yaml: baseline: unknown baseline 'bag_of_word'; did you mean 'bag_of_words'?",
+    ),
+    "baseline that cannot read the questions": (
+        bad_file(BENCHMARK, "baseline", {"name": "bag_of_words", "label": "words"}),
+        "arc_easy.yaml: baseline: bag_of_words reads 'sentence', which is none of `columns`",
+    ),
     "lm-eval without its tasks": (
         bad_file(BENCHMARK, "scorer", "lm_eval", drop="tasks"),
         "'tasks' is a required property",

@@ -4,7 +4,8 @@ import importlib
 
 import pytest
 from lowrank.base.metric import METRICS
-from lowrank.project.scorers import SCORERS
+from lowrank.evaluate import baselines
+from lowrank.project.scorers import BASELINES, SCORERS
 from lowrank.space.architecture import FAMILIES
 
 
@@ -18,3 +19,7 @@ def test_a_module_of_metrics_has_what_encoders_are_scored_by(name):
     module = importlib.import_module(SCORERS[name].metrics)
     assert module.METRICS and set(module.METRICS) <= set(METRICS)
     assert callable(module.answer_questions) and callable(module.question_scores)
+
+
+def test_every_baseline_has_a_function():
+    assert set(baselines.FUNCTIONS) == set(BASELINES)

@@ -16,7 +16,7 @@ from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
 from lowrank.base.names import DENSE
 from lowrank.project.registry import Registry
-from lowrank.project.scorers import SCORERS
+from lowrank.project.scorers import BASELINES, SCORERS
 from lowrank.project.studies import Configuration, Model, expand_study, with_rank_files
 from lowrank.space.architecture import FAMILIES, Architecture
 from lowrank.space.design_space import Decomposition
@@ -110,7 +110,8 @@ class Project:
         Raises
         ------
         LowrankError
-            If there is none, or if its scorer, a metric or a task that it weighs is not known.
+            If there is none, or if its scorer, a metric, its baseline or a task that it weighs is
+            not known.
         """
         entry = self.registry.entry("benchmark", name)
         try:
@@ -123,6 +124,7 @@ class Project:
             for own in entry["beside"].values():
                 Metric.from_config(own["metric"])
             _require_tasks(entry)
+            _require_baseline(entry)
         except LowrankError as error:
             raise LowrankError(f"{self.registry.path('benchmark', name)}: {error}") from None
         return entry | {"name": name, "metric": metric}
@@ -291,6 +293,18 @@ def _require_tasks(benchmark: Mapping[str, Any]) -> None:
     for task in (*benchmark["weights"], *named):
         if task not in tasks:
             raise LowrankError(f"{task!r} is none of its tasks{suggestion(task, tasks)}")
+
+
+def _require_baseline(benchmark: Mapping[str, Any]) -> None:
+    """Check that a benchmark's baseline is known, and that it can read the questions."""
+    if not benchmark["baseline"]:
+        return
+    name = benchmark["baseline"]["name"]
+    if name not in BASELINES:
+        raise LowrankError(f"baseline: unknown baseline {name!r}{suggestion(name, BASELINES)}")
+    missing = [column for column in BASELINES[name] if column not in benchmark["columns"]]
+    if missing:
+        raise LowrankError(f"baseline: {name} reads {missing[0]!r}, which is none of `columns`")
 
 
 def _scores(benchmark: Mapping[str, Any], model: Model) -> bool:

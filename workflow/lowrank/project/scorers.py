@@ -50,6 +50,16 @@ SCORERS: Mapping[str, Scorer] = {
         ),
     ),
     "mrpc": Scorer("encoder", _OWN_KEYS, "lowrank.evaluate.metrics.mrpc"),
+    "probe": Scorer("encoder", _OWN_KEYS, "lowrank.evaluate.metrics.probe"),
     "squad": Scorer("question_answering", _OWN_KEYS, "lowrank.evaluate.metrics.squad"),
 }
 """From the `scorer` of a benchmark's entry to what scores it."""
+
+BASELINES: Mapping[str, tuple[str, ...]] = {
+    "bag_of_words": ("sentence", "label"),
+    "word_overlap": ("sentence1", "sentence2", "label"),
+}
+"""From each baseline that a benchmark's entry may name to the columns that it reads.
+
+`lowrank.evaluate.baselines` has them.
+"""
