@@ -21,3 +21,7 @@ fit, or a number of the configuration."""
 
 CLUSTER = "cluster"
 """The column of answers that names what some questions share, such as a passage."""
+
+PLACE = "place"
+"""The column of answers that says where a question stands in its benchmark's order of asking, from
+0: the first n questions are those below n."""

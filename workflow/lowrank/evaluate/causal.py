@@ -10,6 +10,7 @@ from typing import Any
 from lm_eval.models.huggingface import HFLM
 
 from lowrank.assets.choice import read_questions
+from lowrank.base.names import PLACE
 from lowrank.evaluate.asking import ask
 from lowrank.evaluate.configuration import Configuration
 from lowrank.evaluate.finite import NotFiniteError
@@ -20,6 +21,7 @@ from lowrank.evaluate.requests import (
     asked_facts,
     first_questions,
     original_positions,
+    places_of_questions,
     read_requests,
 )
 from lowrank.evaluate.result import Answers
@@ -94,13 +96,17 @@ class CausalAnswerer:
             for sample in sorted(results["samples"][task], key=lambda sample: sample["doc_id"])
         ]
         headline, others = quantities(benchmark)
+        scores = question_scores(samples, headline, tasks["tasks"])
+        if headline.weights is not None:  # its tasks ask the same questions
+            subsets = {headline.name: subsets[next(iter(headline.weights))]}
+        places = places_of_questions(table)
         beside = {
             name: (other.metric, question_scores(samples, other, tasks["tasks"]))
             for name, other in others.items()
         }
         answers = Answers(
             samples,
-            question_scores(samples, headline, tasks["tasks"]),
+            [own | {PLACE: places[subsets[own["task"]], own["question"]]} for own in scores],
             **asked_facts(whole, asked.questions),
             dtype=self._configuration.settings["dtype"],
             beside=beside,

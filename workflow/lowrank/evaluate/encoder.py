@@ -17,6 +17,7 @@ from lowrank.assets.choice import SUBSET, asking_order, read_questions
 from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.files import sha256_file
 from lowrank.base.metric import Metric
+from lowrank.base.names import PLACE
 from lowrank.base.provenance import versions
 from lowrank.evaluate import job
 from lowrank.evaluate.configuration import Configuration
@@ -122,6 +123,7 @@ class EncoderAnswerer:
         limit = len(order) if settings["limit"] is None else settings["limit"]
         found = self._answers(metrics, table, order, limit, benchmark, settings)
         samples = [{"task": benchmark["name"], "doc_id": row} | found[row] for row in sorted(found)]
+        places = {int(row): place for place, row in enumerate(order)}
         scores = {name: _scores(metrics, samples, name) for name in metrics.METRICS}
         beside = {
             name: (Metric.from_config(entry["metric"]), scores[entry["metric"]])
@@ -129,7 +131,7 @@ class EncoderAnswerer:
         }
         answers = Answers(
             samples,
-            scores[headline.name],
+            [own | {PLACE: places[own["question"]]} for own in scores[headline.name]],
             len(table),
             sha256_file(asked.questions),
             self._configuration.settings["dtype"],

@@ -155,6 +155,12 @@ def original_positions(table: pa.Table) -> dict[str, list[int]]:
     return _of_subsets(table, POSITION)
 
 
+def places_of_questions(table: pa.Table) -> dict[tuple[str, int], int]:
+    """Return the place of each question in the order of asking, by its subset and its position."""
+    columns = (table[name].to_pylist() for name in (SUBSET, POSITION, PLACE))
+    return {(subset, position): place for subset, position, place in zip(*columns, strict=True)}
+
+
 def _of_subsets(table: pa.Table, column: str) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for subset, value in zip(table[SUBSET].to_pylist(), table[column].to_pylist(), strict=True):

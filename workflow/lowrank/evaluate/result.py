@@ -51,8 +51,8 @@ class Answers:
         One mapping a question of the headline metric: `task`, `question` (its position), `value`;
         `log_probability`, the continuous companion, if the scorer has it (None where a question
         has not); `chance`, what a guess scores (likewise); the column that the metric's averaging
-        takes beside the values, `label` or `weight`; and `cluster`, if some questions share
-        something, which names what.
+        takes beside the values, `label` or `weight`; `cluster`, if some questions share something,
+        which names what; and `place`, which a question has in the order of asking.
     available
         How many questions the benchmark has.
     questions_sha256
