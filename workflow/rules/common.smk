@@ -43,7 +43,6 @@ wildcard_constraints:
 
 
 def script(name):
-    """The path of a rule's script."""
     return f"workflow/scripts/{name}.py"
 
 
