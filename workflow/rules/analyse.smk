@@ -1,7 +1,12 @@
 # One table a study: its scores, and its measurements.
 
 from lowrank.project.references import find_references, reference_model
-from lowrank.project.views.analyse import described_benchmarks, study_evaluations, study_rows
+from lowrank.project.views.analyse import (
+    described_benchmarks,
+    study_baselines,
+    study_evaluations,
+    study_rows,
+)
 from lowrank.project.views.authors import (
     authors_benchmarks,
     authors_files,
@@ -32,6 +37,9 @@ rule collect_accuracy:
         scores=lambda wildcards: study_evaluations(
             project, wildcards.study, model_of(wildcards), rules.evaluate.output.scores
         ),
+        baselines=lambda wildcards: study_baselines(
+            project, wildcards.study, model_of(wildcards), rules.score_baseline.output[0]
+        ),
     output:
         "<results>/models/{model}/studies/{study}.csv",
     log:
@@ -46,7 +54,8 @@ rule collect_accuracy:
         folder=lambda wildcards, input: os.path.dirname(os.path.dirname(input.results[0])),
     shell:
         "PYTHONPATH=workflow python {input.script} --rows {params.rows:q} "
-        "--benchmarks {params.benchmarks:q} --folder {params.folder} --output {output} 2> {log}"
+        "--benchmarks {params.benchmarks:q} --folder {params.folder} --output {output} "
+        "--baselines {input.baselines} 2> {log}"
 
 
 rule collect_profiles:

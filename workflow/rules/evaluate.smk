@@ -5,6 +5,7 @@ from lowrank.project.views.evaluate import (
     answers_folder,
     asked_of,
     asking_settings,
+    baseline_of,
     benchmarks_asked,
     files_of_benchmarks,
     is_causal,
@@ -103,3 +104,28 @@ rule evaluate:
         "--settings {params.settings:q} --gpus {resources.gpu} --answers {params.answers} "
         "--output {output.result} --samples {output.samples} --scores {output.scores} "
         "--questions {input.questions} --requests {input.requests} 2> {log}"
+
+
+rule score_baseline:
+    """Score what sees a benchmark's words alone, on the questions that the dense model is asked."""
+    input:
+        script=script("score_baseline"),
+        library=library("score_baseline"),
+        lock=LOCK,
+        questions=rules.fetch_benchmark.output.questions,
+    output:
+        "<results>/models/{model}/baselines/{benchmark}.json",
+    log:
+        "<logs>/score_baseline/{model}/{benchmark}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        benchmark=lambda wildcards: as_json(
+            baseline_of(project, model_of(wildcards), wildcards.benchmark)["entry"]
+        ),
+        settings=lambda wildcards: as_json(
+            baseline_of(project, model_of(wildcards), wildcards.benchmark)["settings"]
+        ),
+    shell:
+        "PYTHONPATH=workflow python {input.script} --questions {input.questions} "
+        "--benchmark {params.benchmark:q} --settings {params.settings:q} --output {output} 2> {log}"

@@ -235,3 +235,21 @@ def test_a_ranking_is_collected_by_its_average_precision(tmp_path):
     row = collect(tmp_path, ["a"], RANKING).set_index(["label", "benchmark"]).loc[("x", "a")]
     assert row["score"] == pytest.approx(average_precision_score(labels, similarity), abs=1e-6)
     assert row["score_difference_high"] < 0
+
+
+def test_a_baseline_stands_beside_the_scores_of_its_benchmark(folder):
+    score = {"value": 0.25, "interval_95": [0.2, 0.31]}
+    result = {"benchmark": "b", "label": "words", "score": score}
+    write_json(folder / "baseline.json", result)
+
+    def table(names):
+        rows, output = [ROW | {"decomposition": "other"}], folder / "out.csv"
+        collect_accuracy(rows, described(names), folder, output, [folder / "baseline.json"])
+        return pd.read_csv(output).set_index(["label", "benchmark"])
+
+    both = table("ab")
+    columns = ["baseline", "baseline_low", "baseline_high", "baseline_label"]
+    assert both.loc[("x", "b"), columns].tolist() == [0.25, 0.2, 0.31, "words"]
+    # A mean of two has no baseline, and that of one has its own.
+    assert both.loc[[("x", "a"), ("x", AGGREGATE)], columns].isna().all(axis=None)
+    assert table("b").loc[("dense", AGGREGATE), columns].tolist() == [0.25, 0.2, 0.31, "words"]

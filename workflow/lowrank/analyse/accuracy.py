@@ -37,6 +37,7 @@ def collect_accuracy(
     benchmarks: Mapping[str, Mapping[str, Any]],
     folder: str | Path,
     output: str | Path,
+    baselines: Iterable[str | Path] = (),
 ) -> None:
     """Write one row a (configuration, benchmark), and the aggregate of each configuration.
 
@@ -44,6 +45,8 @@ def collect_accuracy(
     many questions it was asked, and in how many clusters if there are any; `score` with its 95%
     interval (`score_low`, `score_high`); `score_difference` from the dense model with its paired
     interval; the same for `log_probability`, the companion metric, where there is one.
+    Where a benchmark has a baseline, `baseline` is its score with its own interval, and
+    `baseline_label` its name.
     What else a benchmark's answers are worth is a column each, `beside_acc_norm` for `acc_norm`.
     A configuration that leaves layers out (the control) also has `score_over_decomposed`: its
     score less that of decomposing the same layers, with its paired interval.
@@ -61,6 +64,8 @@ def collect_accuracy(
         Where `{decomposition}/{benchmark}.json` and `.csv` are.
     output
         The CSV file to write.
+    baselines
+        The results of `lowrank.evaluate.baselines.score_baseline` for some of the benchmarks.
 
     Raises
     ------
@@ -82,6 +87,7 @@ def collect_accuracy(
     averaged = {name: metrics[name] for name in in_the_mean(metrics)}
     metric_of_aggregate = metric_of_mean(averaged)
     twins = _twins(rows)
+    of_baselines = _of_baselines(baselines)
     measured: dict[tuple[str, str], dict[str, float]] = {}
     for column, prefix in COLUMNS.items():
         in_mean: list[PairedScores] = []
@@ -101,16 +107,19 @@ def collect_accuracy(
         | measured[row["decomposition"], benchmark]
         | _own_interval(results[row["decomposition"], benchmark])
         | _beside(results[row["decomposition"], benchmark])
+        | of_baselines.get(benchmark, {})
         for benchmark, metric in metrics.items()
         for row in rows
     ]
-    label = f"mean of {len(averaged)} benchmarks"
+    label, of_mean = f"mean of {len(averaged)} benchmarks", {}
     if len(averaged) == 1:
         ((benchmark, metric),) = averaged.items()
         label = f"{benchmarks[benchmark]['label']}, {str(metric).replace('_', ' ')}"
+        of_mean = of_baselines.get(benchmark, {})
     table += [
         _row(row, AGGREGATE, label, metric_of_aggregate, results, averaged)
         | measured[row["decomposition"], AGGREGATE]
+        | of_mean
         for row in rows
     ]
     write_scores(table, output)
@@ -351,3 +360,17 @@ def _own_interval(result: Mapping[str, Any]) -> dict[str, float]:
 def _beside(result: Mapping[str, Any]) -> dict[str, float]:
     """Return what else the answers are worth, by its column."""
     return {f"beside_{name}": own["value"] for name, own in result.get("beside", {}).items()}
+
+
+def _of_baselines(paths: Iterable[str | Path]) -> dict[str, dict[str, Any]]:
+    """Return the columns of baselines, by their benchmark."""
+    made = {}
+    for result in map(read_json, paths):
+        low, high = result["score"]["interval_95"]
+        made[result["benchmark"]] = {
+            "baseline": result["score"]["value"],
+            "baseline_low": low,
+            "baseline_high": high,
+            "baseline_label": result["label"],
+        }
+    return made

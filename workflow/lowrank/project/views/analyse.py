@@ -18,6 +18,15 @@ def study_evaluations(project: Project, study: str, model: Model, path: str) -> 
     ]
 
 
+def study_baselines(project: Project, study: str, model: Model, path: str) -> list[str]:
+    """Return the results of baselines that a study shows, by `{model}` and `{benchmark}`."""
+    return [
+        path.format(model=model.name, benchmark=benchmark)
+        for benchmark in project.study_benchmarks(study, model)
+        if project.benchmarks[benchmark]["baseline"]
+    ]
+
+
 def study_rows(project: Project, study: str, model: Model) -> list[dict[str, Any]]:
     """Return a study's configurations as `collect_accuracy` takes them."""
     return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from lowrank.base.names import DENSE
 from lowrank.project.configuration import Project
 from lowrank.project.scorers import SCORERS
 from lowrank.project.studies import Model
@@ -87,6 +88,21 @@ def asked_of(project: Project, model: Model, decomposition: str) -> list[dict[st
         }
         for name in benchmarks_asked(project, model, decomposition)
     ]
+
+
+def baseline_of(project: Project, model: Model, benchmark: str) -> dict[str, Any]:
+    """Return what shapes the score of a benchmark's baseline: its `entry` and `settings`.
+
+    It is asked what the model is asked without decomposition.
+    """
+    entry = scoring(project, benchmark)
+    own = {key: entry[key] for key in ("name", "metric", "options")}
+    limit = project.limit(model, DENSE, benchmark)
+    asking = {key: project.settings[key] for key in ("seed", "sampling")}
+    return {
+        "entry": own | {"baseline": project.benchmarks[benchmark]["baseline"]},
+        "settings": asking | {"limit": limit},
+    }
 
 
 def files_of_benchmarks(project: Project, model: Model, decomposition: str, path: str) -> list[str]:
