@@ -60,25 +60,31 @@ def ask(
     NotFiniteError
         If an answer is not finite; it says the task and the question.
     """
-    waiting: dict[int, list[Mapping[str, Any]]] = {}
+    blocks: dict[int, list[Mapping[str, Any]]] = {}
     for row in requests:
-        if row["key"] not in store:
-            waiting.setdefault(row[PLACE] // block, []).append(row)
+        blocks.setdefault(row[PLACE] // block, []).append(row)
+    waiting = [rows for _, rows in sorted(blocks.items()) if _lacks(store, rows)]
     asked, unwritten, written = 0, 0, time.monotonic()
     try:
-        for number in sorted(waiting):
-            rows = waiting[number]
+        for rows in waiting:
+            # A prompt that two questions share is answered in the first block that has it.
+            if not _lacks(store, rows):
+                continue
             store.add(_answers(language_model, rows))
             unwritten += len({row[PLACE] for row in rows})
             if (seconds := time.monotonic() - written) > KEEP_SECONDS:
                 store.keep(benchmark=benchmark, questions=unwritten, seconds=seconds)
                 asked, unwritten, written = asked + unwritten, 0, time.monotonic()
-                total = len({row[PLACE] for rows in waiting.values() for row in rows})
+                total = len({row[PLACE] for rows in waiting for row in rows})
                 logger.warning("%s: %d of %d questions asked.", benchmark, asked, total)
     finally:
         seconds = time.monotonic() - written
         store.keep(benchmark=benchmark, questions=unwritten, seconds=seconds)
     return asked + unwritten
+
+
+def _lacks(store: AnswerStore, rows: Sequence[Mapping[str, Any]]) -> bool:
+    return any(row["key"] not in store for row in rows)
 
 
 def _answers(language_model: HFLM, rows: Sequence[Mapping[str, Any]]) -> dict[bytes, Answer]:

@@ -88,9 +88,10 @@ class AnswerStore:
         return self._known[key]
 
     def add(self, answers: Mapping[bytes, Answer]) -> None:
-        """Take answers; `keep` writes them."""
-        self._known.update(answers)
-        self._new.update(answers)
+        """Take answers; `keep` writes them. What is known already stays as it is."""
+        new = {key: answer for key, answer in answers.items() if key not in self._known}
+        self._known.update(new)
+        self._new.update(new)
 
     def keep(self, **cost: Any) -> None:
         """Write what was added since the last time, as one file.
