@@ -244,3 +244,45 @@ def test_a_long_label_has_its_number_of_questions_on_a_line_of_its_own(tmp_path)
     study = accuracy.Study(tmp_path / "data.csv")
     assert study.label("aggregate") == "mean of 5 benchmarks\n(n = 40–1640)"
     assert study.label("aggregate", "none") == "mean of 5 benchmarks (n = 40)"
+
+
+def two_metrics(figure):
+    """A study whose benchmarks have no common mean; the second has a baseline."""
+    data = table(figure)
+    data.loc[data["benchmark"] == "arc_easy", "metric_label"] = "Average precision"
+    is_second = data["benchmark"] == "gsm8k"
+    data.loc[is_second, ["baseline", "baseline_label"]] = [0.07, "bag of words"]
+    return data
+
+
+@pytest.mark.parametrize("figure", ["figure_3_4", "figure_3_5", "figure_3_6"])
+def test_benchmarks_without_a_common_mean_have_panels_of_their_own(figure, monkeypatch, tmp_path):
+    two_metrics(figure).to_csv(tmp_path / "data.csv", index=False)
+    lines = []
+    axhline = Axes.axhline
+
+    def remember(axes, y, **looks):
+        lines.append((axes, y, looks.get("label", "")))
+        return axhline(axes, y, **looks)
+
+    monkeypatch.setattr(Axes, "axhline", remember)
+    outputs = [tmp_path / f"one.{suffix}" for suffix in ("csv", "pdf", "png")]
+    render = importlib.import_module(f"lowrank.figures.{figure}").render
+    render(tmp_path / "data.csv", "The model", "x", *outputs)
+    text = text_of(outputs[1])
+    assert "Average precision" in text and "Accuracy" in text and "mean of 2" not in text
+    assert "bag of words (GSM8K)" in text
+    drawn = [(axes, y) for axes, y, label in lines if label.startswith("bag of words")]
+    assert all(y == pytest.approx(7.0) for _, y in drawn)  # percent
+    # One a panel of that benchmark, and none elsewhere.
+    columns = 1 if figure == "figure_3_6" else len(SERIES[figure])
+    assert len({axes for axes, _ in drawn}) == len(drawn) == columns
+
+
+def test_a_mean_of_one_benchmark_has_its_baseline(tmp_path):
+    data = table("figure_3_6")
+    data = data[data["benchmark"] != "gsm8k"].assign(baseline=0.2, baseline_label="shared words")
+    data.to_csv(tmp_path / "data.csv", index=False)
+    study = accuracy.Study(tmp_path / "data.csv")
+    assert study.summaries == ["aggregate"]
+    assert study.dense("aggregate")["baseline"] == pytest.approx(20.0)

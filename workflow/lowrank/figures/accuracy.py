@@ -41,7 +41,7 @@ class Study:
         self.table[numbers] = self.table[numbers].apply(pd.to_numeric, errors="coerce")
         of_each = self.table.drop_duplicates("benchmark")
         self.metrics = {row["benchmark"]: Metric.from_record(row) for _, row in of_each.iterrows()}
-        scores = [name for name in numbers if name.startswith("score")]
+        scores = [name for name in numbers if name.startswith(("score", "baseline"))]
         self._in_units = self.table.copy()
         self._in_units[scores] = self.table[scores].mul(self.table["scale"], axis=0)
 
@@ -54,6 +54,16 @@ class Study:
     def averaged(self) -> list[str]:
         """Benchmarks that the aggregate is the mean of."""
         return in_the_mean({name: self.metrics[name] for name in self.benchmarks})
+
+    @property
+    def summaries(self) -> list[str]:
+        """What a figure shows that has no room for every benchmark: the aggregate.
+
+        Where benchmarks measure different things, such as accuracy and average precision, their
+        mean says little, and it is each benchmark.
+        """
+        labels = {self.metrics[name].label for name in self.averaged}
+        return [AGGREGATE] if len(labels) == 1 else self.averaged
 
     @property
     def is_published(self) -> bool:
@@ -118,6 +128,7 @@ _TEXT = frozenset(
     {"model", "series", "label", "method", "decomposition", "benchmark", "benchmark_label"}
     | {"metric", "metric_label", "unit", "direction", "averaging", "in_mean"}
     | {"rank"}  # a number, or a rule in words
+    | {"baseline_label"}
 )
 
 
@@ -129,6 +140,9 @@ CHANCE = "chance"
 
 # Above the bars of a bar chart (1), and below lines and markers (2).
 _CHANCE_LOOK = {"color": "#CCCCCC", "linewidth": 1.6, "zorder": 1.5, "solid_capstyle": "butt"}
+
+_BASELINE_LOOK = {"color": "#8C510A", "linewidth": 0.8, "linestyle": (0, (4, 1, 1, 1))}
+_BASELINE_LOOK |= {"zorder": 1.6}
 
 _LONGEST_LABEL = 32
 """Letters of a benchmark's label that fit above one of four panels."""
@@ -188,6 +202,17 @@ def draw_chance(axes: Axes, *metrics: Metric, label: str = "") -> None:
         axes.axhline(level, label=CHANCE + label, **_CHANCE_LOOK)
 
 
+def draw_baseline(axes: Axes, row: pd.Series) -> None:
+    """Draw what a benchmark's baseline scores, if the benchmark of a row has one.
+
+    A legend has its name and the benchmark's, since each has one of its own.
+    """
+    if pd.notna(row.get("baseline")):
+        of = "" if row["benchmark"] == AGGREGATE else f" ({row['benchmark_label']})"
+        named = f"{row['baseline_label']}{of}"
+        axes.axhline(row["baseline"], label=named, **_BASELINE_LOOK)
+
+
 def legend_entries(*panels: Axes) -> tuple[list[Artist], list[str]]:
     """Return what a legend of some panels shows: each label once, that of chance last."""
     entries: dict[str, Artist] = {}
@@ -212,6 +237,7 @@ def benchmark_panels(
     panels = list(zip(names, grid.flat, strict=False))
     for index, (name, axes) in enumerate(panels):
         draw_chance(axes, study.metrics[name])
+        draw_baseline(axes, study.dense(name))
         draw_dense(axes, study.dense(name))
         is_lowest = index + columns >= len(names)
         set_scale(axes, study.metrics[name])

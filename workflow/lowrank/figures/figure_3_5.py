@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lowrank.base.names import AGGREGATE
 from lowrank.figures import accuracy, style
 from lowrank.figures.accuracy import Study
 
@@ -15,6 +14,8 @@ def render(
     data: str | Path, label: str, subtitle: str, csv: str | Path, pdf: str | Path, png: str | Path
 ) -> None:
     """Draw the mean over benchmarks as bars, a panel a target reduction; all tensors in black.
+
+    Benchmarks that have no common mean get a row of panels each.
 
     Parameters
     ----------
@@ -26,30 +27,35 @@ def render(
         The files to write.
     """
     study = Study(data)
-    with style.figure(3.1, [pdf, png]) as canvas:
-        widths = [len(study.rows(AGGREGATE, series)) for series in study.series]
-        panels = canvas.subplots(
-            1, len(study.series), sharey=True, squeeze=False, width_ratios=widths
-        )[0]
-        for axes, series in zip(panels, study.series, strict=True):
-            mean = study.rows(AGGREGATE, series)
-            x = np.arange(len(mean))
-            whole = mean["label"].str.startswith("all ")
-            colours = np.where(whole, "black", style.COLOURS[4])
-            accuracy.draw_chance(axes, study.metrics[AGGREGATE])
-            accuracy.draw_dense(axes, study.dense(AGGREGATE))
-            axes.bar(x, mean["score"], color=colours, width=0.7)
-            accuracy.draw(axes, x, mean, color="#D55E00", linestyle="")
-            reductions = mean["parameter_reduction_percent"]
-            ticks = [f"{a}\n{b:.1f}%" for a, b in zip(mean["label"], reductions, strict=True)]
-            axes.set_xticks(x, ticks, rotation=60, ha="right", rotation_mode="anchor")
-            accuracy.finish(axes, f"target: {series}")
-        named = study.dense(AGGREGATE)["benchmark_label"]
-        panels[0].set_ylabel(f"{study.axis(AGGREGATE)}, {named}")
-        accuracy.set_scale(panels[0], study.metrics[AGGREGATE])
+    names = study.summaries
+    with style.figure(3.1 + 1.3 * (len(names) - 1), [pdf, png]) as canvas:
+        widths = [len(study.rows(names[0], series)) for series in study.series]
+        shape = len(names), len(widths)
+        grid = canvas.subplots(
+            *shape, sharex="col", sharey="row", squeeze=False, width_ratios=widths
+        )
+        for name, panels in zip(names, grid, strict=True):
+            for axes, series in zip(panels, study.series, strict=True):
+                rows = study.rows(name, series)
+                x = np.arange(len(rows))
+                whole = rows["label"].str.startswith("all ")
+                colours = np.where(whole, "black", style.COLOURS[4])
+                accuracy.draw_chance(axes, study.metrics[name])
+                accuracy.draw_baseline(axes, study.dense(name))
+                accuracy.draw_dense(axes, study.dense(name))
+                axes.bar(x, rows["score"], color=colours, width=0.7)
+                accuracy.draw(axes, x, rows, color="#D55E00", linestyle="")
+                reductions = rows["parameter_reduction_percent"]
+                ticks = [f"{a}\n{b:.1f}%" for a, b in zip(rows["label"], reductions, strict=True)]
+                axes.set_xticks(x, ticks, rotation=60, ha="right", rotation_mode="anchor")
+                accuracy.finish(axes, f"target: {series}" if name == names[0] else "")
+            named = study.dense(name)["benchmark_label"]
+            between = ", " if len(names) == 1 else ",\n"
+            panels[0].set_ylabel(f"{study.axis(name)}{between}{named}")
+            accuracy.set_scale(panels[0], study.metrics[name])
         note = f"dashed: no decomposition; {accuracy.PAIRED}"
-        handles, labels = accuracy.legend_entries(*panels)
+        handles, labels = accuracy.legend_entries(*grid.flat)
         if handles:
-            canvas.legend(handles, labels, loc="outside lower center")
+            canvas.legend(handles, labels, loc="outside lower center", ncols=2)
         canvas.suptitle(accuracy.wrapped(label, subtitle, note), fontsize=6.5)
     study.write(csv)

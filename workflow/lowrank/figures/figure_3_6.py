@@ -16,9 +16,9 @@ def render(
 ) -> None:
     """Draw the mean over benchmarks against the layer; with a control, the layer left out.
 
-    Below it the companion metric, where there is one: the difference in the log-probability of
-    the right choice, which moves with every question and so tells layers apart that right and
-    wrong does not.
+    Benchmarks that have no common mean get a panel each. Below them the companion metric, where
+    there is one: the difference in the log-probability of the right choice, which moves with every
+    question and so tells layers apart that right and wrong does not.
 
     Parameters
     ----------
@@ -31,29 +31,39 @@ def render(
     """
     study = Study(data)
     looks = accuracy.series_looks(study.series)
-    mean = study.dense(AGGREGATE)
-    rows = study.rows(AGGREGATE)
-    has_companion = COMPANION in rows and rows[COMPANION].notna().all()
-    with style.figure(3.7 if has_companion else 2.3, [pdf, png]) as canvas:
-        panels = canvas.subplots(2 if has_companion else 1, sharex=True, squeeze=False)[:, 0]
-        accuracy.draw_chance(panels[0], study.metrics[AGGREGATE])
-        accuracy.draw_dense(panels[0], mean)
-        for series in study.series:
-            rows = study.rows(AGGREGATE, series)
-            x = rows["position"] + (0.2 if series == CONTROL else 0.0)
-            named = "layer left out" if series == CONTROL else "layer decomposed"
-            accuracy.draw(panels[0], x, rows, label=named, **looks[series])
-            for axes in panels[1:]:
-                accuracy.draw(axes, x, rows, COMPANION, COMPANION, **looks[series])
-        handles, labels = accuracy.legend_entries(panels[0])
+    shown = [(name, "score", "score_difference") for name in study.summaries]
+    shown += [
+        (name, COMPANION, COMPANION)
+        for name in study.summaries
+        if COMPANION in study.table and study.rows(name)[COMPANION].notna().all()
+    ]
+    with style.figure(0.9 + 1.4 * len(shown), [pdf, png]) as canvas:
+        panels = canvas.subplots(len(shown), sharex=True, squeeze=False)[:, 0]
+        for axes, (name, value, interval) in zip(panels, shown, strict=True):
+            named = study.dense(name)["benchmark_label"]
+            if value == COMPANION:
+                axes.axhline(0.0, color="#444444", linewidth=0.7, linestyle=(0, (4, 2)))
+                of = "" if name == AGGREGATE else f",\n{named}"
+                y = f"Log-probability of the\nright choice, difference{of}"
+            else:
+                accuracy.draw_chance(axes, study.metrics[name])
+                accuracy.draw_dense(axes, study.dense(name))
+                accuracy.set_scale(axes, study.metrics[name])
+                y = f"{study.axis(name)},\n{named}"
+            for series in study.series:
+                rows = study.rows(name, series)
+                x = rows["position"] + (0.2 if series == CONTROL else 0.0)
+                of = "layer left out" if series == CONTROL else "layer decomposed"
+                accuracy.draw(axes, x, rows, interval, value, label=of, **looks[series])
+            if value != COMPANION:
+                accuracy.draw_baseline(axes, study.dense(name))
+            accuracy.finish(axes, y=y)
+        handles, labels = accuracy.legend_entries(*panels)
         if len(handles) > 1:
-            canvas.legend(handles, labels, loc="outside lower center", ncols=len(handles))
-        title = accuracy.wrapped(label, subtitle, f"dashed: no decomposition; {accuracy.PAIRED}")
-        y = f"{study.axis(AGGREGATE)},\n{mean['benchmark_label']}"
-        accuracy.set_scale(panels[0], study.metrics[AGGREGATE])
-        accuracy.finish(panels[0], title, y=y)
-        for axes in panels[1:]:
-            axes.axhline(0.0, color="#444444", linewidth=0.7, linestyle=(0, (4, 2)))
-            accuracy.finish(axes, y="Log-probability of the\nright choice, difference")
+            canvas.legend(
+                handles, labels, loc="outside lower center", ncols=2 if len(handles) > 3 else 3
+            )
+        note = f"dashed: no decomposition; {accuracy.PAIRED}"
+        canvas.suptitle(accuracy.wrapped(label, subtitle, note), fontsize=7)
         panels[-1].set_xlabel("Layer")
     study.write(csv)

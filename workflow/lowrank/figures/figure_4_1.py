@@ -58,6 +58,8 @@ def render(
                 looks_of = {"color": colour, "marker": marker, "label": named}
                 accuracy.draw(axes, x, rows, interval="score", **looks_of)
             accuracy.draw_chance(axes, *(study.metrics[name] for name in names))
+            for name in names:
+                accuracy.draw_baseline(axes, study.dense(name))
             accuracy.set_scale(axes, study.metrics[names[0]], from_zero=True)
             accuracy.finish(axes, y=study.axis(*names))
         canvas.suptitle(accuracy.wrapped(label, subtitle), fontsize=7)
