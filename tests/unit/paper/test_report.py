@@ -436,6 +436,20 @@ def test_what_else_the_answers_are_worth_stands_below_the_headline(entry, gather
     assert "beside: acc norm 50.0 [30.0, 70.0] 30.5 at chance" in text
 
 
+def test_a_study_says_what_its_baseline_scores(entry, gather, inputs, tmp_path):
+    path = entry["studies"][0]["table"]
+    table = pd.read_csv(path)
+    columns = ["baseline", "baseline_low", "baseline_high", "baseline_label"]
+    table.loc[table["benchmark"] == "arc_easy", columns] = [0.697, 0.665, 0.727, "bag of words"]
+    table.to_csv(path, index=False)
+    facts = gather(entry)
+    (own,) = read_json(facts)["models"][0]["studies"][0]["baselines"]
+    assert (own["baseline_label"], own["score"]) == ("bag of words", 0.697)
+    inputs["facts.json"] = {"path": str(facts)}
+    _, text = built(inputs, tmp_path / "one.pdf")
+    assert "On ARC-Easy, bag of words without a model scores 69.7 [66.5, 72.7]%." in text
+
+
 def test_the_authors_data_have_a_section_of_their_own(inputs, tmp_path):
     _, text = built(inputs, tmp_path / "one.pdf")
     assert "intel/auto-round" not in text

@@ -59,11 +59,13 @@ class Study:
     def summaries(self) -> list[str]:
         """What a figure shows that has no room for every benchmark: the aggregate.
 
-        Where benchmarks measure different things, such as accuracy and average precision, their
-        mean says little, and it is each benchmark.
+        Where benchmarks measure different things in one unit, such as accuracy and average
+        precision, their mean says little, and it is each of them.
         """
-        labels = {self.metrics[name].label for name in self.averaged}
-        return [AGGREGATE] if len(labels) == 1 else self.averaged
+        kind = self.metrics[AGGREGATE].kind
+        alike = [name for name in self.benchmarks if self.metrics[name].kind == kind]
+        labels = {self.metrics[name].label for name in alike}
+        return [AGGREGATE] if len(labels) == 1 else alike
 
     @property
     def is_published(self) -> bool:

@@ -171,7 +171,18 @@ def _study(study: Mapping[str, Any]) -> dict[str, Any]:
         "worse_each": int((highest_gain < 0).sum()),
         "worse_adjusted": int((worse & (decomposed["adjusted_p"] <= 1 - CONFIDENCE)).sum()),
         "control": _control(whole, metric),
+        "baselines": _baselines(table),
     }
+
+
+def _baselines(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return what the baselines of a study's benchmarks score, in the unit of their metrics."""
+    if "baseline" not in table:
+        return []
+    dense = table[(table["label"] == DENSE) & (table["benchmark"] != AGGREGATE)]
+    columns = {f"baseline{end}": f"score{end}" for end in ("", "_low", "_high")}
+    kept = ["benchmark_label", "baseline_label", "unit", "scale", *columns]
+    return _plain(dense[dense["baseline"].notna()][kept].rename(columns=columns))
 
 
 def _gains(rows: pd.DataFrame, column: str, sign: int) -> tuple[pd.Series, pd.Series, pd.Series]:

@@ -25,7 +25,7 @@ def test_a_baseline_is_asked_what_the_dense_model_is(project):
     assert made["settings"] == {"seed": 7, "sampling": "random", "limit": 40}
     assert made["entry"] == {
         "name": "mrpc",
-        "metric": "average_precision",
+        "metric": {"name": "average_precision", "in_mean": False},
         "options": {"max_length": 256},
         "baseline": {"name": "word_overlap", "label": "shared words"},
     }
