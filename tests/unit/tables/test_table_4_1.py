@@ -45,9 +45,28 @@ def test_table_4_1_counts(project, tmp_path):
 
 
 def test_a_benchmark_that_the_thesis_does_not_have(project, tmp_path):
-    row = table_4_1_row(project, "arc_easy") | {"name": "own", "splits": [], "limit": 50}
+    row = table_4_1_row(project, "arc_easy") | {"name": "own", "splits": [], "limits": [50]}
     made = table([row], [manifest(tmp_path, "own", 20)], THESIS)
     assert made.rows[0][4:] == ("–", "–", "test", "20", "20")
+
+
+def test_numbers_that_differ_among_configurations_are_a_range(project, tmp_path):
+    row = table_4_1_row(project, "mmlu") | {"limits": [114, 2000, None]}
+    made = table([row], [manifest(tmp_path, "mmlu", 14042)], THESIS)
+    assert made.rows[0][-1] == "114 to 14,042"
+    assert made.data[1][-3:] == ("14042", "114", "14042")
+
+
+def test_the_numbers_are_those_of_the_run_s_configurations(project):
+    project.settings["benchmarks"]["mmlu"]["limit"] = 114
+    project.settings["limits"] = {"table_4_2": {"mmlu": 570}}
+    (model,) = (
+        model for model in project.models.values() if model.architecture.family.name == "llama"
+    )
+    project.settings["asked"] = {model.name: {"dense": {"mmlu": 5000}}}
+    assert table_4_1_row(project, "mmlu")["limits"] == [114, 570, 5000]
+    del project.benchmarks["mmlu"]
+    assert table_4_1_row(project, "mmlu")["limits"] == []
 
 
 def test_a_missing_manifest_is_named(project):

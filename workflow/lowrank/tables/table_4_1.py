@@ -20,7 +20,8 @@ DATA_HEADER = (
     "all_splits",
     "split",
     "available",
-    "used",
+    "used_least",
+    "used_most",
 )
 HEADER = (
     "Benchmark",
@@ -59,8 +60,8 @@ def table(
     benchmarks
         `name`, `label`, `task`, `tasks`, `weights`, `metric` (as a record), `beside` and `subsets`
         of the registry's entry of each row; `splits` ((name, questions) of each) and `split` (the
-        one that is evaluated); `used` (whether the run asks it) and `limit` (how many; None for
-        all).
+        one that is evaluated); `used` (whether the run asks it) and `limits` (how many of its
+        questions configurations are asked, each number once; None for all).
     manifests
         Those that `lowrank.assets.questions.fetch_benchmark` wrote for benchmarks that are used.
     thesis
@@ -82,9 +83,7 @@ def table(
         mark = REMARKS[name][0] if reference and name in REMARKS else ""
         total = sum(size for _, size in entry["splits"])
         questions = available[name] if entry["used"] else None
-        asked = questions
-        if questions is not None and entry["limit"] is not None:
-            asked = min(entry["limit"], questions)
+        asked = _asked(entry["limits"], questions) if entry["used"] and entry["limits"] else None
         rows.append(
             (
                 entry["label"],
@@ -95,11 +94,11 @@ def table(
                 f"{total:,}" if total else "–",
                 entry["split"],
                 "–" if questions is None else f"{questions:,}",
-                "not used here" if asked is None else f"{asked:,}",
+                "not used here" if asked is None else _range(*asked),
             )
         )
         theirs = f"{quantity(reference['samples']):.12g}" if reference else ""
-        counts = [theirs, total or "", entry["split"], questions or "", asked or 0]
+        counts = [theirs, total or "", entry["split"], questions or "", *(asked or (0, 0))]
         data.append((name, _task(entry), str(metric), *map(str, counts)))
     return Table(
         "Table 4.1",
@@ -111,6 +110,16 @@ def table(
         groups=[("", 4), ("Whole data set", 2), ("Questions evaluated here", 3)],
         data=data,
     )
+
+
+def _asked(limits: Sequence[int | None], questions: int) -> tuple[int, int]:
+    """Return the least and the most questions that configurations are asked."""
+    numbers = [questions if limit is None else min(limit, questions) for limit in limits]
+    return min(numbers), max(numbers)
+
+
+def _range(least: int, most: int) -> str:
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
 
 
 def _task(entry: Mapping[str, Any]) -> str:

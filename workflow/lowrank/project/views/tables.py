@@ -6,6 +6,7 @@ from typing import Any
 
 from lowrank.project.configuration import Project
 from lowrank.project.studies import Model
+from lowrank.project.views.evaluate import benchmarks_asked
 
 LANGUAGE_MODELS = ("bert-base-uncased", "bert-large-uncased", "llama-2-7b", "llama-2-70b")
 """The rows of Table 3.1; a model or an architecture of the registry."""
@@ -66,8 +67,19 @@ def table_4_1_row(project: Project, name: str) -> dict[str, Any]:
         "splits": list(entry["splits"].items()),  # a list, to keep its order as JSON
         "split": splits[0] if splits else "–",
         "used": used,
-        "limit": project.settings["benchmarks"][name]["limit"] if used else None,
+        "limits": _limits(project, name),
     }
+
+
+def _limits(project: Project, benchmark: str) -> list[int | None]:
+    """Return how many questions of a benchmark configurations are asked, each number once."""
+    asked = {
+        project.limit(model, name, benchmark)
+        for model in project.models.values()
+        for name in project.decompositions(model)
+        if benchmark in benchmarks_asked(project, model, name)
+    }
+    return sorted(asked, key=lambda limit: (limit is None, limit))
 
 
 def table_4_2_rows(project: Project, model: Model) -> list[dict[str, Any]]:
