@@ -4,11 +4,40 @@ This file, and the line of the root Snakefile, use parts of Snakemake that its m
 promise. Tried with 9.27.
 """
 
+from snakemake.dag import DAG
+
 from lowrank.assets.sources import MIRROR_VARIABLE
 from lowrank.running.devices import require_devices
 from lowrank.running.slurm import keeps_accounts
 
 CLUSTER_THREADS = 4  # of a measurement on a cluster's CPUs; `set-threads` in the profile changes it
+
+
+class _Following:
+    """The jobs that follow on a job: not those that only wait for files which are there (`ancient`)."""
+
+    def __init__(self, depending):
+        self.depending = depending
+
+    def __getitem__(self, job):
+        return {
+            other: files
+            for other, files in self.depending[job].items()
+            if not all(file.is_ancient and os.path.exists(file) for file in files)
+        }
+
+
+def _following(traverse):
+    def bfs(dag, direction, *jobs, **options):
+        is_down = direction is dag.depending
+        return traverse(dag, _Following(direction) if is_down else direction, *jobs, **options)
+
+    return bfs
+
+
+# Snakemake seeks no reason to run a job downstream of one that runs: it takes it to follow. One that
+# waits for ancient files alone does not follow, so it would miss its own changed parameters.
+DAG.bfs = _following(DAG.bfs)
 
 
 def gpus(wildcards):
