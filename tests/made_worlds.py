@@ -21,6 +21,7 @@ from lowrank.claims.scopes import Scope
 from lowrank.claims.studies import AnsweredStudy, Study
 from lowrank.project.configuration import Project
 from lowrank.project.views.claims import judged_models
+from made_evaluations import write_scores
 
 ROOT = Path(__file__).parents[1]
 CONFIG = read_yaml(ROOT / "config" / "config.yaml")
@@ -102,7 +103,7 @@ class MadeStudy(Study):
         contrasts = (np.log(values) @ weights_CS for values in (mean_C[None], means_RC))
         return type(self.contrasts(weights_CS, [benchmark]))(*contrasts, self.exhaustive)
 
-    def _is_exhaustive(self, benchmarks):
+    def _is_exhaustive(self, chosen, benchmarks):
         return self.exhaustive
 
     def _scores(self, benchmark):
@@ -290,12 +291,10 @@ def made_answers(claim, folder, questions=30, spread=1e-4, **changes):
     for study, benchmarks in asked_by(claim, "llama").items():
         table = made_table(world, study, "llama", benchmarks, questions).assign(unit="")
         for _, row in table.iterrows():
-            path = folder / "evaluations" / row["decomposition"] / f"{row['benchmark']}.csv"
-            path.parent.mkdir(parents=True, exist_ok=True)
             noise = rng.normal(0, spread, questions)
             values = row["score"] + noise - noise.mean()
             frame = {"task": "t", "question": range(questions), "value": values, "weight": 1}
-            pd.DataFrame(frame).to_csv(path, index=False)
+            write_scores(folder / "evaluations", row["decomposition"], row["benchmark"], frame)
         path = folder / "studies" / f"{study}.csv"
         path.parent.mkdir(exist_ok=True)
         table.to_csv(path, index=False)
@@ -329,10 +328,8 @@ def small_study(folder, answers, labels=None, chance=None, metric="acc", weights
     metric = Metric.from_config(metric, chance)
     rows = []
     for index, (name, values) in enumerate(answers.items()):
-        path = folder / "evaluations" / name / "quiz.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
         frame = {"task": "t", "question": range(len(values)), "value": values, "weight": weights}
-        pd.DataFrame(frame).to_csv(path, index=False)
+        write_scores(folder / "evaluations", name, "quiz", frame)
         row = {"series": "", "label": name, "position": index, "decomposition": name}
         row |= labels[name] if labels else {}
         row |= {"parameter_reduction_percent": 10.0 * index, "benchmark": "quiz"}

@@ -12,6 +12,7 @@ import pypdf
 import pytest
 from lowrank.analyse.accuracy import collect_accuracy
 from lowrank.base.errors import LowrankError
+from lowrank.base.evaluations import read_scores
 from lowrank.base.files import write_json
 from lowrank.base.metric import Metric
 from lowrank.base.names import AGGREGATE, CONTROL
@@ -21,6 +22,7 @@ from lowrank.claims.operators import OPERATORS
 from lowrank.claims.studies import AnsweredStudy
 from lowrank.figures import accuracy
 from lowrank.tables import table_4_1
+from made_evaluations import write_result, write_scores
 
 QUESTIONS = 80
 NAMES = ("dense", "tucker", "drop")
@@ -88,26 +90,23 @@ def results(tmp_path_factory):
     evaluations = folder / "models" / "m" / "evaluations"
     for benchmark, of_names in ANSWERS.items():
         for name, values in of_names.items():
-            (evaluations / name).mkdir(parents=True, exist_ok=True)
             frame = pd.DataFrame({"task": "t", "question": range(QUESTIONS), "value": 1.0 * values})
             frame["log_probability"] = None
             if benchmark in WEIGHTS:
                 frame["weight"] = WEIGHTS[benchmark]
-            frame.to_csv(evaluations / name / f"{benchmark}.csv", index=False)
+            write_scores(evaluations, name, benchmark, frame)
             mean = float(score(benchmark, values))
-            write_json(
-                evaluations / name / f"{benchmark}.json",
-                {
-                    "model": "m",
-                    "parameter_reduction_percent": 0.0 if name == "dense" else 10.0,
-                    "score": {
-                        "metric": str(METRIC_OF[benchmark]),
-                        "value": mean,
-                        "interval_95": [0.9 * mean, 1.1 * mean],
-                    },
-                    "questions": {"asked": QUESTIONS, "available": 1000},
+            result = {
+                "score": {
+                    "metric": str(METRIC_OF[benchmark]),
+                    "value": mean,
+                    "interval_95": [0.9 * mean, 1.1 * mean],
                 },
-            )
+                "questions": {"asked": QUESTIONS, "available": 1000},
+            }
+            reduction = 0.0 if name == "dense" else 10.0
+            shared = {"model": "m", "parameter_reduction_percent": reduction}
+            write_result(evaluations, name, benchmark, result, **shared)
     row = {"label": "all in 1 layer", "position": 1, "rank": 1}
     rows = [
         row | {"series": "", "method": "tucker", "decomposition": "tucker"},
@@ -171,13 +170,11 @@ def test_what_has_no_mean_is_refused(results, tmp_path):
 
 
 def test_configurations_weigh_a_text_alike(results, tmp_path):
-    for name in ("dense", "tucker"):
-        (tmp_path / name).mkdir()
-        for suffix in ("json", "csv"):
-            path = results / "models" / "m" / "evaluations" / name / f"wikitext.{suffix}"
-            (tmp_path / name / path.name).write_bytes(path.read_bytes())
-    path = tmp_path / "tucker" / "wikitext.csv"
-    pd.read_csv(path).assign(weight=1).to_csv(path, index=False)
+    evaluations = results / "models" / "m" / "evaluations"
+    for path in (evaluations / f"{name}.{end}" for name in NAMES for end in ("json", "csv")):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    others = read_scores(evaluations, "tucker", "wikitext").assign(weight=1).reset_index()
+    write_scores(tmp_path, "tucker", "wikitext", others)
     row = {"series": "", "label": "x", "position": 1, "rank": 1, "method": "tucker"}
     entry = {"label": "W", "metric": METRIC_OF["wikitext"].as_record()}
     with pytest.raises(LowrankError, match="tucker and dense did not answer the same questions"):
@@ -298,7 +295,7 @@ def test_what_is_no_share_may_differ_by_a_share_of_itself(
 
 def test_table_4_1_says_which_way_is_better():
     shared = {"task": "T", "tasks": ["t"], "weights": {}, "beside": {}, "subsets": [], "splits": []}
-    shared |= {"split": "test", "used": False, "limit": None}
+    shared |= {"split": "test", "used": False, "limits": []}
     entries = [
         shared | {"name": name, "label": name, "metric": metric.as_record()}
         for name, metric in METRIC_OF.items()

@@ -3,6 +3,8 @@
 from lowrank.project.references import find_references, reference_model
 from lowrank.project.views.analyse import (
     described_benchmarks,
+    shaped_by,
+    shaping_scripts,
     study_baselines,
     study_evaluations,
     study_rows,
@@ -31,12 +33,29 @@ rule collect_accuracy:
         script=script("collect_accuracy"),
         library=library("collect_accuracy"),
         lock=LOCK,
-        results=lambda wildcards: study_evaluations(
-            project, wildcards.study, model_of(wildcards), rules.evaluate.output.result
+        # An evaluation is written anew whenever one of its benchmarks changes, and most studies do
+        # not show that one. So a study waits for evaluations, but follows what shapes its scores.
+        shaping_code=lambda wildcards: sorted(
+            {
+                file
+                for name, modules in shaping_scripts(
+                    project, wildcards.study, model_of(wildcards)
+                ).items()
+                for file in (script(name), *library(name, *modules))
+            }
         ),
-        scores=lambda wildcards: study_evaluations(
-            project, wildcards.study, model_of(wildcards), rules.evaluate.output.scores
-        ),
+        results=lambda wildcards: [
+            ancient(file)
+            for file in study_evaluations(
+                project, wildcards.study, model_of(wildcards), rules.evaluate.output.result
+            )
+        ],
+        scores=lambda wildcards: [
+            ancient(file)
+            for file in study_evaluations(
+                project, wildcards.study, model_of(wildcards), rules.evaluate.output.scores
+            )
+        ],
         baselines=lambda wildcards: study_baselines(
             project, wildcards.study, model_of(wildcards), rules.score_baseline.output[0]
         ),
@@ -51,7 +70,10 @@ rule collect_accuracy:
         benchmarks=lambda wildcards: as_json(
             described_benchmarks(project, wildcards.study, model_of(wildcards))
         ),
-        folder=lambda wildcards, input: os.path.dirname(os.path.dirname(input.results[0])),
+        folder=lambda wildcards, input: os.path.dirname(input.results[0]),
+        shaped_by=lambda wildcards: as_json(
+            shaped_by(project, wildcards.study, model_of(wildcards))
+        ),
     shell:
         "PYTHONPATH=workflow python {input.script} --rows {params.rows:q} "
         "--benchmarks {params.benchmarks:q} --folder {params.folder} --output {output} "

@@ -1,5 +1,7 @@
 # Pinned inputs: any source of a model or of questions becomes one form.
 
+from lowrank.project.views.assets import questions_settings
+
 
 rule fetch_model:
     """Fetch a model from the first of its sources and make a plain Hugging Face directory of it."""
@@ -37,12 +39,7 @@ rule fetch_benchmark:
     conda:
         "../../environment.yml"
     params:
-        benchmark=lambda wildcards: as_json(
-            {
-                key: project.benchmarks[wildcards.benchmark][key]
-                for key in ("name", "sources", "columns", "subsets", "questions")
-            }
-        ),
+        benchmark=lambda wildcards: as_json(questions_settings(project, wildcards.benchmark)),
     shell:
         "PYTHONPATH=workflow python {input.script} --benchmark {params.benchmark:q} "
         "--output {output.questions} --manifest {output.manifest} 2> {log}"

@@ -1,7 +1,12 @@
 # The ledger: a verdict on each claim of the thesis, for every scope.
 
 from lowrank.project.references import find_kept_runs
-from lowrank.project.views.claims import claim_evidence, claim_scopes, documents
+from lowrank.project.views.claims import (
+    claim_evaluations,
+    claim_evidence,
+    claim_scopes,
+    documents,
+)
 
 OTHER_SCOPES = {
     "authors": AUTHORS_DATA,
@@ -17,6 +22,10 @@ rule judge_claims:
         library=library("judge_claims"),
         lock=LOCK,
         results=lambda wildcards: claim_evidence(project, output_of, **OTHER_SCOPES),
+        # The studies' tables are made anew where what they show of these has changed.
+        evaluations=lambda wildcards: [
+            ancient(file) for file in claim_evaluations(project, output_of)
+        ],
     output:
         ledger="<results>/claims.json",
         text="<results>/claims.txt",

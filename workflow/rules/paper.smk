@@ -1,6 +1,7 @@
 # The reproduction report.
 
 from lowrank.project.views.paper import (
+    fact_evaluations,
     fact_files,
     fact_models,
     fact_run,
@@ -20,6 +21,10 @@ rule gather_facts:
         thesis=THESIS,
         published=rules.authors_tables.input.published,
         results=lambda wildcards: fact_files(project, output_of),
+        # The studies' tables are made anew where what they show of these has changed.
+        evaluations=lambda wildcards: [
+            ancient(file) for file in fact_evaluations(project, output_of)
+        ],
     output:
         "<results>/facts.json",
     log:

@@ -2,12 +2,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from lowrank.analyse.accuracy import collect_accuracy, resample
+from lowrank.analyse.accuracy import collect_accuracy
+from lowrank.analyse.answers import resample
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json, write_json
 from lowrank.base.metric import Metric
 from lowrank.base.names import AGGREGATE
 from lowrank.base.statistics import mean_interval
+from made_evaluations import write_result, write_scores
 from sklearn.metrics import average_precision_score
 
 RNG = np.random.default_rng(0)
@@ -20,13 +22,8 @@ ROW = {"series": "s", "label": "x", "position": 2, "method": "tucker", "rank": 1
 def write(folder, name, benchmark, values, companion=None, questions=None, score=None):
     questions = np.arange(len(values)) if questions is None else questions
     frame = {"task": "t", "question": questions, "value": values, "log_probability": companion}
-    (folder / name).mkdir(exist_ok=True)
-    pd.DataFrame(frame).to_csv(folder / name / f"{benchmark}.csv", index=False)
+    write_scores(folder, name, benchmark, frame)
     result = {
-        "model": "m",
-        "decomposition": name,
-        "parameter_reduction_percent": 0.0 if name == "dense" else 10.0,
-        "benchmark": benchmark,
         "score": {
             "metric": "acc",
             "value": float(np.mean(values) if score is None else score),
@@ -34,7 +31,9 @@ def write(folder, name, benchmark, values, companion=None, questions=None, score
         },
         "questions": {"asked": len(values), "available": 1000},
     }
-    write_json(folder / name / f"{benchmark}.json", result)
+    reduction = 0.0 if name == "dense" else 10.0
+    shared = {"model": "m", "parameter_reduction_percent": reduction}
+    write_result(folder, name, benchmark, result, **shared)
 
 
 def described(names, metric=ACCURACY):
@@ -115,9 +114,9 @@ def test_companion_metric_where_there_is_one(folder):
 
 def test_the_results_say_what_a_guess_scores_and_what_else_answers_are_worth(folder):
     for name, value in (("dense", 0.75), ("other", 0.5)):
-        result = read_json(folder / name / "a.json")
+        result = read_json(folder / f"{name}.json")["benchmarks"]["a"]
         result["score"]["chance"] = 0.245
-        write_json(folder / name / "a.json", result | {"beside": {"acc_norm": {"value": value}}})
+        write_result(folder, name, "a", result | {"beside": {"acc_norm": {"value": value}}})
     table = collect(folder, metric=ACCURACY | {"chance": 0.1}).set_index(["label", "benchmark"])
     assert table.loc[("x", "a"), ["chance", "beside_acc_norm"]].tolist() == [0.245, 0.5]
     assert table.loc[("dense", "a"), "beside_acc_norm"] == 0.75
@@ -132,11 +131,11 @@ def test_a_companion_that_one_configuration_lacks_does_not_vanish(folder):
     for broken in (np.nan, np.inf, -np.inf):
         companion[7] = broken
         write(folder, "other", "a", OTHER["a"], companion)
-        message = r"other/a\.csv: a question has no finite log_probability; delete it and a\.json"
+        message = r"other\.csv: a question of a has no finite log_prob.*; delete it and other\.json"
         with pytest.raises(LowrankError, match=message):
             collect(folder)
     write(folder, "other", "a", OTHER["a"])
-    with pytest.raises(LowrankError, match=r"other/a\.csv: a question has no finite log_prob"):
+    with pytest.raises(LowrankError, match=r"other\.csv: a question of a has no finite log_prob"):
         collect(folder)
     # Questions that have none in any configuration: the benchmark has no companion.
     companion[7] = np.nan
@@ -147,11 +146,10 @@ def test_a_companion_that_one_configuration_lacks_does_not_vanish(folder):
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 def test_an_answer_without_a_score_does_not_leave_out_its_benchmark(folder, broken):
-    path = folder / "other" / "a.csv"
-    table = pd.read_csv(path)
-    table.loc[3, "value"] = broken
-    table.to_csv(path, index=False)
-    with pytest.raises(LowrankError, match=r"other/a\.csv: a question has no finite value"):
+    values = OTHER["a"].copy()
+    values[3] = broken
+    write_scores(folder, "other", "a", {"task": "t", "question": range(60), "value": values})
+    with pytest.raises(LowrankError, match=r"other\.csv: a question of a has no finite value"):
         collect(folder)
 
 
@@ -165,16 +163,15 @@ def test_a_changed_result_or_answer_is_caught_and_both_files_are_named(folder):
     score = float(np.mean(OTHER["b"]))
     write(folder, "other", "b", OTHER["b"], score=score + 2e-6)
     with pytest.raises(
-        LowrankError, match=r"other/b\.json has the score .* answers in b\.csv give"
+        LowrankError, match=r"other\.json has the score .* on b, the answers in other\.csv give"
     ):
         collect(folder)
     write(folder, "other", "b", OTHER["b"], score=score + 5e-7)
     collect(folder)
-    path = folder / "dense" / "a.csv"
-    table = pd.read_csv(path)
-    table.loc[3, "value"] = 1 - table.loc[3, "value"]
-    table.to_csv(path, index=False)
-    with pytest.raises(LowrankError, match=r"dense/a\.json has the score .* delete both"):
+    values = DENSE["a"].copy()
+    values[3] = 1 - values[3]
+    write_scores(folder, "dense", "a", {"task": "t", "question": range(60), "value": values})
+    with pytest.raises(LowrankError, match=r"dense\.json has the score .* on a, .* delete both"):
         collect(folder)
 
 
@@ -199,7 +196,7 @@ def test_rankings_of_one_size_are_resampled_apart(folder):
     labels = RNG.integers(0, 2, 40)
     frame = {"task": "t", "question": np.arange(40), "value": RNG.normal(size=40), "label": labels}
     for benchmark in ("first", "second"):
-        pd.DataFrame(frame).to_csv(folder / "dense" / f"{benchmark}.csv", index=False)
+        write_scores(folder, "dense", benchmark, frame)
     ranking = Metric.from_record(RANKING)
     first_RC, second_RC = (
         resample(folder, ["dense"], name, ranking).replicates() for name in ("first", "second")
@@ -230,8 +227,7 @@ def test_a_ranking_is_collected_by_its_average_precision(tmp_path):
         score = average_precision_score(labels, similarity)
         write(tmp_path, name, "a", np.clip(similarity, 0, 1), score=score)
         frame = {"task": "t", "question": np.arange(40), "value": similarity, "label": labels}
-        frame["log_probability"] = None
-        pd.DataFrame(frame).to_csv(tmp_path / name / "a.csv", index=False)
+        write_scores(tmp_path, name, "a", frame | {"log_probability": None})
     row = collect(tmp_path, ["a"], RANKING).set_index(["label", "benchmark"]).loc[("x", "a")]
     assert row["score"] == pytest.approx(average_precision_score(labels, similarity), abs=1e-6)
     assert row["score_difference_high"] < 0
@@ -253,3 +249,53 @@ def test_a_baseline_stands_beside_the_scores_of_its_benchmark(folder):
     # A mean of two has no baseline, and that of one has its own.
     assert both.loc[[("x", "a"), ("x", AGGREGATE)], columns].isna().all(axis=None)
     assert table("b").loc[("dense", AGGREGATE), columns].tolist() == [0.25, 0.2, 0.31, "words"]
+
+
+# --- configurations that were asked different questions -----------------------------------------
+
+
+def test_a_score_has_its_own_questions_and_a_difference_the_common_ones(folder):
+    write(folder, "other", "a", OTHER["a"][:24], np.log(0.1 + 0.8 * OTHER["a"][:24]))
+    table = collect(folder).set_index(["label", "benchmark"])
+    row, dense = table.loc[("x", "a")], table.loc[("dense", "a")]
+    assert (row["questions"], row["questions_paired"]) == (24, 24)
+    assert (dense["questions"], dense["questions_paired"]) == (60, 60)
+    assert dense["score"] == pytest.approx(DENSE["a"].mean(), abs=1e-6)
+    assert row["score"] == pytest.approx(OTHER["a"][:24].mean(), abs=1e-6)
+    difference = OTHER["a"][:24].mean() - DENSE["a"][:24].mean()
+    assert row["score_difference"] == pytest.approx(difference, abs=1e-6)
+    companion = np.log(0.1 + 0.8 * DENSE["a"])
+    assert dense["log_probability"] == pytest.approx(companion.mean(), abs=1e-5)
+    whole = table.loc[("x", AGGREGATE)]
+    assert (whole["questions"], whole["questions_paired"]) == (64, 64)
+    mean = (difference + OTHER["b"].mean() - DENSE["b"].mean()) / 2
+    assert whole["score_difference"] == pytest.approx(mean, abs=1e-6)
+    # Of the dense model's first 24 questions alone, the same would be said.
+    write(folder, "dense", "a", DENSE["a"][:24], companion[:24])
+    alone = collect(folder).set_index(["label", "benchmark"]).loc[("x", "a")]
+    assert alone["score_difference"] == row["score_difference"]
+    ends = ["score_difference_low", "score_difference_high"]
+    assert row[ends].tolist() == pytest.approx(alone[ends].tolist(), abs=0.04 * np.ptp(alone[ends]))
+
+
+def test_who_was_asked_more_need_not_be_the_dense_model(folder):
+    more = np.append(OTHER["a"], [1.0, 0.0, 1.0, 1.0])
+    write(folder, "other", "a", more, np.log(0.1 + 0.8 * more))
+    row = collect(folder).set_index(["label", "benchmark"]).loc[("x", "a")]
+    assert (row["questions"], row["questions_paired"]) == (64, 60)
+    assert row["score"] == pytest.approx(more.mean(), abs=1e-6)
+    assert row["score_difference"] == pytest.approx(OTHER["a"].mean() - DENSE["a"].mean(), abs=1e-6)
+
+
+def test_questions_that_are_no_part_of_each_other_are_named(folder):
+    """As many are missing here as there: they are of two orders."""
+    write(folder, "other", "a", OTHER["a"][:30], np.zeros(30), questions=np.arange(40, 70))
+    with pytest.raises(
+        LowrankError, match="other and dense did not answer the same questions of a"
+    ):
+        collect(folder)
+    frame = {"task": "t", "question": np.arange(60), "value": DENSE["a"], "cluster": "one"}
+    write(folder, "other", "a", OTHER["a"])
+    write_scores(folder, "dense", "a", frame)
+    with pytest.raises(LowrankError, match="did not answer the same questions of a"):
+        collect(folder)

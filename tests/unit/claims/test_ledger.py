@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from lowrank.base.errors import LowrankError
-from lowrank.base.files import read_json, write_json
+from lowrank.base.evaluations import read_scores
+from lowrank.base.files import read_json
 from lowrank.claims.evidence import Evidence
 from lowrank.claims.ledger import judge_claims
 from lowrank.claims.scopes import Scope, load_scope
@@ -18,6 +19,7 @@ from lowrank.claims.verdict_names import (
     UNDECIDED,
 )
 from lowrank.project.registry import Registry
+from made_evaluations import write_result, write_scores
 from made_worlds import (
     A100,
     CLAIMS,
@@ -103,25 +105,27 @@ def test_a_verdict_rests_on_the_files_it_lists(tmp_path):
         r["label"]: r["decomposition"] for r in made_rows("table_4_2", "llama") if not r["series"]
     }
     expected = [tmp_path / "studies/table_4_2.csv"]
-    benchmarks = ["winogrande", "arc_easy", "arc_challenge", "hellaswag", "mmlu"]
-    expected += [
-        tmp_path / "evaluations" / names[label] / f"{benchmark}.csv"
-        for label in ("dense", "9%")
-        for benchmark in benchmarks
-    ]
-    assert row["tests"][1]["evidence"] == [str(path) for path in expected]
-    assert len(row["tests"][0]["evidence"]) == 1 + 11 * 5
+    expected += [tmp_path / "evaluations" / f"{names[label]}.csv" for label in ("dense", "9%")]
+    test = row["tests"][1]
+    assert test["evidence"] == [str(path) for path in expected]
+    assert test["configurations"] == [names["dense"], names["9%"]]
+    assert test["benchmarks"] == ["winogrande", "arc_easy", "arc_challenge", "hellaswag", "mmlu"]
+    assert (test["questions"], test["available"]) == (150, 150)
+    assert len(row["tests"][0]["evidence"]) == 1 + 11
     for test in row["tests"]:
         for path in test["evidence"]:
             assert Path(path).is_file()
 
 
+def evaluated_on(device, folder):
+    provenance = {"device_name": device}
+    write_result(folder / "evaluations", "dense", "mmlu", {}, provenance=provenance)
+
+
 def run_files(tmp_path):
     """The files of C7's study, and the description of the model they are of."""
     made_answers(CLAIMS["C7"], tmp_path)
-    dense = tmp_path / "evaluations/dense"
-    for benchmark in SIX:
-        write_json(dense / f"{benchmark}.json", {"provenance": {"device_name": "A CPU"}})
+    evaluated_on("A CPU", tmp_path)
     entry = {
         "model": "llama-2-7b",
         "label": "M",
@@ -146,10 +150,10 @@ def test_flipping_one_result_flips_the_verdict(tmp_path):
     path = folder / "studies/table_4_2.csv"
     table = pd.read_csv(path)
     is_mmlu = (table["label"] == "9%") & table["series"].isna() & (table["benchmark"] == "mmlu")
-    scores = folder / "evaluations" / table.loc[is_mmlu, "decomposition"].item() / "mmlu.csv"
-    values = pd.read_csv(scores)
+    name = table.loc[is_mmlu, "decomposition"].item()
+    values = read_scores(folder / "evaluations", name, "mmlu").reset_index()
     values["value"] += 0.3
-    values.to_csv(scores, index=False)
+    write_scores(folder / "evaluations", name, "mmlu", values)
     with pytest.raises(
         LowrankError, match=r"table_4_2\.csv: 9% scores 0\.79[56]\d* on mmlu.* 1\.09[56]"
     ):
@@ -174,19 +178,16 @@ def test_a_changed_score_of_the_table_is_caught(tmp_path):
         load_scope("run", "This run", models, tmp_path / "none.csv")
 
 
-def test_the_device_is_that_of_the_benchmarks_that_the_studies_asked(tmp_path):
-    """A result that an earlier run left beside them says nothing of this one."""
+def test_the_device_is_that_of_the_dense_model_s_evaluation(tmp_path):
     folder, models = run_files(tmp_path)
 
     def device():
         made = load_scope("run", "This run", models, tmp_path / "none.csv")
         return made.subjects["llama"]["device"]
 
-    elsewhere = {"provenance": {"device_name": "Another GPU"}}
-    write_json(folder / "evaluations/dense/an_earlier_one.json", elsewhere)
     assert device() == "A CPU"
-    write_json(folder / "evaluations/dense/mmlu.json", elsewhere)
-    assert device() == "A CPU and Another GPU"
+    evaluated_on("Another GPU", folder)
+    assert device() == "Another GPU"
 
 
 def test_costs_hold_for_the_device_they_were_measured_on(tmp_path):

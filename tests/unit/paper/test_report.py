@@ -11,12 +11,14 @@ import pytest
 import typst
 import yaml
 from lowrank.base.errors import LowrankError
+from lowrank.base.evaluations import benchmark_result
 from lowrank.base.files import read_json, read_yaml, write_json
 from lowrank.base.metric import Metric
 from lowrank.paper.deviations import deviations
 from lowrank.paper.document import build_document
 from lowrank.paper.facts import gather_facts
 from lowrank.paper.inconsistencies import inconsistencies
+from made_evaluations import write_result, write_scores
 from made_ledger import made_ledger
 from statsmodels.stats.contingency_tables import mcnemar
 
@@ -41,6 +43,7 @@ def row(label, method, score, difference, benchmark="aggregate", **fields):
         **ACCURACY,
         "questions": QUESTIONS,
         "questions_available": 50,
+        "questions_paired": QUESTIONS,
         "label": label,
         "method": method,
         "decomposition": "dense" if method == "dense" else f"{method}-{label}",
@@ -76,25 +79,26 @@ def entry(tmp_path):
     rows += [own | {"benchmark": "arc_easy", "benchmark_label": "ARC-Easy"} for own in rows]
     pd.DataFrame(rows).to_csv(table, index=False)
     for name, values in ANSWERS.items():
-        folder = tmp_path / "m" / "evaluations" / name
-        folder.mkdir(parents=True)
         own = {"task": "t", "question": range(QUESTIONS), "value": values}
-        pd.DataFrame(own).to_csv(folder / "arc_easy.csv", index=False)
-    result = tmp_path / "m" / "evaluations" / "dense" / "arc_easy.json"
-    settings = {"dtype": "float32", "seed": 0, "sampling": "first", "max_new_tokens": None}
-    write_json(
-        result,
+        write_scores(tmp_path / "m" / "evaluations", name, "arc_easy", own)
+    settings = {"dtype": "float32", "seed": 0, "sampling": "first"}
+    provenance = {
+        "device_name": "A CPU",
+        "platform": "Linux",
+        "versions": {"python": "3"},
+        "code_sha256": "a" * 64,
+    }
+    write_result(
+        tmp_path / "m" / "evaluations",
+        "dense",
+        "arc_easy",
         {
-            "provenance": {
-                "device_name": "A CPU",
-                "platform": "Linux",
-                "versions": {"python": "3"},
-                "code_sha256": "a" * 64,
-            },
-            "settings": settings | {"scorer": "packed", "batch_size": 4},
+            "settings": {"max_new_tokens": None},
             "questions": {"asked": QUESTIONS, "available": 50},
             "score": {"metric": "acc", "value": 0.75, "interval_95": [0.6, 0.86]},
         },
+        provenance=provenance,
+        settings=settings | {"scorer": "packed", "batch_size": 4},
     )
     manifest = {"source": "random:seed=0", "random_weights": True}
     write_json(tmp_path / "m" / "manifest.json", manifest)
@@ -130,7 +134,8 @@ def entry(tmp_path):
         "width": 8,
         "quantized": {},
         "manifest": str(tmp_path / "m" / "manifest.json"),
-        "benchmarks": [benchmark | {"result": str(result)}],
+        "evaluations": str(tmp_path / "m" / "evaluations"),
+        "benchmarks": [benchmark],
         "studies": [study],
         "fits": str(tmp_path / "fits.json"),
     }
@@ -205,10 +210,8 @@ def test_worse_beyond_chance_counts_adjusted_for_their_number(entry, gather, tmp
     rows += [own | {"benchmark": "arc_easy"} for own in rows]
     pd.DataFrame(rows).to_csv(study["table"], index=False)
     for name in names:
-        folder = tmp_path / "m" / "evaluations" / f"tucker-{name}"
-        folder.mkdir(exist_ok=True)
         own = {"task": "t", "question": range(QUESTIONS), "value": [0.0] * 4 + ANSWERS["dense"][4:]}
-        pd.DataFrame(own).to_csv(folder / "arc_easy.csv", index=False)
+        write_scores(tmp_path / "m" / "evaluations", f"tucker-{name}", "arc_easy", own)
     (study,) = read_json(gather(entry))["models"][0]["studies"]
     assert study["worse_each"] == 10
     assert study["worse_adjusted"] == 0
@@ -224,6 +227,9 @@ def test_where_lower_is_better_a_higher_score_is_a_loss(entry, gather, inputs, t
     """Perplexities 12, 11, 15 and 20, and a guess's 18."""
     metric = Metric.from_config("word_perplexity", 18).as_record()
     (study,) = entry["studies"]
+    other = Path(study["table"]).with_stem("other")
+    other.write_bytes(Path(study["table"]).read_bytes())
+    entry["studies"].append(study | {"study": "other", "table": str(other), "figure": None})
     rows = [
         row("dense", "dense", 12.0, 0.0),
         row("6%", "tucker", 11.0, -1.0),
@@ -237,18 +243,16 @@ def test_where_lower_is_better_a_higher_score_is_a_loss(entry, gather, inputs, t
     pd.DataFrame(rows).to_csv(study["table"], index=False)
     noise = np.random.default_rng(0).normal(0, 0.01, QUESTIONS)
     for own in rows:
-        folder = tmp_path / "m" / "evaluations" / own["decomposition"]
-        folder.mkdir(exist_ok=True)
         frame = {"task": "t", "question": range(QUESTIONS), "weight": 7}
         frame["value"] = np.log(own["score"]) + noise * (own["method"] != "dense")
-        pd.DataFrame(frame).to_csv(folder / "wikitext.csv", index=False)
-    result = read_json(entry["benchmarks"][0]["result"])
+        write_scores(entry["evaluations"], own["decomposition"], "wikitext", frame)
+    result = benchmark_result(entry["evaluations"], "dense", "arc_easy")
     result["score"] = {"metric": "word_perplexity", "value": 12.0, "interval_95": [11.0, 13.0]}
-    write_json(tmp_path / "wikitext.json", result)
+    write_result(entry["evaluations"], "dense", "wikitext", result)
     own = {"benchmark": "wikitext", "label": "WikiText", "metric": metric, "differs": ""}
-    entry["benchmarks"].append(own | {"result": str(tmp_path / "wikitext.json")})
+    entry["benchmarks"].append(own)
     facts = gather(entry)
-    (study,) = read_json(facts)["models"][0]["studies"]
+    study, _ = read_json(facts)["models"][0]["studies"]
     assert [own["label"] for own in study["worst"]] == ["15%", "9%"]
     assert (study["worse_each"], study["worse_adjusted"]) == (2, 2)
     assert study["control"]["score"] == {"better": 1, "worse": 1, "undecided": 0}
@@ -379,7 +383,7 @@ def test_a_claim_names_its_studies_scales_and_single_answers(inputs, tmp_path):
     ledger = read_json(inputs["claims.json"]["path"])
     answers = "results/models/m/evaluations"
     (test,) = ledger["claims"][0]["scopes"]["run"]["tests"]
-    test["evidence"] += [f"{answers}/{name}/arc_easy.csv" for name in ("dense", "tucker-9%")]
+    test["evidence"] += [f"{answers}/{name}.csv" for name in ("dense", "tucker-9%")]
     write_json(inputs["claims.json"]["path"], ledger)
     _, text = built(inputs, tmp_path / "one.pdf")
     assert "Study: table_4_2, figure_9_9." in text
@@ -418,13 +422,31 @@ def test_another_scope_is_another_column(inputs, tmp_path):
     assert text.count("Another device, on Model M, A CPU: supported on this test set") == 1
 
 
+def test_numbers_of_questions_that_differ_are_said(entry, gather, inputs, tmp_path):
+    (study,) = entry["studies"]
+    table = pd.read_csv(study["table"])
+    asked = {"6%": 16, "9%": 32}
+    few = table["label"].map(asked).fillna(QUESTIONS).astype(int)
+    table.assign(questions=few, questions_paired=few).to_csv(study["table"], index=False)
+    facts = gather(entry)
+    (model,) = read_json(facts)["models"]
+    (benchmark,), (made,) = model["benchmarks"], model["studies"]
+    assert [benchmark[f"questions{end}"] for end in ("", "_least", "_most")] == [40, 16, 40]
+    assert [made[f"questions_paired_{end}"] for end in ("least", "most")] == [16, 32]
+    inputs["facts.json"] = {"path": str(facts)}
+    _, text = built(inputs, tmp_path / "one.pdf")
+    assert "asked different numbers of questions: 16 to 40 of ARC-Easy." in text
+    assert "The others are compared with it on 16 to 32 of them." in text
+    assert "ARC-Easy 16 to 40 of 50" in text
+
+
 def test_what_else_the_answers_are_worth_stands_below_the_headline(entry, gather, inputs, tmp_path):
     """With the chance level that the questions have, not that of the entry."""
-    path = entry["benchmarks"][0]["result"]
-    result = read_json(path)
+    result = copy.deepcopy(benchmark_result(entry["evaluations"], "dense", "arc_easy"))
     result["score"]["chance"] = 0.245
     other = {"metric": "acc_norm", "value": 0.5, "interval_95": [0.3, 0.7], "chance": 0.305}
-    write_json(path, result | {"beside": {"acc_norm": other}})
+    result |= {"beside": {"acc_norm": other}}
+    write_result(entry["evaluations"], "dense", "arc_easy", result)
     facts = gather(entry)
     (benchmark,) = read_json(facts)["models"][0]["benchmarks"]
     assert (benchmark["chance"], benchmark["at_chance"]) == (0.245, False)
@@ -676,7 +698,7 @@ MODEL = {
         {
             "benchmark": name,
             "benchmark_label": label,
-            "questions": 9,
+            **dict.fromkeys(("questions", "questions_least", "questions_most"), 9),
             "questions_available": 9,
             "max_new_tokens": None,
             "differs": "",
@@ -728,8 +750,8 @@ def test_deviations_are_those_of_the_run(change, says):
     ("change", "says"),
     [
         (
-            {"questions": 4, "benchmark_label": "ARC-Easy, 64 tokens at most"},
-            "chosen at random by the seed 3): ARC-Easy 4 of 9.",
+            {"questions_least": 4, "benchmark_label": "ARC-Easy, 64 tokens at most"},
+            "chosen at random by the seed 3): ARC-Easy 4 to 9 of 9.",
         ),
         ({"differs": "It is graded."}, "Llama, ARC-Easy: It is graded."),
         ({"max_new_tokens": 64}, "answers to ARC-Easy are cut after 64 tokens"),

@@ -14,6 +14,8 @@ from lowrank.project.references import find_kept_runs, find_references, referenc
 from lowrank.project.views.analyse import (
     benchmark_label,
     described_benchmarks,
+    shaped_by,
+    shaping_scripts,
     study_evaluations,
     study_rows,
 )
@@ -24,11 +26,16 @@ from lowrank.project.views.authors import (
     authors_model,
     authors_title,
 )
-from lowrank.project.views.claims import claim_evidence, claim_scopes, documents, judged_models
+from lowrank.project.views.claims import (
+    claim_evaluations,
+    claim_evidence,
+    claim_scopes,
+    documents,
+    judged_models,
+)
 from lowrank.project.views.decompose import decomposition_names, layer_factors
 from lowrank.project.views.evaluate import (
     asking_settings,
-    evaluation_settings,
     metrics_modules,
     scoring,
 )
@@ -43,6 +50,7 @@ from lowrank.project.views.figures import (
     subtitle,
 )
 from lowrank.project.views.paper import (
+    fact_evaluations,
     fact_files,
     fact_models,
     fact_run,
@@ -74,8 +82,8 @@ SMALL = {
 }
 OUTPUTS = {
     "fetch_model.manifest": "r/{model}.json",
-    "evaluate.result": "r/{model}/{decomposition}/{benchmark}.json",
-    "evaluate.scores": "r/{model}/{decomposition}/{benchmark}.csv",
+    "evaluate.result": "r/{model}/{decomposition}.json",
+    "evaluate.scores": "r/{model}/{decomposition}.csv",
     "collect_accuracy": "r/{model}/{study}.csv",
     "collect_profiles.table": "r/{model}/{study}.profiles.csv",
     "collect_profiles.fits": "r/{model}/{study}.fits.json",
@@ -149,28 +157,64 @@ def test_what_shapes_a_score(project):
 
 
 def test_an_evaluation_is_made_of_its_own_metrics_alone(project):
-    assert metrics_modules(project, "arc_easy") == []
-    assert metrics_modules(project, "mrpc") == ["lowrank.evaluate.metrics.mrpc"]
+    assert metrics_modules(project, ["arc_easy"]) == []
+    assert metrics_modules(project, ["mrpc", "arc_easy"]) == ["lowrank.evaluate.metrics.mrpc"]
 
 
-def test_a_benchmark_may_have_a_batch_size_of_its_own(project_of):
-    project = project_of(benchmarks={"arc_easy": {"limit": 40, "batch_size": 3}, "mrpc": None})
-    asking = {"limit": 40, "seed": 0, "sampling": "random", "max_new_tokens": None}
-    assert asking_settings(project, "arc_easy") == asking
-    own = {"dtype": "float32", "device": "cpu", "scorer": "packed", "batch_size": 3}
-    assert evaluation_settings(project, "arc_easy") == asking | own
-    assert evaluation_settings(project, "mrpc")["batch_size"] == 16
+def test_what_shapes_the_questions_that_are_asked(project, llama, bert):
+    asking = {"limit": 40, "seed": 0, "sampling": "random", "max_new_tokens": None, "block": 8}
+    assert asking_settings(project, llama, "arc_easy", 40) == asking
+    assert asking_settings(project, llama, "gsm8k", None)["max_new_tokens"] == 64
+    assert asking_settings(project, bert, "mrpc", None)["block"] == 16
 
 
-def test_a_study_needs_every_pair_of_configuration_and_benchmark(project, llama, bert):
+def test_a_study_needs_every_configuration(project, llama, bert):
     files = study_evaluations(project, "table_4_2", llama, RESULT)
     names = decomposition_names(project, "table_4_2", llama)
-    assert len(files) == len(set(files)) == 2 * len(names)
-    assert files[:2] == [f"r/{llama.name}/dense/{name}.json" for name in ("arc_easy", "gsm8k")]
-    assert all(
-        path.endswith("/mrpc.json")
-        for path in study_evaluations(project, "bert_figure_3_6", bert, RESULT)
+    assert files == [f"r/{llama.name}/{name}.json" for name in names]
+    assert names[0] == "dense" and len(set(names)) == len(names)
+    assert f"r/{bert.name}/dense.json" in study_evaluations(
+        project, "bert_figure_3_6", bert, RESULT
     )
+
+
+def test_what_shapes_a_study_s_scores_is_what_it_shows(project_of, llama):
+    """Another benchmark's settings, or another study's configurations, are no part of it."""
+
+    def shape(study="figure_3_7", model=llama, **changes):
+        return shaped_by(project_of(**changes), study, model)
+
+    plain = shape()
+    assert list(plain["benchmarks"]) == ["arc_easy"]
+    asked = SMALL["benchmarks"]
+    for changes in (
+        {"benchmarks": asked | {"arc_easy": {"limit": 48}}},
+        {"limits": {"figure_3_7": {"arc_easy": 80}}},
+        {"limits": {"table_4_2": {"arc_easy": 80}}},  # both ask the dense model
+        {"asked": {llama.name: {"dense": {"arc_easy": 80}}}},
+        {"dtype": "bfloat16"},
+        {"seed": 7},
+        {"sampling": "first"},
+    ):
+        assert shape(**changes) != plain
+    for changes in (
+        {"benchmarks": asked | {"mrpc": {"limit": 8}, "gsm8k": {"max_new_tokens": 32}}},
+        {"limits": {"bert_figure_3_6": {"mrpc": 80}, "table_4_2": {"gsm8k": 80}}},
+        {"asked": {llama.name: {"dense": {"gsm8k": 80}}, "minilm-l6": {"dense": {"mrpc": 80}}}},
+        {"studies": ["table_4_2", "figure_3_7", "bert_figure_3_6"]},
+        {"scale": "smoke"},
+    ):
+        assert shape(**changes) == plain
+
+
+def test_the_scripts_behind_a_study_s_scores(project, llama, bert):
+    causal = shaping_scripts(project, "table_4_2", llama)
+    assert {"prepare_requests", "evaluate", "fetch_benchmark"} < set(causal)
+    assert not any(causal.values())
+    encoder = shaping_scripts(project, "bert_figure_3_6", bert)
+    assert encoder["evaluate_encoder"] == ["lowrank.evaluate.metrics.mrpc"]
+    assert "evaluate" not in encoder
+    assert all(Path(f"workflow/scripts/{name}.py").exists() for name in {**causal, **encoder})
 
 
 def test_rows_and_labels_of_a_study(project_of, project, llama):
@@ -229,11 +273,12 @@ def test_the_first_model_of_a_family_judges_the_claims(project_of):
     assert {
         *named,
         *made["llama"]["profiles"],
-        "r/minilm-l6/dense/mrpc.csv",
-        "r/minilm-l6/dense/mrpc.json",
         run["design_space"],
     } <= set(evidence)
-    assert not any("smollm2" in path for path in evidence)
+    evaluations = claim_evaluations(project, output_of)
+    assert {"r/minilm-l6/dense.csv", "r/minilm-l6/dense.json"} <= set(evaluations)
+    assert not set(evaluations) & set(evidence)
+    assert not any("smollm2" in path for path in [*evidence, *evaluations])
 
 
 def scopes_of(project, **others):
@@ -403,7 +448,7 @@ def test_a_subtitle_says_how_many_benchmarks_are_there(project, llama, bert, mon
     monkeypatch.setenv("LOWRANK_HUB", "0")
     monkeypatch.delenv("LOWRANK_MIRROR", raising=False)
     laptop = merge(read_yaml(f"config/{name}.yaml") for name in ("config", "laptop"))
-    assert subtitle(Project(laptop, "config"), "table_4_2", llama).endswith("; 6 of 7 benchmarks")
+    assert subtitle(Project(laptop, "config"), "table_4_2", llama).endswith("; 5 of 6 benchmarks")
 
 
 def test_layer_lists_are_carried_over_to_another_depth(project, llama):
@@ -419,8 +464,8 @@ def test_a_table_has_the_rows_of_the_thesis_first(project):
     assert counted == ["resnet-50", *(row["name"] for row in table_3_1_rows(project))]
     rows = {row["name"]: row for row in table_4_1_rows(project)}
     assert len(rows) == 8 and list(rows)[-1] == "mrpc"
-    assert rows["arc_easy"]["used"] and rows["arc_easy"]["limit"] == 40
-    assert not rows["hellaswag"]["used"] and rows["hellaswag"]["limit"] is None
+    assert rows["arc_easy"]["used"] and rows["arc_easy"]["limits"] == [40]
+    assert not rows["hellaswag"]["used"] and rows["hellaswag"]["limits"] == []
 
 
 def test_what_the_report_is_gathered_from(project, llama):
@@ -430,7 +475,7 @@ def test_what_the_report_is_gathered_from(project, llama):
     assert causal["fits"] == f"r/{llama.name}/table_4_2.fits.json" and encoder["fits"] is None
     assert [entry["benchmark"] for entry in encoder["benchmarks"]] == ["mrpc"]
     assert encoder["benchmarks"][0]["metric"]["averaging"] == "average_precision"
-    assert causal["benchmarks"][0]["result"] == f"r/{llama.name}/dense/arc_easy.json"
+    assert causal["evaluations"] == f"r/{llama.name}"
     studies = {study["study"]: study for study in causal["studies"]}
     assert studies["table_4_2"]["carried_over"] and studies["table_4_2"]["figure"] == "figure_4_1"
     tables = fact_tables(project, output_of)
@@ -438,7 +483,9 @@ def test_what_the_report_is_gathered_from(project, llama):
     files = fact_files(project, output_of)
     assert len(files) == len(set(files)) and files[:3] == list(tables.values())
     assert {causal["fits"], causal["manifest"], studies["unseen"]["table"]} <= set(files)
-    assert f"r/{llama.name}/dense/gsm8k.csv" in files and None not in files
+    evaluations = fact_evaluations(project, output_of)
+    assert not set(files) & set(evaluations) and None not in files
+    assert {f"r/{llama.name}/dense.json", f"r/{llama.name}/dense.csv"} <= set(evaluations)
 
 
 def test_what_the_deviations_need(project):

@@ -1,10 +1,11 @@
 """Gather a study's evaluations into one tidy table, with every difference from the dense model.
 
-Differences are paired: two configurations answered the same questions, so a bootstrap weighs
-questions at random and keeps the two answers to each together. Questions of one cluster (a passage,
-a subject) keep one weight. Scores and their differences are the numbers that the results hold; the
-metric says what they are and which are better. The aggregate is the plain mean over the benchmarks
-whose metric takes part, as in the thesis, with weights of its own for each benchmark.
+Differences are paired: over the questions that two configurations were both asked, a bootstrap
+weighs questions at random and keeps the two answers to each together. Questions of one cluster (a
+passage, a subject) keep one weight. A score is over all the questions that its configuration was
+asked. Scores and their differences are the numbers that the results hold; the metric says what they
+are and which are better. The aggregate is the plain mean over the benchmarks whose metric takes
+part, as in the thesis, with weights of its own for each benchmark.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lowrank.analyse.answers import VALUE, resample
 from lowrank.base.errors import LowrankError
+from lowrank.base.evaluations import benchmark_result, result_path, scores_path
 from lowrank.base.files import atomic_path, read_json
 from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
-from lowrank.base.names import AGGREGATE, CLUSTER, DENSE, DROP
+from lowrank.base.names import AGGREGATE, DENSE, DROP
 from lowrank.base.paired import PairedScores, differences_from_first, mean_contrasts
-from lowrank.base.statistics import AVERAGES, percentile_interval
+from lowrank.base.statistics import percentile_interval
 
 TOLERANCE = 1e-6
 """How far a recorded score may lie from that of its answers; above 1, ten times this share."""
-
-VALUE = "value"
 
 COLUMNS = {VALUE: "score", "log_probability": "log_probability"}
 """From a column of the answers to that of the table: the score, and its companion."""
@@ -44,7 +45,9 @@ def collect_accuracy(
     Columns: what the configuration is; its metric (`lowrank.base.metric.Metric.as_record`); how
     many questions it was asked, and in how many clusters if there are any; `score` with its 95%
     interval (`score_low`, `score_high`); `score_difference` from the dense model with its paired
-    interval; the same for `log_probability`, the companion metric, where there is one.
+    interval, over the `questions_paired` that both were asked, so that it need not be the
+    difference of the two scores; the same for `log_probability`, the companion metric, where there
+    is one.
     Where a benchmark has a baseline, `baseline` is its score with its own interval, and
     `baseline_label` its name.
     What else a benchmark's answers are worth is a column each, `beside_acc_norm` for `acc_norm`.
@@ -61,7 +64,7 @@ def collect_accuracy(
         From benchmark to its `label`, the name that figures print, and its `metric`, a record, in
         the order of the figure.
     folder
-        Where `{decomposition}/{benchmark}.json` and `.csv` are.
+        Where the evaluations are, see `lowrank.base.evaluations`.
     output
         The CSV file to write.
     baselines
@@ -70,8 +73,9 @@ def collect_accuracy(
     Raises
     ------
     LowrankError
-        If a result is missing or its score is not that of its answers, two configurations did not
-        answer the same questions, or scores take part in the mean that have none.
+        If a result is missing or its score is not that of its answers, of two configurations
+        neither answered all the questions of the other, or scores take part in the mean that have
+        none.
     """
     metrics = {name: Metric.from_record(entry["metric"]) for name, entry in benchmarks.items()}
     dense = {"series": "", "label": DENSE, "position": None, "method": DENSE, "rank": 0}
@@ -79,7 +83,7 @@ def collect_accuracy(
     rows = [dense, *rows]
     names = list(dict.fromkeys(row["decomposition"] for row in rows))
     results = {
-        (name, benchmark): read_json(Path(folder, name, f"{benchmark}.json"))
+        (name, benchmark): benchmark_result(folder, name, benchmark)
         for name in names
         for benchmark in benchmarks
     }
@@ -89,6 +93,7 @@ def collect_accuracy(
     twins = _twins(rows)
     of_baselines = _of_baselines(baselines)
     measured: dict[tuple[str, str], dict[str, float]] = {}
+    paired: dict[tuple[str, str], int] = {}
     for column, prefix in COLUMNS.items():
         in_mean: list[PairedScores] = []
         for benchmark, metric in metrics.items():
@@ -97,13 +102,15 @@ def collect_accuracy(
                 continue  # generated text has no companion metric
             if column == VALUE:
                 _require_agreement(folder, names, benchmark, results, scores.scores())
+                for place, name in enumerate(names):
+                    paired[name, benchmark] = scores.common_questions([0, place])
             if benchmark in averaged:
                 in_mean.append(scores)
             _measure(measured, names, twins, benchmark, prefix, [scores])
         if in_mean:
             _measure(measured, names, twins, AGGREGATE, prefix, in_mean)
     table = [
-        _row(row, benchmark, benchmarks[benchmark]["label"], metric, results, [benchmark])
+        _row(row, benchmark, benchmarks[benchmark]["label"], metric, results, paired, [benchmark])
         | measured[row["decomposition"], benchmark]
         | _own_interval(results[row["decomposition"], benchmark])
         | _beside(results[row["decomposition"], benchmark])
@@ -117,7 +124,7 @@ def collect_accuracy(
         label = f"{benchmarks[benchmark]['label']}, {str(metric).replace('_', ' ')}"
         of_mean = of_baselines.get(benchmark, {})
     table += [
-        _row(row, AGGREGATE, label, metric_of_aggregate, results, averaged)
+        _row(row, AGGREGATE, label, metric_of_aggregate, results, paired, averaged)
         | measured[row["decomposition"], AGGREGATE]
         | of_mean
         for row in rows
@@ -131,100 +138,9 @@ def write_scores(table: Sequence[Mapping[str, Any]], output: str | Path) -> None
         pd.DataFrame(table).to_csv(temporary, index=False, float_format="%.6g")
 
 
-def resample(
-    folder: str | Path, names: Sequence[str], benchmark: str, metric: Metric, column: str = VALUE
-) -> PairedScores | None:
-    """Return the scores of configurations on a benchmark, whose contrasts are paired.
-
-    Parameters
-    ----------
-    folder
-        Where `{decomposition}/{benchmark}.csv` are.
-    names
-        The C configurations' names.
-    benchmark
-        Which benchmark.
-    metric
-        Its metric.
-    column
-        `value` (of the score) or `log_probability`; None is returned where there is none.
-
-    Raises
-    ------
-    LowrankError
-        If a result is missing, two configurations did not answer the same questions, or a number
-        is not finite or missing where another configuration has it.
-    """
-    averaging = metric.averaging if column == VALUE else "mean"
-    values_QC, others_Q, clusters_Q = _paired_values(
-        folder, names, benchmark, column, AVERAGES[averaging].column
-    )
-    if not np.isfinite(values_QC).all():
-        _require_no_companion(folder, names, benchmark, column, values_QC)
-        return None
-    return PairedScores(
-        averaging,
-        values_QC,
-        benchmark,
-        names,
-        others_Q=others_Q,
-        clusters_Q=clusters_Q,
-        is_share=column == VALUE and metric.is_share,
-    )
-
-
 def agrees(score: float, answers: float) -> bool:
     """Return whether a recorded score is that of its answers, but for rounding."""
     return abs(score - answers) <= TOLERANCE * (1.0 if abs(answers) <= 1 else 10 * abs(answers))
-
-
-def _paired_values(
-    folder: str | Path, names: Sequence[str], benchmark: str, column: str, other_column: str
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Return values_QC of one benchmark, questions in the same order for every configuration.
-
-    Beside them are another column of the questions, (questions,), or None where none is asked for,
-    and their clusters, (questions,), or None where they have none.
-    """
-    columns, first = [], None
-    for name in names:
-        path = Path(folder, name, f"{benchmark}.csv")
-        try:
-            table = pd.read_csv(path, dtype={CLUSTER: str}).set_index(["task", "question"])
-            table = table.sort_index()
-            scores = table[column]
-            asked = [other_column] if other_column else []
-            others = table[asked + ([CLUSTER] if CLUSTER in table else [])]
-        except (OSError, ValueError, KeyError) as error:
-            raise LowrankError(f"{path} cannot be read ({error})") from None
-        first = others if first is None else first
-        if not others.equals(first):
-            raise LowrankError(f"{path}: {name} and {names[0]} did not answer the same questions")
-        columns.append(scores.to_numpy(dtype=float))
-    other_Q, clusters_Q = (
-        first[key].to_numpy() if key in first else None for key in (other_column, CLUSTER)
-    )
-    return np.stack(columns, axis=1), other_Q, clusters_Q
-
-
-def _require_no_companion(
-    folder: str | Path,
-    names: Sequence[str],
-    benchmark: str,
-    column: str,
-    values_QC: np.ndarray,
-) -> None:
-    """Check that numbers are missing since these questions have none: in no configuration."""
-    missing_QC = np.isnan(values_QC)
-    if column != VALUE:
-        missing_QC &= ~missing_QC.all(axis=1, keepdims=True)
-    wrong = np.flatnonzero((missing_QC | np.isinf(values_QC)).any(axis=0))
-    if len(wrong):
-        path = Path(folder, names[wrong[0]], benchmark)
-        raise LowrankError(
-            f"{path}.csv: a question has no finite {column}; delete it and {path.name}.json, and "
-            "run again"
-        )
 
 
 def _require_agreement(
@@ -238,10 +154,10 @@ def _require_agreement(
     for name, mean in zip(names, mean_C, strict=True):
         score = results[name, benchmark]["score"]["value"]
         if not agrees(score, mean):
-            path = Path(folder, name, benchmark)
             raise LowrankError(
-                f"{path}.json has the score {score:g}, the answers in {path.name}.csv give "
-                f"{mean:g}: one of them was changed; delete both and run again"
+                f"{result_path(folder, name)} has the score {score:g} on {benchmark}, the answers "
+                f"in {scores_path('', name)} give {mean:g}: one of them was changed; delete both "
+                "and run again"
             )
 
 
@@ -304,15 +220,18 @@ def _row(
     label: str,
     metric: Metric,
     results: Mapping[tuple[str, str], Mapping[str, Any]],
+    paired: Mapping[tuple[str, str], int],
     benchmarks: Iterable[str],
 ) -> dict[str, Any]:
     """Return what a row is of; `benchmarks` are those that its score is of."""
+    benchmarks = list(benchmarks)
     of_row = [results[row["decomposition"], name] for name in benchmarks]
     asked, available = (
         sum(result["questions"][which] for result in of_row) for which in ("asked", "available")
     )
     model, reduction = (of_row[0][key] for key in ("model", "parameter_reduction_percent"))
     made = {"model": model} | table_row(row, reduction, benchmark, label, metric, asked, available)
+    made["questions_paired"] = sum(paired[row["decomposition"], name] for name in benchmarks)
     clusters = None if benchmark == AGGREGATE else of_row[0]["score"].get("clusters")
     return made | {"clusters": clusters}
 

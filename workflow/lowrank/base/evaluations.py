@@ -27,6 +27,9 @@ QUESTION = ["task", "question"]
 COMPANIONS = ("label", "weight", CLUSTER)
 """The columns of scores that only some benchmarks have, blank elsewhere."""
 
+NUMBERS = ("value", "log_probability", "label", "weight")
+"""The columns of scores that hold numbers."""
+
 
 def result_path(folder: str | Path, decomposition: str) -> Path:
     """Return the file that holds a configuration's results."""
@@ -115,11 +118,11 @@ def _cached(path: Path, read: Callable[[Path], Any]) -> Any:
         state = path.stat()
     except OSError as error:
         raise LowrankError(f"{path} cannot be read ({error})") from None
-    return _read(path, read, state.st_size, state.st_mtime_ns)
+    return _read(path, read, (state.st_size, state.st_mtime_ns, state.st_ino))
 
 
 @functools.lru_cache(maxsize=1024)
-def _read(path: Path, read: Callable[[Path], Any], size: int, mtime_ns: int) -> Any:
+def _read(path: Path, read: Callable[[Path], Any], state: tuple[int, ...]) -> Any:
     return read(path)
 
 
@@ -157,7 +160,7 @@ def _of_benchmark(rows: pd.DataFrame) -> pd.DataFrame:
         # Text in another benchmark's questions made numbers text here, too.
         numbers = pd.to_numeric(rows["question"], errors="coerce")
         rows = rows if numbers.isna().any() else rows.assign(question=numbers)
-    rows = rows.astype({name: float for name in ("value", "log_probability") if name in rows})
+    rows = rows.astype({name: float for name in NUMBERS if name in rows})
     if rows.duplicated(QUESTION).any():
         twice = rows.loc[rows.duplicated(QUESTION), "question"].iloc[0]
         raise ValueError(f"question {twice} is there twice")

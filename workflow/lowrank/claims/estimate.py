@@ -120,7 +120,14 @@ class Estimate:
     readings
         Its intervals; the first one decides.
     questions
-        How many questions it rests on; None where it rests on none.
+        How many questions it rests on: those that all its configurations were asked, of all its
+        benchmarks together. None where it rests on none.
+    available
+        How many questions those benchmarks have.
+    configurations
+        Names of the configurations whose answers it rests on.
+    benchmarks
+        The benchmarks whose answers it rests on.
     evidence
         Files that it was computed from.
     flags
@@ -138,6 +145,9 @@ class Estimate:
     flags: tuple[str, ...] = ()
     device: str = ""
     at_chance: bool = False
+    available: int | None = None
+    configurations: tuple[str, ...] = ()
+    benchmarks: tuple[str, ...] = ()
 
     @classmethod
     def exact(cls, value: float, *evidence: str) -> Estimate:

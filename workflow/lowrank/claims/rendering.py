@@ -246,17 +246,15 @@ def sources(files: Sequence[str], shown: int = 3) -> str:
     """Return files as text: a few by name, answers of many configurations by their pattern."""
     if len(files) <= shown:
         return ", ".join(files)
-    by_folder: dict[str, list[PurePath]] = {}
+    by_pattern: dict[str, list[PurePath]] = {}
     for path in map(PurePath, files):
-        is_answers = path.parents[1].name == "evaluations"
-        by_folder.setdefault(str(path.parents[1] / "*" if is_answers else path), []).append(path)
-    parts = []
-    for folder, paths in by_folder.items():
-        names = list(dict.fromkeys(path.stem for path in paths))
-        pattern = names[0] if len(names) == 1 else "{" + ",".join(names) + "}"
-        is_one = folder == str(paths[0])
-        parts.append(folder if is_one else f"{len(paths)} of {folder}/{pattern}{paths[0].suffix}")
-    return ", ".join(parts)
+        is_answers = path.parent.name == "evaluations"
+        pattern = str(path.parent / f"*{path.suffix}") if is_answers else str(path)
+        by_pattern.setdefault(pattern, []).append(path)
+    return ", ".join(
+        str(paths[0]) if len(paths) == 1 else f"{len(paths)} of {pattern}"
+        for pattern, paths in by_pattern.items()
+    )
 
 
 def _wrapped(text: str, indent: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from lowrank.base.authors import read_published
-from lowrank.base.files import read_json
+from lowrank.base.evaluations import read_result
 from lowrank.base.names import DENSE
 from lowrank.claims.evidence import Evidence
 from lowrank.claims.studies import AnsweredStudy, PublishedStudy, Study
@@ -116,16 +116,12 @@ def _published(entry: Mapping[str, Any], folder: str) -> dict[str, Study]:
 def _device(studies: Iterable[Study], profiles: Iterable[Path]) -> str:
     """Return what results were made on: the evaluations, or the measurements where there are none.
 
-    Of the evaluations the dense model's count, on the benchmarks that the studies asked. The
-    measurements of a run name their own device where they are judged.
+    Of the evaluations the dense model's count. The measurements of a run name their own device
+    where they are judged.
     """
-    results = {
-        study.folder / DENSE / f"{benchmark}.json"
-        for study in studies
-        if isinstance(study, AnsweredStudy)
-        for benchmark in study.metrics
-    }
-    devices = [str(read_json(path)["provenance"]["device_name"]) for path in sorted(results)]
+    folders = {study.folder for study in studies if isinstance(study, AnsweredStudy)}
+    results = [read_result(folder, DENSE) for folder in sorted(folders)]
+    devices = [str(result["provenance"]["device_name"]) for result in results]
     if not devices:
         devices = [name for path in profiles for name in pd.read_csv(path)["device"].dropna()]
     return " and ".join(dict.fromkeys(devices))

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lowrank.analyse.accuracy import agrees, resample
+from lowrank.analyse.accuracy import agrees
+from lowrank.analyse.answers import resample
 from lowrank.base.errors import LowrankError, suggestion
+from lowrank.base.evaluations import scores_path
 from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
 from lowrank.base.names import AGGREGATE, DENSE
 from lowrank.base.paired import PairedScores
@@ -124,6 +126,7 @@ class Study(ABC):
     def contrasts(self, weights_CS: np.ndarray, benchmarks: Sequence[str]) -> Contrasts:
         """Return weighted sums of the configurations' plain mean over benchmarks.
 
+        Each is over the questions that all the configurations with a weight in it were asked.
         They are in the unit of the metric (percent, for shares) and signed so that more is better:
         where lower scores are better, they are below zero.
 
@@ -148,7 +151,7 @@ class Study(ABC):
         return Contrasts(
             factor * np.sum([records for records, _ in made], axis=0),
             factor * np.sum([replicates for _, replicates in made], axis=0),
-            self._is_exhaustive(benchmarks),
+            self._is_exhaustive(np.flatnonzero(weights_CS.any(axis=1)), benchmarks),
         )
 
     def contrasts_of_each(self, weights_CS: np.ndarray, benchmarks: Sequence[str]) -> Contrasts:
@@ -174,18 +177,44 @@ class Study(ABC):
         """
         raise NotTestable(f"{self.path.name} has no perplexities to resample")
 
-    def facts(self, chosen: Iterable[int], benchmarks: Sequence[str]) -> dict[str, Any]:
-        """Return `questions` asked of each configuration and the `evidence` for those chosen.
+    def questions_of(
+        self, chosen: Iterable[int], benchmarks: Sequence[str]
+    ) -> dict[str, tuple[int, int]]:
+        """Return how many questions configurations have in common, and how many there are.
 
-        `flags` name the benchmarks whose questions are alike in too few clusters to allow for it.
+        Parameters
+        ----------
+        chosen
+            Indices of the configurations.
+        benchmarks
+            The benchmarks.
+
+        Returns
+        -------
+        From each benchmark to the questions that all of them were asked, and all that it has.
         """
-        table = self.table[self.table["benchmark"].isin(benchmarks)]
-        asked = table.groupby("benchmark").max(numeric_only=True)
+        asked = self._asked(chosen, benchmarks)
+        columns = asked[["questions", "questions_available"]].astype(int)
+        return {name: tuple(columns.loc[name]) for name in benchmarks}
+
+    def facts(self, chosen: Iterable[int], benchmarks: Sequence[str]) -> dict[str, Any]:
+        """Return what an estimate from the configurations chosen says of itself.
+
+        `questions` are those that all of them were asked, `available` those that there are, both
+        of all the benchmarks together. `flags` name the benchmarks whose questions are alike in too
+        few clusters to allow for it.
+        """
+        chosen = list(chosen)
+        names = self.configurations["decomposition"].iloc[chosen]
+        asked = self._asked(chosen, benchmarks)
         few = []
         if "clusters" in asked:
             few = asked.index[asked["clusters"] < asked["questions"].clip(upper=LEAST_CLUSTERS)]
         return {
             "questions": int(asked["questions"].sum()),
+            "available": int(asked["questions_available"].sum()),
+            "configurations": tuple(dict.fromkeys(names)),
+            "benchmarks": tuple(benchmarks),
             "evidence": (str(self.path), *self._files(chosen, benchmarks)),
             "flags": tuple(f"{name} has questions that are alike in few clusters" for name in few),
         }
@@ -208,9 +237,24 @@ class Study(ABC):
     def _contrasts(self, weights_CS: np.ndarray, benchmark: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the sums on one benchmark by each record, (K, S), and replicates, (R, S)."""
 
-    @abstractmethod
-    def _is_exhaustive(self, benchmarks: Sequence[str]) -> bool:
-        """Return whether all the questions of the benchmarks' test sets were asked."""
+    def _is_exhaustive(self, chosen: Iterable[int], benchmarks: Sequence[str]) -> bool:
+        """Return whether configurations were asked all the questions of the test sets."""
+        counts = self.questions_of(chosen, benchmarks).values()
+        return all(asked == available for asked, available in counts)
+
+    def _asked(self, chosen: Iterable[int], benchmarks: Sequence[str]) -> pd.DataFrame:
+        """Return counts of each benchmark, the least of some configurations.
+
+        Of two configurations, one was asked a part of the questions of the other.
+        """
+        rows = self.configurations.iloc[list(chosen)][["series", "label"]]
+        table = self.table.merge(rows) if len(rows) else self.table
+        table = table[table["benchmark"].isin(benchmarks)]
+        return (
+            table.groupby("benchmark")
+            .min(numeric_only=True)
+            .reindex(list(dict.fromkeys(benchmarks)))
+        )
 
     def _files(self, chosen: Iterable[int], benchmarks: Sequence[str]) -> list[str]:
         """Return the files of the answers of some configurations."""
@@ -250,19 +294,16 @@ class AnsweredStudy(Study):
         if self.metrics[benchmark].averaging != "perplexity":
             raise NotTestable(f"the score of {benchmark} is no perplexity")
         score_S, replicates_RS = self._scores[benchmark].contrasts(weights_CS, np.log)
-        return Contrasts(score_S[None], replicates_RS, self._is_exhaustive([benchmark]))
+        chosen = np.flatnonzero(weights_CS.any(axis=1))
+        return Contrasts(score_S[None], replicates_RS, self._is_exhaustive(chosen, [benchmark]))
 
     def _contrasts(self, weights_CS: np.ndarray, benchmark: str) -> tuple[np.ndarray, np.ndarray]:
         score_S, replicates_RS = self._scores[benchmark].contrasts(weights_CS)
         return score_S[None], replicates_RS
 
-    def _is_exhaustive(self, benchmarks: Sequence[str]) -> bool:
-        rows = self.table[self.table["benchmark"].isin(benchmarks)]
-        return bool((rows["questions"] == rows["questions_available"]).all())
-
     def _files(self, chosen: Iterable[int], benchmarks: Sequence[str]) -> list[str]:
         names = dict.fromkeys(self.configurations["decomposition"].iloc[list(chosen)])
-        return [str(self.folder / name / f"{b}.csv") for name in names for b in benchmarks]
+        return [str(scores_path(self.folder, name)) for name in names]
 
     def _scores_of(self, benchmark: str) -> PairedScores:
         names = list(self.configurations["decomposition"])
@@ -336,6 +377,3 @@ class PublishedStudy(Study):
         records_KS = mixed_records(records_KC, weights_CS)
         error_S = np.nan_to_num(error_C) @ np.abs(weights_CS)
         return records_KS, records_KS[0] + noise_R[:, None] * error_S
-
-    def _is_exhaustive(self, benchmarks: Sequence[str]) -> bool:
-        return True

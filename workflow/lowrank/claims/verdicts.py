@@ -145,7 +145,8 @@ def judge_test(
     -------
     `says`, `short`, `operator`, `unit`, `range`, `verdict`, `reason`, `flags`, `evidence`, and
     where it could be measured `value`, `interval_95`, `reading`, `readings` (of each its
-    `reading`, `interval_95` and `verdict`; the first is that of the test), `questions`.
+    `reading`, `interval_95` and `verdict`; the first is that of the test), and of what it rests on
+    `questions`, `available` (as `Estimate` has them), `configurations` and `benchmarks`.
     """
     made = {key: test[key] for key in ("says", "short", "operator", "unit")}
     made |= {"range": list(test["range"]), "flags": [], "evidence": []}
@@ -173,6 +174,9 @@ def judge_test(
         "reading": readings[0]["reading"],
         "readings": readings,
         "questions": found.questions,
+        "available": found.available,
+        "configurations": list(found.configurations),
+        "benchmarks": list(found.benchmarks),
         "flags": [*found.flags, *([AT_CHANCE] if found.at_chance else [])],
         "evidence": list(found.evidence),
     }

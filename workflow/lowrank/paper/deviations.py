@@ -77,15 +77,13 @@ def _of_model(
     foreign = [row["benchmark_label"] for row in benchmarks if row["benchmark"] not in known]
     if foreign:
         yield f"{label} is scored on {_listed(foreign)}, which the thesis does not use."
-    part = [row for row in benchmarks if row["questions"] < row["questions_available"]]
+    part = [row for row in benchmarks if row["questions_least"] < row["questions_available"]]
     if part:
         how = {
             "first": "the first of each subset, as lm-eval's own limit takes them",
             "random": f"chosen at random by the seed {model['seed']}",
         }[model["sampling"]]
-        asked = [
-            f"{_named(row)} {row['questions']:,} of {row['questions_available']:,}" for row in part
-        ]
+        asked = [f"{_named(row)} {_asked(row)} of {row['questions_available']:,}" for row in part]
         yield f"{label} is asked a part of the questions ({how}): {_listed(asked)}."
     yield from (f"{label}, {_named(row)}: {row['differs']}" for row in benchmarks if row["differs"])
     for row in benchmarks:
@@ -94,6 +92,12 @@ def _of_model(
                 f"{label}: answers to {_named(row)} are cut after {row['max_new_tokens']} tokens; "
                 "lm-eval's task allows more."
             )
+
+
+def _asked(row: Mapping[str, Any]) -> str:
+    """Return how many questions the configurations were asked: a number, or the range."""
+    least, most = row["questions_least"], row["questions_most"]
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
 
 
 def _left_out(models: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) -> Iterable[str]:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lowrank.analyse.accuracy import resample
+from lowrank.analyse.answers import resample
+from lowrank.base.evaluations import benchmark_result, result_path
 from lowrank.base.files import read_json, write_json
 from lowrank.base.metric import Metric, in_the_mean
 from lowrank.base.names import AGGREGATE, DENSE, DROP
@@ -35,9 +36,9 @@ def gather_facts(
     models
         For each model of the run `model`, `label`, `parameters`, `layers`, `width`, `quantized`
         (from the source of quantized weights, as a manifest names it, to the file), `manifest` (its
-        path), `benchmarks` (of each that is asked its name, `benchmark`, `label`, `metric` as a
-        record, how its score `differs` from the thesis's, and `result`, the path of the dense
-        model's result), `studies` (of each its name, `study`, its entry's `title`, `source`,
+        path), `evaluations` (their folder), `benchmarks` (of each that is asked its name,
+        `benchmark`, `label`, `metric` as a record, and how its score `differs` from the thesis's),
+        `studies` (of each its name, `study`, its entry's `title`, `source`,
         `figure`, `look_for`, `depth` and `width`, whether its layers are `carried_over`, and the
         path of its `table`) and
         `fits` (a path or None).
@@ -80,7 +81,10 @@ def gather_facts(
 
 def _model(entry: Mapping[str, Any]) -> dict[str, Any]:
     manifest = read_json(entry["manifest"])
-    dense = [read_json(own["result"]) for own in entry["benchmarks"]]
+    folder = entry["evaluations"]
+    dense = [benchmark_result(folder, DENSE, own["benchmark"]) for own in entry["benchmarks"]]
+    asked = pd.concat([_read(study["table"]) for study in entry["studies"]])
+    counts = asked.groupby("benchmark")["questions"].agg(["min", "max"])
     first = dense[0]
     kept = ("model", "label", "parameters", "layers", "width")
     return {key: entry[key] for key in kept} | {
@@ -93,7 +97,13 @@ def _model(entry: Mapping[str, Any]) -> dict[str, Any]:
         "versions": first["provenance"]["versions"],
         "code": first["provenance"]["code_sha256"],
         "benchmarks": [
-            _benchmark(own, result) for own, result in zip(entry["benchmarks"], dense, strict=True)
+            {
+                **_benchmark(own, result),
+                "questions_least": int(counts["min"][own["benchmark"]]),
+                "questions_most": int(counts["max"][own["benchmark"]]),
+                "file": str(result_path(folder, DENSE)),
+            }
+            for own, result in zip(entry["benchmarks"], dense, strict=True)
         ],
         "studies": [_study(study) for study in entry["studies"]],
         "fits": read_json(entry["fits"]) if entry["fits"] else [],
@@ -117,7 +127,6 @@ def _benchmark(entry: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str,
         "at_chance": None if metric.chance is None else _reaches(metric, low, high),
         "beside": [_score_beside(name, own) for name, own in result.get("beside", {}).items()],
         "differs": entry["differs"],
-        "file": entry["result"],
         **{key: result["settings"][key] for key in ("scorer", "batch_size", "max_new_tokens")},
     }
 
@@ -164,6 +173,8 @@ def _study(study: Mapping[str, Any]) -> dict[str, Any]:
         "benchmarks": len(averaged),
         "with_chance": sum(metric.chance is not None for metric in metrics.values()),
         "questions": int(whole["questions"].iloc[0]),
+        "questions_paired_least": int(whole["questions_paired"].min()),
+        "questions_paired_most": int(whole["questions_paired"].iloc[1:].max()),
         "dense": _plain(whole[whole["decomposition"] == DENSE][kept])[0],
         "rows": _plain(decomposed[of_rows]),
         "worst": _plain(by_loss[of_rows].head(3)),

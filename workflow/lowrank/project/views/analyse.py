@@ -6,15 +6,23 @@ from typing import Any
 
 from lowrank.project.configuration import Project
 from lowrank.project.studies import Model
+from lowrank.project.views.assets import questions_settings
 from lowrank.project.views.decompose import decomposition_names
+from lowrank.project.views.evaluate import (
+    asking_settings,
+    is_causal,
+    metrics_modules,
+    run_settings,
+    scoring,
+)
+from lowrank.space.methods import METHODS
 
 
 def study_evaluations(project: Project, study: str, model: Model, path: str) -> list[str]:
-    """Return the files that a study needs, by `{model}`, `{decomposition}`, `{benchmark}`."""
+    """Return the files that a study needs, one a configuration, by `{model}`, `{decomposition}`."""
     return [
-        path.format(model=model.name, decomposition=name, benchmark=benchmark)
+        path.format(model=model.name, decomposition=name)
         for name in decomposition_names(project, study, model)
-        for benchmark in project.study_benchmarks(study, model)
     ]
 
 
@@ -25,6 +33,52 @@ def study_baselines(project: Project, study: str, model: Model, path: str) -> li
         for benchmark in project.study_benchmarks(study, model)
         if project.benchmarks[benchmark]["baseline"]
     ]
+
+
+def shaped_by(project: Project, study: str, model: Model) -> dict[str, Any]:
+    """Return everything in the configuration that shapes the scores that a study shows.
+
+    The evaluations of a configuration are one file, which is written anew whenever one of its
+    benchmarks changes. What a study does not show is not in here.
+    """
+    benchmarks = project.study_benchmarks(study, model)
+    names = decomposition_names(project, study, model)
+    made = {name: project.decomposition(model, name) for name in names}
+    factorized = {
+        own.method
+        for own in made.values()
+        if not own.is_dense and METHODS[own.method].scope != "layer"
+    }
+    return {
+        "sources": model.sources,
+        "architecture": model.architecture.config,
+        "ranks": {name: project.largest_rank(model.name, name) for name in sorted(factorized)},
+        "settings": run_settings(project),
+        "benchmarks": {
+            name: {
+                "entry": scoring(project, name),
+                "questions": questions_settings(project, name),
+                "settings": asking_settings(project, model, name, None),
+            }
+            for name in benchmarks
+        },
+        "configurations": {
+            name: {
+                "modules": own.rank.modules,
+                "limits": {each: project.limit(model, name, each) for each in benchmarks},
+            }
+            for name, own in made.items()
+        },
+    }
+
+
+def shaping_scripts(project: Project, study: str, model: Model) -> dict[str, list[str]]:
+    """Return the scripts that the scores of a study come from, with modules that each is given."""
+    common = ("fetch_model", "factorize_layer", "compress", "fetch_benchmark")
+    if is_causal(model):
+        return {name: [] for name in (*common, "prepare_requests", "evaluate")}
+    modules = metrics_modules(project, project.study_benchmarks(study, model))
+    return {name: [] for name in common} | {"evaluate_encoder": modules}
 
 
 def study_rows(project: Project, study: str, model: Model) -> list[dict[str, Any]]:

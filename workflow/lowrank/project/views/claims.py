@@ -161,23 +161,25 @@ def claim_evidence(
     references: Mapping[str, Path],
     kept: Mapping[str, str],
 ) -> list[str]:
-    """Return the files that the claims are judged on; see `claim_scopes`."""
+    """Return the files that the claims are judged on, less evaluations; see `claim_scopes`."""
     files = []
-    result = output_of("evaluate.result")
-    for model in judged_models(project).values():
-        for study in project.studies_of(model):
-            files += study_evaluations(project, study, model, output_of("evaluate.scores"))
-            # The dense model's results say on which device.
-            files += [
-                result.format(model=model.name, decomposition=DENSE, benchmark=benchmark)
-                for benchmark in project.study_benchmarks(study, model)
-            ]
     for scope in claim_scopes(project, output_of, authors, references, kept):
         files += [scope[key] for key in ("design_space", "ledger") if key in scope]
         for entry in scope.get("models", {}).values():
             files += [*entry["studies"].values(), *entry["profiles"]]
             if "published" in entry:
                 files += authors_files(entry["published"])
+    return list(dict.fromkeys(files))
+
+
+def claim_evaluations(project: Project, output_of: Callable[[str], str]) -> list[str]:
+    """Return the evaluations that the claims are judged on, each once."""
+    files = []
+    for model in judged_models(project).values():
+        for study in project.studies_of(model):
+            files += study_evaluations(project, study, model, output_of("evaluate.scores"))
+        # The dense model's result says on which device.
+        files.append(output_of("evaluate.result").format(model=model.name, decomposition=DENSE))
     return list(dict.fromkeys(files))
 
 

@@ -42,15 +42,13 @@ def _fact_model(project: Project, model: Model, output_of: Callable[[str], str])
             if "gguf" in source
         },
         "manifest": output_of("fetch_model.manifest").format(model=model.name),
+        "evaluations": str(Path(_dense_result(model, output_of)).parent),
         "benchmarks": [
             {
                 "benchmark": name,
                 "label": benchmark_label(project, name),
                 "metric": entry["metric"].as_record(),
                 "differs": entry["differs"],
-                "result": output_of("evaluate.result").format(
-                    model=model.name, decomposition=DENSE, benchmark=name
-                ),
             }
             for name, entry in project.benchmarks.items()
             if name in asked
@@ -97,12 +95,22 @@ def fact_files(project: Project, output_of: Callable[[str], str]) -> list[str]:
     files = list(fact_tables(project, output_of).values())
     for entry in fact_models(project, output_of):
         files += [entry["manifest"]] + ([entry["fits"]] if entry["fits"] else [])
-        files += [benchmark["result"] for benchmark in entry["benchmarks"]]
-        model = project.model(entry["model"])
-        for study in entry["studies"]:
-            files.append(study["table"])
-            files += study_evaluations(project, study["study"], model, output_of("evaluate.scores"))
+        files += [study["table"] for study in entry["studies"]]
     return list(dict.fromkeys(files))
+
+
+def fact_evaluations(project: Project, output_of: Callable[[str], str]) -> list[str]:
+    """Return the evaluations behind the facts, each once."""
+    files = []
+    for model in project.models.values():
+        files.append(_dense_result(model, output_of))
+        for study in project.studies_of(model):
+            files += study_evaluations(project, study, model, output_of("evaluate.scores"))
+    return list(dict.fromkeys(files))
+
+
+def _dense_result(model: Model, output_of: Callable[[str], str]) -> str:
+    return output_of("evaluate.result").format(model=model.name, decomposition=DENSE)
 
 
 def report_inputs(
