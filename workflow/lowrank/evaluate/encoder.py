@@ -29,7 +29,7 @@ from lowrank.project.scorers import SCORERS
 from lowrank.space.architecture import Architecture
 from lowrank.space.methods import METHODS
 
-METRICS_CODE = "evaluate/metrics"
+METRICS_CODE = ("evaluate/metrics", "evaluate/held_out.py")
 """Below the library: the code that answers for encoders."""
 
 
@@ -163,16 +163,17 @@ class EncoderAnswerer:
         Questions are asked in whole blocks of the order: see `lowrank.evaluate.asking`.
         """
         store, size = self._configuration.store, settings["block"]
-        code = answering_code(METRICS_CODE)
+        code = answering_code(*METRICS_CODE)
         rows = table.take(order[: -(-limit // size) * size]).to_pylist()
         keys = [digest([code, benchmark["options"], size, row]) for row in rows]
+        if not all(key in store for key in keys):
+            self._require_fit(benchmark)  # which loads the model: that is no time of asking
         begin, asked = time.monotonic(), 0
         try:
             for start in range(0, len(rows), size):
                 block = range(start, min(start + size, len(rows)))
                 if all(keys[place] in store for place in block):
                     continue
-                self._require_fit(benchmark)
                 questions = [rows[place] for place in block]
                 try:
                     answers = metrics.answer_questions(
