@@ -29,10 +29,11 @@ SUMMARY = {"collect_accuracy": 1, **FIGURE, **LEDGER, **FACTS}
 def test_the_whole_dag(finished):
     folder = finished.folder
     assert not finished.jobs()
-    results = sorted((folder / "results/models/tiny/evaluations").glob("*/*.json"))
-    assert len(results) == 8
-    result = tiny.read_json(results[0])
-    assert result["questions"] == {"asked": 6, "available": 12}
+    results = sorted((folder / "results/models/tiny/evaluations").glob("*.json"))
+    assert len(results) == 4
+    for result in map(tiny.read_json, results):
+        asked = {name: own["questions"] for name, own in result["benchmarks"].items()}
+        assert asked == {key: {"asked": 6, "available": 12} for key in ("arc_easy", "winogrande")}
     records = sorted((folder / "results/models/tiny/profiles").glob("*.json"))
     assert len(records) == 4
     names = [workload["name"] for workload in tiny.read_json(records[0])["workloads"]]
@@ -82,7 +83,7 @@ def test_layers_of_one_configuration(workflow):
     workflow.edit_yaml(STUDY, change)
     assert workflow.jobs() == {
         "compress": 1,
-        "evaluate": 2,
+        "evaluate": 1,
         "table_4_2": 2,
         **SUMMARY,
         **PROFILES,
@@ -122,7 +123,7 @@ def test_every_rule_for_ranks_runs_and_a_rank_file_reruns_its_configuration_alon
 
     workflow.edit_yaml(STUDY, change)
     targets = ["results/models/tiny/studies/table_4_2.csv", "figures/tiny/table_4_2.csv"]
-    made = {"compress": 3, "evaluate": 6, "collect_accuracy": 1, "table_4_2": 1}
+    made = {"compress": 3, "evaluate": 3, "collect_accuracy": 1, "table_4_2": 1}
     assert workflow.jobs(*targets) == {"factorize_layer": 2, **made}
     workflow.run(*targets)
     table = pd.read_csv(workflow.folder / targets[0])
@@ -154,7 +155,7 @@ def test_every_rule_for_ranks_runs_and_a_rank_file_reruns_its_configuration_alon
     unused = {"1": {"q": 20}, **dict(reversed(ranks.items()))}
     assert jobs_with(unused) == {}
     changed = {**ranks, "2": {"q": 3, "d": 2}}
-    assert jobs_with(changed) == {**made, "compress": 1, "evaluate": 2}
+    assert jobs_with(changed) == {**made, "compress": 1, "evaluate": 1}
 
 
 def test_what_the_thesis_prints(workflow):
@@ -188,6 +189,44 @@ def test_limit_of_one_benchmark(workflow):
     assert workflow.jobs() == expected
 
 
+def test_a_study_that_does_not_show_a_benchmark_is_not_made_again(workflow):
+    """Though its configurations are evaluated anew, of which one is asked both benchmarks."""
+    other = {"title": "Other", "benchmarks": ["winogrande"], "configurations": {}}
+    other["configurations"]["last"] = {"layers": [4]}
+    path = workflow.folder / "config/studies/other.yaml"
+    path.write_text(json.dumps(other))
+
+    def add(config):
+        config["studies"].append("other")
+
+    def ask_more(config):
+        config["benchmarks"]["arc_easy"]["limit"] = 8
+
+    def ask_one_more(config):
+        config["asked"] = {"tiny": {"tucker-r1-l4-all": {"winogrande": 8}}}
+
+    workflow.edit_yaml("config/config.yaml", add)
+    workflow.run()
+    assert workflow.jobs() == {}
+    study = workflow.folder / "results/models/tiny/studies/other.csv"
+    state = study.stat()
+    workflow.edit_yaml("config/config.yaml", ask_more)
+    # Of the five configurations, four are asked ARC-Easy.
+    expected = {"prepare_requests": 1, "evaluate": 4, "table_4_1": 1, **SUMMARY, **PROFILES}
+    assert workflow.jobs() == expected
+    workflow.run()
+    assert workflow.jobs() == {}
+    assert study.stat().st_mtime_ns == state.st_mtime_ns
+    workflow.edit_yaml("config/config.yaml", ask_one_more)
+    made = {"prepare_requests": 1, "evaluate": 1, "collect_accuracy": 1, "table_4_1": 1}
+    assert workflow.jobs() == {**made, **LEDGER, **FACTS}
+    workflow.run()
+    assert workflow.jobs() == {}
+    table = pd.read_csv(study).set_index("label")
+    assert table.loc["last", "questions"].tolist() == [8, 8]
+    assert table.loc["last", "questions_paired"].tolist() == [6, 6]
+
+
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
@@ -196,7 +235,7 @@ def test_limit_of_one_benchmark(workflow):
         ("figures/figure_4_1", EVERY_FIGURE),
         ("figures/figure_3_3", {"schematic": 1, **REPORT}),
         ("figures/figure_3_2", {}),
-        ("running/warm_start", {"evaluate": 8, **SUMMARY}),
+        ("running/warm_start", {"evaluate": 4, **SUMMARY}),
         ("tables/typesetting", {**TABLES, "table_4_2": 2, **LEDGER}),
         ("space/enumeration", {"table_3_1": 1, **LEDGER, **FACTS}),
         ("claims/operators", LEDGER),
@@ -209,22 +248,23 @@ def test_limit_of_one_benchmark(workflow):
         ("paper/document", REPORT),
         ("analyse/accuracy", {**SUMMARY, **AUTHORS}),
         ("analyse/authors", AUTHORS),
-        ("base/metric", {"table_4_1": 1, "evaluate": 8, **SUMMARY, **AUTHORS}),
-        ("base/statistics", {"evaluate": 8, **SUMMARY, **AUTHORS}),
-        ("evaluate/causal", {"evaluate": 8, **SUMMARY}),
-        ("decompose/svd", {**COMPRESSED, "evaluate": 8, **SUMMARY, **PROFILES}),
-        ("evaluate/requests", {"prepare_requests": 2, "evaluate": 8, **SUMMARY, **PROFILES}),
-        ("evaluate/result", {"evaluate": 8, **SUMMARY}),
+        ("base/metric", {"table_4_1": 1, "evaluate": 4, **SUMMARY, **AUTHORS}),
+        ("base/statistics", {"evaluate": 4, **SUMMARY, **AUTHORS}),
+        ("evaluate/causal", {"evaluate": 4, **SUMMARY}),
+        ("decompose/svd", {**COMPRESSED, "evaluate": 4, **SUMMARY, **PROFILES}),
+        ("evaluate/requests", {"prepare_requests": 2, "evaluate": 4, **SUMMARY, **PROFILES}),
+        ("evaluate/result", {"evaluate": 4, **SUMMARY}),
         ("evaluate/metrics/squad", {}),
-        ("evaluate/packed/limits", {"evaluate": 8, **SUMMARY}),
-        ("evaluate/packed/shared_states", {"evaluate": 8, **SUMMARY}),
-        ("evaluate/journal", {"evaluate": 8, **SUMMARY}),
+        ("evaluate/packed/limits", {"evaluate": 4, **SUMMARY}),
+        ("evaluate/store", {"evaluate": 4, **SUMMARY}),
+        ("analyse/answers", {**SUMMARY, **AUTHORS}),
+        ("base/paired", {**SUMMARY, **AUTHORS}),
         (
             "assets/questions",
             {
                 "fetch_benchmark": 2,
                 "prepare_requests": 2,
-                "evaluate": 8,
+                "evaluate": 4,
                 "table_4_1": 1,
                 **SUMMARY,
                 **PROFILES,
@@ -232,13 +272,13 @@ def test_limit_of_one_benchmark(workflow):
         ),
         ("profile/rounds", PROFILES),
         ("profile/nvml", PROFILES),
-        ("running/nvml", {**COMPRESSED, "compress": 3, "evaluate": 8, **SUMMARY, **PROFILES}),
+        ("running/nvml", {**COMPRESSED, "compress": 3, "evaluate": 4, **SUMMARY, **PROFILES}),
         ("analyse/efficiency", {**SLOPES, **AUTHORS}),
         ("profile/gpu_reference", {}),
         ("figures/efficiency", EVERY_EFFICIENCY),
         ("decompose/export", {}),
-        ("decompose/linear", {"prepare_requests": 2, "evaluate": 8, **SUMMARY, **PROFILES}),
-        ("decompose/loading", {"prepare_requests": 2, "evaluate": 8, **SUMMARY, **PROFILES}),
+        ("decompose/linear", {"prepare_requests": 2, "evaluate": 4, **SUMMARY, **PROFILES}),
+        ("decompose/loading", {"prepare_requests": 2, "evaluate": 4, **SUMMARY, **PROFILES}),
         ("project/configuration", {}),
         ("project/scorers", {}),
         ("project/views/paper", {}),
@@ -262,7 +302,7 @@ def test_a_model_revision(workflow):
         "fetch_model": 1,
         **COMPRESSED,
         "prepare_requests": 2,
-        "evaluate": 8,
+        "evaluate": 4,
         **SUMMARY,
         **PROFILES,
     }
@@ -270,7 +310,7 @@ def test_a_model_revision(workflow):
 
 
 def test_a_lost_result_is_made_again_alone(workflow):
-    lost = "results/models/tiny/evaluations/dense/arc_easy.json"
+    lost = "results/models/tiny/evaluations/dense.json"
     (workflow.folder / lost).unlink()
     assert workflow.jobs(lost) == {"evaluate": 1}
 
@@ -326,18 +366,18 @@ def test_a_killed_run_resumes_without_redoing_what_was_finished(finished, workfl
     shutil.rmtree(workflow.folder / "figures")
     run = workflow.start()
     deadline = time.monotonic() + 120
-    while len(list(evaluations.glob("*/*.json"))) < 3 and time.monotonic() < deadline:
+    while len(list(evaluations.glob("*.json"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     workflow.kill(run)
     workflow.run("--unlock")
-    times = {path: path.stat().st_mtime_ns for path in evaluations.glob("*/*.json")}
+    times = {path: path.stat().st_mtime_ns for path in evaluations.glob("*.json")}
     remaining = workflow.jobs()["evaluate"]
-    assert 0 < remaining < 8
+    assert 0 < remaining < 4
     workflow.run()
-    results = list(evaluations.glob("*/*.json"))
+    results = list(evaluations.glob("*.json"))
     redone = [path for path in results if times.get(path) != path.stat().st_mtime_ns]
-    assert len(results) == 8 and len(redone) == remaining
+    assert len(results) == 4 and len(redone) == remaining
     assert not workflow.jobs()
-    for path in sorted((finished.folder / "results/models/tiny/evaluations").glob("*/*.jsonl")):
-        again = evaluations / path.parent.name / path.name
+    for path in sorted((finished.folder / "results/models/tiny/evaluations").glob("*.jsonl")):
+        again = evaluations / path.name
         assert again.read_bytes() == path.read_bytes()
