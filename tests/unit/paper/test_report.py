@@ -324,6 +324,8 @@ def inputs(gather, tmp_path):
         "claims": [claim],
         "method": "How a verdict is reached.",
         "deciding": "Which test decides.",
+        "plan": None,
+        "plan_method": "",
     }
     write_json(tmp_path / "claims.json", ledger)
     (tmp_path / "figure.typ").write_text("#set page(width: 5cm, height: 3cm)\nA figure.")

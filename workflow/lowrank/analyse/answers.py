@@ -15,7 +15,7 @@ import pandas as pd
 from lowrank.base.errors import LowrankError
 from lowrank.base.evaluations import read_scores, result_path, scores_path
 from lowrank.base.metric import Metric
-from lowrank.base.names import CLUSTER
+from lowrank.base.names import CLUSTER, PLACE
 from lowrank.base.paired import PairedScores
 from lowrank.base.statistics import AVERAGES
 
@@ -23,7 +23,12 @@ VALUE = "value"
 
 
 def resample(
-    folder: str | Path, names: Sequence[str], benchmark: str, metric: Metric, column: str = VALUE
+    folder: str | Path,
+    names: Sequence[str],
+    benchmark: str,
+    metric: Metric,
+    column: str = VALUE,
+    most: int | None = None,
 ) -> PairedScores | None:
     """Return the scores of configurations on a benchmark, whose contrasts are paired.
 
@@ -39,6 +44,8 @@ def resample(
         Its metric.
     column
         `value` (of the score) or `log_probability`; None is returned where there is none.
+    most
+        How many questions count, from the first one asked on; None for all.
 
     Raises
     ------
@@ -48,7 +55,7 @@ def resample(
     """
     averaging = metric.averaging if column == VALUE else "mean"
     values_QC, is_asked_QC, others_Q, clusters_Q = _paired_values(
-        folder, names, benchmark, column, AVERAGES[averaging].column
+        folder, names, benchmark, column, AVERAGES[averaging].column, most
     )
     if not np.isfinite(values_QC[is_asked_QC]).all():
         _require_no_companion(folder, names, benchmark, column, values_QC, is_asked_QC)
@@ -65,7 +72,12 @@ def resample(
 
 
 def _paired_values(
-    folder: str | Path, names: Sequence[str], benchmark: str, column: str, other_column: str
+    folder: str | Path,
+    names: Sequence[str],
+    benchmark: str,
+    column: str,
+    other_column: str,
+    most_questions: int | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Return values_QC of one benchmark and which of them were asked, both by sorted questions.
 
@@ -73,7 +85,10 @@ def _paired_values(
     asked is NaN. Beside them are another column of the questions, (questions,), or None where none
     is asked for, and their clusters, (questions,), or None where they have none.
     """
-    tables = {name: _scores(folder, name, benchmark, column, other_column) for name in names}
+    tables = {
+        name: _scores(folder, name, benchmark, column, other_column, most_questions)
+        for name in names
+    }
     by_size = sorted(tables, key=lambda name: -len(tables[name]))
     most = tables[by_size[0]]
     keys = [key for key in (other_column, CLUSTER) if key and key in most]
@@ -101,16 +116,22 @@ def _paired_values(
 
 
 def _scores(
-    folder: str | Path, name: str, benchmark: str, column: str, other_column: str
+    folder: str | Path,
+    name: str,
+    benchmark: str,
+    column: str,
+    other_column: str,
+    most_questions: int | None,
 ) -> pd.DataFrame:
     """Return a configuration's scores on a benchmark, which have the columns that are needed."""
     table = read_scores(folder, name, benchmark)
-    for needed in filter(None, (column, other_column)):
+    place = None if most_questions is None else PLACE
+    for needed in filter(None, (column, other_column, place)):
         if needed not in table:
             raise LowrankError(
                 f"{scores_path(folder, name)} cannot be read (no {needed} of {benchmark})"
             )
-    return table
+    return table if place is None else table[table[place] < most_questions]
 
 
 def _places(questions: pd.Index, asked: pd.Index) -> np.ndarray:

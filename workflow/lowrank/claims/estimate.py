@@ -7,12 +7,13 @@ workloads.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import scipy.stats
 
+from lowrank.base.sequential import stretch
 from lowrank.base.statistics import percentile_interval
 
 COUNTED = "as counted"
@@ -46,11 +47,26 @@ class Reading:
         From a confidence level to the interval's ends.
     undecidable
         Why the interval says nothing; empty where it does.
+    least
+        The least value that the statistic can have.
     """
 
     name: str
     interval: Interval
     undecidable: str = ""
+    least: float = -np.inf
+
+    def at_look(self, value: float, fractions: Sequence[float], look: int) -> Reading:
+        """Return the reading at one of several planned looks, as `Estimate.at_look` says."""
+        if self.name != QUESTIONS_LIKE_THESE:
+            return self
+
+        def interval(confidence: float) -> tuple[float, float]:
+            low, high = self.interval(confidence)
+            factor = stretch(confidence, fractions, look)
+            return max(value + factor * (low - value), self.least), value + factor * (high - value)
+
+        return replace(self, interval=interval)
 
 
 @dataclass(frozen=True)
@@ -149,6 +165,23 @@ class Estimate:
     configurations: tuple[str, ...] = ()
     benchmarks: tuple[str, ...] = ()
 
+    def at_look(self, fractions: Sequence[float], look: int) -> Estimate:
+        """Return the estimate as it counts at one of several planned looks.
+
+        What speaks of questions like these is a repeated confidence interval: the interval of a
+        single look, stretched about the estimate (Jennison and Turnbull, 1989). What has no error
+        of sampling stays as it is.
+
+        Parameters
+        ----------
+        fractions
+            The share of the planned questions at each look, ascending to 1.
+        look
+            Which look this is, from 1.
+        """
+        readings = tuple(own.at_look(self.value, fractions, look) for own in self.readings)
+        return replace(self, readings=readings)
+
     @classmethod
     def exact(cls, value: float, *evidence: str) -> Estimate:
         """Return a number that was counted: its interval has no width."""
@@ -221,6 +254,7 @@ class Estimate:
         values_R: np.ndarray,
         exhaustive: bool,
         interval: Interval | None = None,
+        least: float = -np.inf,
         **facts: Any,
     ) -> Estimate:
         """Return a statistic from its value by each record and its bootstrap replicates.
@@ -233,6 +267,8 @@ class Estimate:
             See `Contrasts`.
         interval
             On questions like these; the percentiles of the replicates by default.
+        least
+            The least value that the statistic can have.
         **facts
             Further attributes.
         """
@@ -244,7 +280,9 @@ class Estimate:
         ends = float(np.min(values_K)), float(np.max(values_K))
         equal = np.ptp(values_R) < 1e-9
         reason = "all resamples are equal: these questions cannot say how sure it is"
-        sampled = Reading(QUESTIONS_LIKE_THESE, interval or percentiles, reason if equal else "")
+        sampled = Reading(
+            QUESTIONS_LIKE_THESE, interval or percentiles, reason if equal else "", least
+        )
         whole = (Reading(THIS_TEST_SET, lambda confidence: ends),) if exhaustive else ()
         return cls(float(values_K[0]), (*whole, sampled), **facts)
 

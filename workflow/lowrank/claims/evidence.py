@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -52,6 +52,17 @@ class Evidence:
         if name not in self.studies:
             raise NotTestable(f"the study {name} is not part of these results")
         return self.studies[name]
+
+    def up_to(self, numbers: Mapping[str, int]) -> Evidence:
+        """Return the results on the first questions of each benchmark alone.
+
+        Parameters
+        ----------
+        numbers
+            From a benchmark to how many of its questions count, in the order of asking.
+        """
+        studies = {name: study.up_to(numbers) for name, study in self.studies.items()}
+        return replace(self, studies=studies)
 
     def measured(
         self, metric: str, workloads: str, lacks: Callable[[pd.DataFrame], str] = lacks_line

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import write_json
 from lowrank.base.provenance import code_digest, versions
-from lowrank.claims.estimate import Estimate
 from lowrank.claims.evidence import Evidence
+from lowrank.claims.judging import Measured, judge_measured, measure_in
 from lowrank.claims.kept import KeptRun, kept_judgement
+from lowrank.claims.looks import PLAN_METHOD
 from lowrank.claims.scopes import Scope
 from lowrank.claims.verdict_names import NOT_TESTABLE, VERDICTS
 from lowrank.claims.verdicts import (
@@ -24,11 +26,9 @@ from lowrank.claims.verdicts import (
     METHOD,
     combine,
     deciding,
-    judge_test,
     like_these,
-    measure,
 )
-from lowrank.claims.wording import deciding_words, expected, measured, otherwise
+from lowrank.claims.wording import deciding_words, expected, looked, measured, otherwise
 
 SLICES = {"MIG", "GRID"}
 """Words in the names of slices of a GPU, which have a part of its speed and its memory."""
@@ -55,9 +55,12 @@ def judge_claims(
       `otherwise` (the same in words, where it differs),
       `is_named` (whether the claim speaks of what was judged), `reason`, `holds_for`, `statement`
       (all in one), `studies`, `deciding` (see `lowrank.claims.wording.deciding_words`) and `tests`
-      (see `lowrank.claims.verdicts.judge_test`; beside that `expected` and `measured` as text,
-      `scales`, `studies`, `is_named` and `holds_for`),
+      (see `lowrank.claims.judging.judge_measured`; beside that `expected`, `measured` and `looked`
+      as text, `scales`, `studies`, `is_named` and `holds_for`),
     - `method` and `deciding`: how a verdict is reached, and which test is called deciding,
+    - `plan`: None, or of a run that asks its questions in planned looks `numbers`, from a benchmark
+      to its questions at each look,
+    - `plan_method`: how tests are judged at planned looks; empty where none is,
     - `provenance`.
 
     Parameters
@@ -96,12 +99,28 @@ def judge_claims(
         "claims": rows,
         "method": METHOD,
         "deciding": DECIDING,
+        "plan": _plan(scopes),
+        "plan_method": PLAN_METHOD if _has_plan(rows) else "",
         "provenance": {
             "code_sha256": code_digest(),
             "versions": versions(("numpy", "scipy", "pandas")),
         },
     }
     write_json(output, content)
+
+
+def _plan(scopes: Sequence[Scope | KeptRun]) -> dict[str, Any] | None:
+    """Return the plan of looks of the one scope that has one."""
+    for scope in scopes:
+        if isinstance(scope, Scope) and scope.looks is not None:
+            return {"numbers": scope.looks.numbers}
+    return None
+
+
+def _has_plan(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a test of this run, or of a kept one, was judged at planned looks."""
+    judgements = (own for row in rows for own in row["scopes"].values())
+    return any(test.get("plan") for own in judgements for test in own["tests"])
 
 
 def _summary(scope: Scope | KeptRun, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -117,10 +136,10 @@ def _summary(scope: Scope | KeptRun, rows: Sequence[Mapping[str, Any]]) -> dict[
 
 
 def _judge(claim: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
-    found = [measure(test, scope.evidence.get(test["kind"])) for test in claim["tests"]]
+    found = [measure_in(test, scope) for test in claim["tests"]]
     unfit = [_unfit(test, scope) for test in claim["tests"]]
     judged_tests = sum(
-        not (why or isinstance(own, str)) for own, why in zip(found, unfit, strict=True)
+        not (why or isinstance(own.found, str)) for own, why in zip(found, unfit, strict=True)
     )
     tests = [
         _result(test, own, claim, scope, max(judged_tests, 1), why)
@@ -155,25 +174,30 @@ def _judge(claim: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
 
 def _result(
     test: Mapping[str, Any],
-    found: Estimate | str,
+    measured_test: Measured,
     claim: Mapping[str, Any],
     scope: Scope,
     judged_tests: int,
     unfit: str,
 ) -> dict[str, Any]:
     subject = scope.subjects.get(test["kind"], {})
-    device = ""
+    found, device = measured_test.found, ""
     if isinstance(found, str):
         found = f"{found}: {claim['untested']}" if claim["untested"] else found
     else:
         device = found.device or subject.get("device", "")
     is_named = _is_named(claim, subject.get("model", ""), device)
-    result = judge_test(test, found, judged_tests, unfit, is_named)
+    result = judge_measured(
+        test, replace(measured_test, found=found), judged_tests, unfit, is_named
+    )
+    if result["plan"]:
+        result["plan"]["model"] = subject["model"]
     where = ", ".join(filter(None, (subject.get("label"), device)))
     return result | {
         "is_named": is_named,
         "expected": expected(test),
         "measured": measured(result),
+        "looked": looked(result),
         "scales": ["paper"] if test["models"] or test["devices"] else claim["scales"],
         "studies": _studies(test, scope.evidence.get(test["kind"])),
         "holds_for": where if "value" in result else "",

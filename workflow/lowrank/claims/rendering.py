@@ -175,8 +175,8 @@ def as_details(ledger: Mapping[str, Any]) -> tuple[str, dict[str, int]]:
     for scope in ledger["scopes"]:
         counts = "" if scope["reason"] else f" {_counts(scope)}."
         lines += _wrapped(f"{about(scope)}.{counts}", "")
-    for text in (ledger["method"], ledger["deciding"]):
-        lines += ["", *_wrapped(text, "")]
+    for text in (ledger["method"], ledger["deciding"], ledger["plan_method"], _plan(ledger)):
+        lines += ["", *_wrapped(text, "")] if text else []
     places = {}
     for row in ledger["claims"]:
         places[row["id"]] = len(lines) + 2
@@ -206,6 +206,15 @@ def as_details(ledger: Mapping[str, Any]) -> tuple[str, dict[str, int]]:
     return "\n".join([*lines, ""]), places
 
 
+def _plan(ledger: Mapping[str, Any]) -> str:
+    """Return the questions of each benchmark at each planned look of this run."""
+    if not ledger["plan"]:
+        return ""
+    numbers = ledger["plan"]["numbers"]
+    of_each = "; ".join(f"{name} {', '.join(map(str, own))}" for name, own in numbers.items())
+    return f"Questions at each look: {of_each}."
+
+
 def _merged(tests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return tests, those that measured nothing for one reason as one."""
     made: list[dict[str, Any]] = []
@@ -229,8 +238,13 @@ def _sentence(test: Mapping[str, Any], holds_for: str) -> str:
     flags = f" [flags: {'; '.join(test['flags'])}]" if test["flags"] else ""
     return (
         f"{test['says']}{where}: {_outcome(test)} (expected: {test['expected']}) "
-        f"{judged_test(test)}{flags}"
+        f"{_verdict(test)}{flags}"
     )
+
+
+def _verdict(test: Mapping[str, Any]) -> str:
+    """Return the verdict on a test, and at which planned look it stands."""
+    return "; ".join(filter(None, (judged_test(test), test.get("looked", ""))))
 
 
 def _outcome(test: Mapping[str, Any]) -> str:
@@ -302,7 +316,7 @@ def rows_of_tests(ledger: Mapping[str, Any]) -> list[list[str]]:
                         test["says"],
                         test["expected"],
                         _outcome(test),
-                        judged_test(test),
+                        _verdict(test),
                         test["holds_for"],
                         "; ".join(test["flags"]),
                         ", ".join(shown),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from lowrank.base.authors import read_published
 from lowrank.base.evaluations import read_result
 from lowrank.base.names import DENSE
 from lowrank.claims.evidence import Evidence
+from lowrank.claims.looks import Looks
 from lowrank.claims.studies import AnsweredStudy, PublishedStudy, Study
 
 
@@ -33,6 +34,8 @@ class Scope:
         `device_type` (`cpu`, `cuda`).
     short
         The heading where there is little room; by default the title.
+    looks
+        The plan by which the questions were asked, if there is one.
     """
 
     name: str
@@ -40,6 +43,16 @@ class Scope:
     evidence: Mapping[str, Evidence]
     subjects: Mapping[str, Mapping[str, str]]
     short: str = ""
+    looks: Looks | None = None
+    _at_looks: dict[tuple[str, int], Evidence] = field(default_factory=dict, compare=False)
+
+    def at_look(self, kind: str, look: int) -> Evidence:
+        """Return the results of a kind of test on the questions of one look, from 1, alone."""
+        if self.looks is None:
+            return self.evidence[kind]
+        if (kind, look) not in self._at_looks:
+            self._at_looks[kind, look] = self.evidence[kind].up_to(self.looks.at(look))
+        return self._at_looks[kind, look]
 
     @property
     def holds_for(self) -> str:
@@ -57,6 +70,7 @@ def load_scope(
     models: Mapping[str, Mapping[str, Any]],
     design_space: str | Path,
     short: str = "",
+    looks: Mapping[str, Sequence[int]] | None = None,
 ) -> Scope:
     """Return a scope from the tables of its results.
 
@@ -73,11 +87,13 @@ def load_scope(
         The table of the design-space sizes.
     short
         See `Scope`.
+    looks
+        From each benchmark to its questions at each planned look; None without a plan.
 
     Raises
     ------
     LowrankError
-        If a study's table does not have the scores of its evaluations.
+        If a study's table does not have the scores of its evaluations, or the plan is none.
     """
     evidence = {"none": Evidence(design_space=Path(design_space))}
     subjects = {"none": {"model": "", "label": "", "device": "", "device_type": ""}}
@@ -90,7 +106,8 @@ def load_scope(
             **{key: entry[key] for key in ("model", "label", "device_type")},
             "device": _device(studies.values(), profiles),
         }
-    return Scope(name, title, evidence, subjects, short)
+    plan = Looks({name: tuple(own) for name, own in looks.items()}) if looks else None
+    return Scope(name, title, evidence, subjects, short, plan)
 
 
 def _answered(entry: Mapping[str, Any]) -> dict[str, Study]:

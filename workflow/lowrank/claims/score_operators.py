@@ -253,7 +253,7 @@ def _with_absolute(
         return max(min(ends), least), max(ends)
 
     return Estimate.from_replicates(
-        values_K, values_R, differences.exhaustive, interval=interval, **facts
+        values_K, values_R, differences.exhaustive, interval=interval, least=least, **facts
     )
 
 

@@ -6,6 +6,7 @@ bootstrap resamples.
 
 from __future__ import annotations
 
+import copy
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -233,6 +234,13 @@ class Study(ABC):
         low_S, _ = percentile_interval(self.contrasts(weights_CS, known).replicates_RS)
         return bool((low_S <= metric.sign * metric.scale * chance).all())
 
+    def up_to(self, numbers: Mapping[str, int]) -> Study:
+        """Return the study on so many of the first questions of each benchmark alone.
+
+        Scores that were published have no order of questions: they stay as they are.
+        """
+        return self
+
     @abstractmethod
     def _contrasts(self, weights_CS: np.ndarray, benchmark: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the sums on one benchmark by each record, (K, S), and replicates, (R, S)."""
@@ -287,6 +295,14 @@ class AnsweredStudy(Study):
             means = [self._scores[name].scores() for name in in_the_mean(self.metrics)]
             self._require_agreement(AGGREGATE, np.mean(means, axis=0))
 
+    def up_to(self, numbers: Mapping[str, int]) -> AnsweredStudy:
+        """Return the study on so many of the first questions of each benchmark alone."""
+        made, most = copy.copy(self), self.table["benchmark"].map(numbers).fillna(np.inf)
+        counted = np.minimum(self.table["questions"], most).astype(int)
+        made.table = self.table.assign(questions=counted)
+        made._scores = {name: self._scores_of(name, numbers.get(name)) for name in self.metrics}
+        return made
+
     def log_contrasts(self, weights_CS: np.ndarray, benchmark: str) -> Contrasts:
         """Return weighted sums of the natural logarithms of perplexities; see `Study`."""
         if benchmark not in self.metrics:
@@ -305,9 +321,9 @@ class AnsweredStudy(Study):
         names = dict.fromkeys(self.configurations["decomposition"].iloc[list(chosen)])
         return [str(scores_path(self.folder, name)) for name in names]
 
-    def _scores_of(self, benchmark: str) -> PairedScores:
+    def _scores_of(self, benchmark: str, most: int | None = None) -> PairedScores:
         names = list(self.configurations["decomposition"])
-        made = resample(self.folder, names, benchmark, self.metrics[benchmark])
+        made = resample(self.folder, names, benchmark, self.metrics[benchmark], most=most)
         assert made is not None  # only a companion may be
         return made
 

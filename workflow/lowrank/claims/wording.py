@@ -26,6 +26,50 @@ def expected(test: Mapping[str, Any]) -> str:
     return _range(test) + _unit(test)
 
 
+def looked(test: Mapping[str, Any]) -> str:
+    """Return at which planned look a test stands, what it needs, and what it can detect.
+
+    Empty where its questions were not asked in planned looks.
+
+    Parameters
+    ----------
+    test
+        What `lowrank.claims.judging.judge_measured` returned.
+    """
+    plan = test.get("plan")
+    if not plan:
+        return ""
+    texts = [f"look {plan['look']} of {plan['looks']}"]
+    if plan["look"]:
+        texts[0] += f", its interval {plan['stretch']:.3g} times that of one look"
+    given_up = "given up: " if plan["given_up"] else ""
+    if plan["needs"]:
+        texts.append(given_up + needed(plan["needs"], plan["planned"][-1], plan["exist"]))
+    elif plan["given_up"]:
+        texts.append("no look is left")
+    if plan["detects"] is not None:
+        texts.append(f"the last look detects {_number(plan['detects'])}{_unit(test)}")
+    return "; ".join(texts)
+
+
+def needed(needs: int, planned: int, exist: int) -> str:
+    """Return how many questions a test needs, and how many there are.
+
+    Parameters
+    ----------
+    needs
+        The questions that it needs.
+    planned
+        The questions of the last look.
+    exist
+        The questions that there are.
+    """
+    if needs <= planned:
+        return f"needs about {needs:,} questions, {exist:,} exist"
+    about = f"{round(needs, 2 - len(str(needs))):,}"  # a prediction has two digits
+    return f"needs about {about} questions, the last look has {planned:,}, {exist:,} exist"
+
+
 _OTHER = {
     THIS_TEST_SET: QUESTIONS_LIKE_THESE,
     THESE_WORKLOADS: WORKLOADS_LIKE_THESE,

@@ -67,6 +67,8 @@ def claim_scopes(
         "short": "this run",
         "models": claim_models(project, output_of),
     }
+    if planned := (project.settings["looks"] or {}).get("numbers"):
+        run["looks"] = planned
     made = [_authors(project, output_of, authors), run]
     made += [_reference(project, output_of, references, name) for name in references]
     made = [entry | {"design_space": output_of("table_3_1.csv")} for entry in made]
