@@ -2,6 +2,10 @@
 PYTHON ?= python3
 CORES ?= all
 REF ?= paper/reference/laptop
+CONFIG ?= config/laptop.yaml
+BUDGET ?= 120
+RESULTS ?= results
+FIGURES ?= figures
 MODEL ?= smollm2-135m-instruct
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +14,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 RUN := PYTHONPATH=workflow .ci/guard.sh $(SNAKEMAKE) --logger=progress
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce doctor smoke compare reference report test test-slurm lint layers audit lock ci-run gpu-reference archive clean
+.PHONY: help setup reproduce doctor smoke decide compare reference report test test-slurm lint layers audit lock ci-run gpu-reference archive clean
 
 help: ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -43,13 +47,18 @@ smoke: $(VENV)/.runtime ## Run one configuration through every stage, in a few m
 	@$(RUN) --configfile config/laptop.yaml config/smoke.yaml
 	@cat results/smoke/claims.txt
 
+decide: $(VENV)/.runtime ## Ask more questions where they decide a claim: make decide BUDGET=120 (minutes)
+	@PYTHONPATH=workflow $(BIN)/python workflow/scripts/decide.py --budget $(BUDGET) --cores $(CORES) \
+	  --folder config --configfiles $(CONFIG) config/decide.yaml
+	@cat results/decided/claims.txt
+
 compare: $(VENV)/.runtime ## Set this run beside a kept one: make compare REF=paper/reference/laptop
-	@PYTHONPATH=workflow $(BIN)/python workflow/scripts/compare.py --results results --reference $(REF)
+	@PYTHONPATH=workflow $(BIN)/python workflow/scripts/compare.py --results $(RESULTS) --reference $(REF)
 
 reference: $(VENV)/.runtime ## Keep the last run in REF, with three of its figures (of MODEL).
-	PYTHONPATH=workflow $(BIN)/python workflow/scripts/record_reference.py --results results \
+	PYTHONPATH=workflow $(BIN)/python workflow/scripts/record_reference.py --results $(RESULTS) \
 	  --output $(REF) --environment $(VENV) --pictures \
-	  figures/$(MODEL)/figure_4_1.png figures/$(MODEL)/figure_4_2.png figures/claims/claims.png
+	  $(foreach name,figure_4_1 figure_4_2,$(wildcard $(FIGURES)/$(MODEL)/$(name).png)) $(FIGURES)/claims/claims.png
 
 test: $(VENV)/.development ## Run all the tests.
 	@begin=$$(date +%s); set -ex; $(BIN)/python -m pytest; { echo $$(($$(date +%s) - begin)); } >$(VENV)/.tests

@@ -14,6 +14,7 @@ from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json, write_json
 from lowrank.base.metric import Metric, in_the_mean
 from lowrank.base.names import AGGREGATE
+from lowrank.claims.looks import PLAN
 from lowrank.claims.verdict_names import (
     CONTRADICTED,
     NOT_SEEN,
@@ -65,7 +66,7 @@ class Comparison:
 
 
 def record_reference(results: str | Path, output: str | Path) -> None:
-    """Keep what a run measured: scores, slopes and verdicts.
+    """Keep what a run measured: scores, slopes and verdicts, and its plan of looks if it has one.
 
     Parameters
     ----------
@@ -84,6 +85,8 @@ def record_reference(results: str | Path, output: str | Path) -> None:
         _scores(results)[SCORE_COLUMNS].to_csv(temporary, index=False, float_format="%.6g")
     write_json(output / FITS, _fits(results))
     write_json(output / CLAIMS, read_json(Path(results) / CLAIMS))
+    if (plan := Path(results) / PLAN).exists():
+        write_json(output / PLAN, read_json(plan))
 
 
 def record_run(
