@@ -37,7 +37,7 @@ class Secretive(Workflow):
         return super().environment | {"HF_TOKEN": SECRET}
 
 
-PLAIN = {"carried_over", "device", "dtype", "rank", "metric", "folder", "published"}
+PLAIN = {"answers", "carried_over", "device", "dtype", "rank", "metric", "folder", "published"}
 """Parameters that are numbers, booleans, words of a schema's list, or paths below the pathvars."""
 
 
