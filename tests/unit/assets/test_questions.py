@@ -6,57 +6,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import tiny
-from hypothesis import given
-from hypothesis import strategies as st
 from lowrank.assets import questions
-from lowrank.assets.choice import choose_questions, read_questions
+from lowrank.assets.choice import read_questions
 from lowrank.assets.questions import fetch_benchmark
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_yaml
 
 MIRROR = Path(os.environ.get("LOWRANK_MIRROR", "../shared/data"))
-
-
-@given(
-    st.dictionaries(st.text("abc", min_size=1, max_size=3), st.integers(1, 40), min_size=1),
-    st.integers(1, 200),
-    st.integers(0, 5),
-)
-def test_chosen_questions_are_stratified(sizes, limit, seed):
-    subsets = [name for name, size in sizes.items() for _ in range(size)]
-    chosen = choose_questions(subsets, limit, seed)
-    assert sum(map(len, chosen.values())) == min(limit, len(subsets))
-    for name, positions in chosen.items():
-        assert positions == sorted(set(positions)) and 0 <= positions[0] <= positions[-1]
-        assert positions[-1] < sizes[name]
-        quota = limit * sizes[name] / len(subsets)
-        assert len(positions) <= max(1, quota + 1)
-    if limit >= len(sizes):
-        assert set(chosen) == set(sizes)
-    assert chosen == choose_questions(subsets, limit, seed)
-
-
-def test_no_limit_asks_everything():
-    assert choose_questions(["a", "b", "a"], None, 0) == {"a": [0, 1], "b": [0]}
-
-
-def test_a_larger_limit_contains_a_smaller_one():
-    small = choose_questions([""] * 1000, 40, 0)[""]
-    assert set(small) < set(choose_questions([""] * 1000, 100, 0)[""])
-    assert small != choose_questions([""] * 1000, 40, 1)[""]
-
-
-def test_first_questions_are_those_of_lm_evals_limit():
-    assert choose_questions([""] * 1000, 3, 0, "first") == {"": [0, 1, 2]}
-    assert choose_questions(["a"] * 6 + ["b"] * 3, 3, 0, "first") == {"a": [0, 1], "b": [0]}
-
-
-def test_mmlu_asks_every_subject():
-    entry = read_yaml("config/benchmarks/mmlu.yaml")
-    assert len(entry["subsets"]) == 57
-    sizes = {subset: 100 + 20 * index for index, subset in enumerate(entry["subsets"])}
-    subsets = [name for name, size in sizes.items() for _ in range(size)]
-    assert len(choose_questions(subsets, 57, 0)) == 57
 
 
 def requests(path, documents):

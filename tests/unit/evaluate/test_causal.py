@@ -5,128 +5,38 @@ import math
 import re
 
 import lm_eval
+import numpy as np
 import pandas as pd
+import pyarrow.parquet
 import pytest
 import tiny
+import tiny_benchmarks
 import torch
 import yaml
-from lm_eval.api.model import CacheHook
-from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
-from lowrank.assets.choice import SUBSET, choose_questions
+from lowrank.assets.choice import SUBSET, asking_order
 from lowrank.base import cli
 from lowrank.base.errors import LowrankError
-from lowrank.base.files import read_json, read_yaml, write_json
-from lowrank.decompose.compressed import compress
-from lowrank.decompose.export import export_dense
-from lowrank.decompose.layer_factors import factorize_layer
+from lowrank.base.files import read_json
 from lowrank.decompose.loading import load_compressed
-from lowrank.evaluate import causal
-from lowrank.evaluate.causal import evaluate
-from lowrank.evaluate.packed import greedy, limits
-from lowrank.evaluate.packed.passes import Passes
+from lowrank.evaluate import configuration
+from lowrank.evaluate.packed import limits
 from lowrank.evaluate.packed.results import Results
 from lowrank.evaluate.requests import prepare_requests
 from lowrank.evaluate.tasks import read_exemplars, task_manager
-from lowrank.space.architecture import Architecture
-from lowrank.space.design_space import Decomposition
+from stock import own_records
+from tiny_benchmarks import CASES, case, run
 
 BAD = torch.tensor([7])
 """A token whose logit is not finite."""
 
-ARCHITECTURE = Architecture.from_config(tiny.ARCHITECTURE)
-SETTINGS = {
-    "limit": 9,
-    "seed": 3,
-    "sampling": "random",
-    "dtype": "float32",
-    "device": "cpu",
-    "batch_size": 4,
-    "max_new_tokens": None,
-}
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A compressed tiny model: its base, its factors, and its dense export."""
-    folder = tmp_path_factory.mktemp("model")
-    tiny.save_model(folder / "weights")
-    write_json(folder / "manifest.json", {"files": {}, "source": "test"})
-    factorize_layer(folder / "weights", ARCHITECTURE, 2, 1, "tucker", folder / "f.safetensors")
-    compress(
-        ARCHITECTURE,
-        "tiny",
-        folder / "manifest.json",
-        Decomposition.make(ARCHITECTURE, [2]),
-        {2: folder / "f.safetensors"},
-        folder / "compressed",
-    )
-    export_dense(folder / "weights", folder / "compressed", "float32", folder / "exported")
-    return folder
+    return tiny_benchmarks.save_compressed(tmp_path_factory.mktemp("model"))
 
 
-def gsm8k_rows(count):
-    rows = [
-        {"question": tiny.words(index, 6), "answer": f"so #### {index}"} for index in range(count)
-    ]
-    return tiny.pa.Table.from_pylist(rows)
-
-
-def mmlu_rows(count):
-    rows = [
-        {
-            "question": tiny.words(index, 6),
-            "choices": [tiny.words(index * 7 + choice, 2) for choice in range(4)],
-            "answer": index % 4,
-        }
-        for index in range(count)
-    ]
-    return tiny.pa.Table.from_pylist(rows)
-
-
-def hellaswag_rows(count):
-    rows = [
-        {
-            "activity_label": tiny.words(index, 1),
-            "ctx_a": tiny.words(index + 50, 5) + ".",
-            "ctx_b": tiny.words(index + 90, 2),
-            "endings": [tiny.words(index * 11 + choice, 2 + choice) for choice in range(4)],
-            "label": str(index % 4),
-        }
-        for index in range(count)
-    ]
-    return tiny.pa.Table.from_pylist(rows)
-
-
-def truthfulqa_rows(count):
-    """As there: the choices of mc1 are among those of mc2, and their number varies."""
-
-    def targets(choices, labels):
-        return {"choices": choices, "labels": labels}
-
-    rows = []
-    for index in range(count):
-        wrong = 2 + index % 3
-        choices = [tiny.words(index * 47 + k, 1 + k % 3) for k in range(2 + wrong)]
-        mc1 = targets([choices[0], *choices[2:]], [1] + [0] * wrong)
-        mc2 = targets(choices, [1, 1] + [0] * wrong)
-        question = tiny.words(index, 5) + "?"
-        rows.append({"question": question, "mc1_targets": mc1, "mc2_targets": mc2})
-    return tiny.pa.Table.from_pylist(rows)
-
-
-CASES = {
-    "arc_easy": {"": tiny.arc_rows(20)},
-    "arc_challenge": {"": tiny.arc_rows(20, seed=5)},
-    "hellaswag": {"": hellaswag_rows(20)},
-    "truthfulqa": {"": truthfulqa_rows(15)},
-    "winogrande": {"": tiny.winogrande_rows(20)},
-    "gsm8k": {"": gsm8k_rows(12)},
-    "mmlu": {"anatomy": mmlu_rows(7), "astronomy": mmlu_rows(11)},
-}
-
-
-def stock(folder, entry, subsets, chosen, max_new_tokens, model="hf"):
+def stock(made, folder, entry, subsets, chosen, max_new_tokens, model="hf"):
     """Score with lm-eval as its user would: a model by name, its tasks, data from a folder."""
     tasks, samples = [], {}
     for subset, rows in subsets.items():
@@ -148,45 +58,13 @@ def stock(folder, entry, subsets, chosen, max_new_tokens, model="hf"):
     manager = TaskManager(include_path=[tasks_folder, str(folder)], include_defaults=False)
     return lm_eval.simple_evaluate(
         model=model,
-        model_args={"pretrained": str(folder.parent / "exported"), "dtype": "float32"},
+        model_args={"pretrained": str(made / "exported"), "dtype": "float32"},
         device="cpu",
         batch_size=3,
         tasks=["stock"],
         samples=samples,
         task_manager=manager,
         gen_kwargs={"max_gen_toks": max_new_tokens} if max_new_tokens else None,
-    )
-
-
-def case(name, scorer):
-    """A benchmark's entry, its questions and the settings."""
-    entry = read_yaml(f"config/benchmarks/{name}.yaml") | {"name": name}
-    entry = {"generation": False} | entry
-    settings = SETTINGS | {"max_new_tokens": 12 if name == "gsm8k" else None, "scorer": scorer}
-    table = tiny.pa.concat_tables(
-        rows.append_column(SUBSET, tiny.pa.array([subset] * len(rows)))
-        for subset, rows in CASES[name].items()
-    )
-    return entry, table, settings
-
-
-def run(model, folder, entry, table, settings):
-    """Prepare the requests and evaluate, as the workflow does."""
-    tiny.write_parquet(table, folder / "questions.parquet")
-    asked, requests = folder / "asked.parquet", folder / "requests.parquet"
-    prepare_requests(
-        model / "weights", folder / "questions.parquet", entry, settings, asked, requests
-    )
-    evaluate(
-        model / "weights",
-        model / "compressed",
-        asked,
-        entry,
-        settings,
-        folder / "result.json",
-        folder / "samples.jsonl",
-        folder / "scores.csv",
-        requests,
     )
 
 
@@ -219,116 +97,111 @@ def assert_made_of_lm_evals_own(result, theirs, entry):
     assert list(result["beside"]) == list(entry.get("beside", {}))
 
 
+def chosen_of(table, settings):
+    """The positions of the questions that are wanted, by their subset."""
+    subsets = np.array(table[SUBSET].to_pylist())
+    order = asking_order(subsets.tolist(), settings["seed"], settings["sampling"])
+    rows = sorted(order[: settings["limit"]].tolist())
+    return {
+        subset: [int(np.sum(subsets[:row] == subset)) for row in rows if subsets[row] == subset]
+        for subset in dict.fromkeys(subsets[rows].tolist())
+    }
+
+
+def asked_of(folder, name):
+    """What was asked of each question of each task, with the answers that the store holds."""
+    answers = {
+        row["key"]: row["text"] if row["text"] is not None else row["log_likelihood"]
+        for path in (folder / "answers").rglob("*.parquet")
+        for row in pyarrow.parquet.read_table(path).to_pylist()
+    }
+    found = {}
+    for row in pyarrow.parquet.read_table(folder / name / "requests.parquet").to_pylist():
+        said = json.loads(row["options"]) if row["options"] else row["continuation"]
+        of_question = found.setdefault((row["task"], row["question"]), [])
+        of_question.append((row["context"], said, answers[row["key"]]))
+    return found
+
+
 @pytest.mark.parametrize("scorer", ["packed", "hf"])
 @pytest.mark.parametrize("name", CASES)
-def test_equals_stock_lm_eval(name, scorer, model, monkeypatch):
+def test_equals_stock_lm_eval(name, scorer, model, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(model / "cache"))
     entry, table, settings = case(name, scorer)
-    subsets = CASES[name]
-    folder = model / name
-    run(model, folder, entry, table, settings)
-    result = read_json(folder / "result.json")
-    samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    run(model, tmp_path, [(entry, table, settings)])
+    made = tiny_benchmarks.result(tmp_path, name)
+    samples = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
 
-    chosen = choose_questions(table[SUBSET].to_pylist(), settings["limit"], settings["seed"])
-    theirs = stock(folder, entry, subsets, chosen, settings["max_new_tokens"])
+    chosen = chosen_of(table, settings)
+    theirs = stock(model, tmp_path, entry, CASES[name], chosen, settings["max_new_tokens"])
     by_question = {
         (task, sample["doc_id"], sample.get("filter")): sample
         for task, items in theirs["samples"].items()
         for sample in items
     }
+    asked = asked_of(tmp_path, name)
     assert len(samples) == len(by_question) > 0
     for sample in samples:
         other = by_question[sample["task"], sample["doc_id"], sample.get("filter")]
-        assert sample["arguments"] == json.loads(json.dumps(other["arguments"], default=str))
+        assert sample["benchmark"] == name
+        assert not {"doc", "arguments", "resps"} & set(sample)
+        said = asked[sample["task"], sample["doc_id"]]
+        assert [[context, what] for context, what, _ in said] == json.loads(
+            json.dumps(other["arguments"], default=str)
+        )
         assert sample["target"] == str(other["target"]) or sample["target"] == other["target"]
         for metric in other["metrics"]:
             # A probability, and a text's own length, are what they are up to rounding.
             tolerance = 1e-5 if name == "truthfulqa" else 0
             assert float(sample[metric]) == pytest.approx(float(other[metric]), abs=tolerance)
         if not entry["generation"]:
-            for (ours, _), (reference, _) in zip(
-                sample["filtered_resps"], other["filtered_resps"], strict=True
+            for (ours, _), (reference, _), (_, _, stored) in zip(
+                sample["filtered_resps"], other["filtered_resps"], said, strict=True
             ):
-                assert float(ours) == pytest.approx(float(reference), abs=3e-5)
+                assert float(ours) == stored == pytest.approx(float(reference), abs=3e-5)
         else:
-            assert sample["resps"] == other["resps"]
-    assert_equal_metrics(result["results"], theirs)
-    assert_made_of_lm_evals_own(result, theirs["results"], entry)
-    assert result["scorer"] == {"name": scorer, "fallback": None}
-    assert not list(folder.glob("*.journal*"))
-    assert result["questions"] == {"asked": 9, "available": len(table)}
-    assert result["score"]["questions"] == 9
-    scores = pd.read_csv(folder / "scores.csv")
+            assert [[answer] for _, _, answer in said] == other["resps"]
+    assert_equal_metrics(made["results"], theirs)
+    assert_made_of_lm_evals_own(made, theirs["results"], entry)
+    assert made["questions"] == {"asked": 9, "available": len(table)}
+    assert made["score"]["questions"] == 9 and made["settings"]["limit"] == 9
+    scores = pd.read_csv(tmp_path / "scores.csv")
+    assert set(scores["benchmark"]) == {name} and sorted(scores["place"]) == list(range(9))
     if name == "mmlu":  # which asks two subjects
         assert list(scores["cluster"]) == list(scores["task"])
-    assert result["score"].get("clusters") == (2 if name == "mmlu" else None)
-    assert result["decomposition"] == "tucker-r1-l2-all"
-    assert result["provenance"]["seed"] == 3
+    assert made["score"].get("clusters") == (2 if name == "mmlu" else None)
+    whole = read_json(tmp_path / "result.json")
+    assert whole["decomposition"] == "tucker-r1-l2-all" and whole["settings"]["scorer"] == scorer
+    assert whole["provenance"]["seed"] == 3
 
 
 @pytest.mark.parametrize("name", ["arc_challenge", "truthfulqa", "gsm8k"])
-def test_lm_eval_knows_it_by_name(name, model, monkeypatch):
+def test_lm_eval_knows_it_by_name(name, model, tmp_path, monkeypatch):
     """`lm_eval.simple_evaluate(model="packed", …)` gives what `model="hf"` gives."""
     monkeypatch.setenv("HF_DATASETS_CACHE", str(model / "cache"))
     entry, table, settings = case(name, "packed")
-    chosen = choose_questions(table[SUBSET].to_pylist(), settings["limit"], settings["seed"])
-    folder = model / f"{name}-by-name"
-    arguments = (folder, entry, CASES[name], chosen, settings["max_new_tokens"])
-    theirs, ours = (stock(*arguments, model=known) for known in ("hf", "packed"))
+    arguments = (model, tmp_path, entry, CASES[name], chosen_of(table, settings))
+    theirs, ours = (
+        stock(*arguments, settings["max_new_tokens"], kind) for kind in ("hf", "packed")
+    )
     assert_equal_metrics(ours["results"], theirs)
 
 
 @pytest.mark.parametrize("scorer", ["packed", "hf"])
-@pytest.mark.parametrize("name", ["arc_easy", "gsm8k"])
-def test_a_killed_job_goes_on_where_it_was(name, scorer, model, tmp_path, monkeypatch):
-    class Killed(BaseException):
-        """Nothing in the library may catch it."""
-
-    entry, table, settings = case(name, scorer)
-    run(model, tmp_path / "whole", entry, table, settings)
-    answered, alive = [], 3
-    add_partial = CacheHook.add_partial
-
-    def add_or_die(self, kind, arguments, answer):
-        if len(answered) == alive:
-            raise Killed
-        add_partial(self, kind, arguments, answer)
-        answered.append(arguments[0])
-
-    # Few rows or sequences in a pass, so that there is a middle to be killed in.
-    monkeypatch.setattr(limits, "CPU_BATCH_BYTES", 4 * 64)
-    monkeypatch.setattr(greedy, "MOST_ROWS", {"cpu": 1})
-    monkeypatch.setattr(CacheHook, "add_partial", add_or_die)
-    settings = settings | {"batch_size": 1}
-    with pytest.raises(Killed):
-        run(model, tmp_path / "killed", entry, table, settings)
-    assert list((tmp_path / "killed").glob("result.journal*"))
-    computed = []
-    for owner, method in ((Passes, "run_batch"), (HFLM, "_model_call")):
-        original = getattr(owner, method)
-
-        def counted(*arguments, original=original, **options):
-            computed.append(1)
-            return original(*arguments, **options)
-
-        monkeypatch.setattr(owner, method, counted)
-    alive = 10**6
-    run(model, tmp_path / "killed", entry, table, settings)
-    resumed = len(computed)
-    assert not list((tmp_path / "killed").glob("result.journal*"))
-    ours, theirs = (
-        [json.loads(line) for line in (tmp_path / kind / "samples.jsonl").read_text().splitlines()]
-        for kind in ("killed", "whole")
-    )
-    for sample, other in zip(ours, theirs, strict=True):
-        assert (
-            sample["acc" if name == "arc_easy" else "resps"]
-            == other["acc" if name == "arc_easy" else "resps"]
-        )
-    if name == "arc_easy":
-        run(model, tmp_path / "again", entry, table, settings)
-        assert 0 < resumed < len(computed) - resumed
+def test_benchmarks_of_one_job_are_those_of_jobs_of_their_own(scorer, model, tmp_path):
+    cases = [case(name, scorer) for name in ("arc_easy", "mmlu", "gsm8k")]
+    run(model, tmp_path, cases)
+    together = read_json(tmp_path / "result.json")
+    assert list(together["benchmarks"]) == sorted(own[0]["name"] for own in cases)
+    frames = pd.read_csv(tmp_path / "scores.csv")
+    for own in cases:
+        name = own[0]["name"]
+        run(model, tmp_path / name, [own])
+        assert together["benchmarks"][name] == tiny_benchmarks.result(tmp_path / name, name)
+        alone = pd.read_csv(tmp_path / name / "scores.csv")
+        rows = frames[frames["benchmark"] == name].reset_index(drop=True)
+        pd.testing.assert_frame_equal(rows[list(alone)], alone)
+        assert rows.drop(columns=list(alone)).isna().all(axis=None)
 
 
 @pytest.mark.parametrize("scorer", ["packed", "hf"])
@@ -343,20 +216,19 @@ def test_answers_that_are_not_finite_are_no_scores(bad, name, scorer, model, tmp
         head.register_forward_hook(lambda _, inputs, logits: logits.index_fill(-1, BAD, bad))
         return loaded, manifest
 
-    monkeypatch.setattr(causal, "load_compressed", overflown)
+    monkeypatch.setattr(configuration, "load_compressed", overflown)
     entry, table, settings = case(name, scorer)
     with pytest.raises(LowrankError) as raised:
-        run(model, tmp_path, entry, table, settings)
+        run(model, tmp_path, [(entry, table, settings)])
     found = re.fullmatch(
         rf"tiny, tucker-r1-l2-all, ({name}\w*), question (\d+): the model's output is not finite "
         "in float32; there is no wider `dtype`: leave this configuration out",
         str(raised.value),
     )
     subset = found[1].removeprefix(f"{name}_") if name == "mmlu" else ""
-    chosen = choose_questions(table[SUBSET].to_pylist(), settings["limit"], settings["seed"])
-    assert int(found[2]) in chosen[subset]
-    assert not any((tmp_path / made).exists() for made in ("result.json", "samples.jsonl"))
-    assert not (tmp_path / "scores.csv").exists()
+    assert int(found[2]) in chosen_of(table, settings | {"limit": 12})[subset]  # three blocks
+    assert not any((tmp_path / made).exists() for made in tiny_benchmarks.OUTPUTS)
+    assert not list((tmp_path / "answers").rglob("*.parquet"))
 
 
 @pytest.mark.parametrize("scorer", ["packed", "hf"])
@@ -371,13 +243,13 @@ def test_an_activation_that_float16_cannot_hold(scorer, model, tmp_path, monkeyp
         assert all(parameter.isfinite().all() for parameter in loaded.parameters())
         return loaded, manifest
 
-    monkeypatch.setattr(causal, "load_compressed", large)
-    entry, table, settings = case("arc_easy", scorer)
-    run(model, tmp_path / "bfloat16", entry, table, settings | {"dtype": "bfloat16"})
-    assert math.isfinite(read_json(tmp_path / "bfloat16" / "result.json")["score"]["value"])
+    monkeypatch.setattr(configuration, "load_compressed", large)
+    run(model, tmp_path / "bfloat16", [case("arc_easy", scorer, dtype="bfloat16")])
+    made = tiny_benchmarks.result(tmp_path / "bfloat16", "arc_easy")
+    assert math.isfinite(made["score"]["value"])
     folder = tmp_path / "float16"
     with pytest.raises(SystemExit) as ended:
-        cli.run(lambda: run(model, folder, entry, table, settings | {"dtype": "float16"}))
+        cli.run(lambda: run(model, folder, [case("arc_easy", scorer, dtype="float16")]))
     assert ended.value.code == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert re.fullmatch(
@@ -385,15 +257,15 @@ def test_an_activation_that_float16_cannot_hold(scorer, model, tmp_path, monkeyp
         "in float16; set `dtype: bfloat16` or `dtype: float32`",
         line,
     )
-    assert {path.suffix for path in folder.iterdir()} == {".parquet"}  # no result, nor a journal
+    assert [path.name for path in folder.iterdir()] == ["arc_easy"]  # neither result nor answers
 
 
-def test_what_is_left_to_hflm_is_said_in_the_result(model, tmp_path, monkeypatch):
+def test_what_is_left_to_hflm_is_said_in_the_log(model, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(limits, "VERIFIED_MODEL_TYPES", frozenset())
-    entry, table, settings = case("arc_easy", "packed")
-    run(model, tmp_path, entry, table, settings)
-    fallback = read_json(tmp_path / "result.json")["scorer"]["fallback"]
-    assert fallback == "model type 'llama' is not verified"
+    run(model, tmp_path, [case("arc_easy", "packed")])
+    assert [record.message for record in own_records(caplog)] == [
+        "Scoring with lm-eval's HFLM: model type 'llama' is not verified."
+    ]
 
 
 def test_shared_choices_are_scored_once(model, tmp_path):
@@ -418,12 +290,14 @@ def test_shared_choices_are_scored_once(model, tmp_path):
 
 def test_eight_exemplars_stand_before_each_question(model, tmp_path):
     """lm-eval's own of chain-of-thought prompting, each with its answer as GSM8K writes it."""
-    entry, table, settings = case("gsm8k", "packed")
-    run(model, tmp_path, entry, table, settings)
-    samples = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
-    for sample in samples:
-        *shots, own = sample["arguments"][0][0].split("\n\n")
-        assert own == f"Question: {sample['doc']['question']}\nAnswer:"
+    own = case("gsm8k", "packed")
+    run(model, tmp_path, [own])
+    asked = asked_of(tmp_path, "gsm8k")
+    questions = own[1]["question"].to_pylist()
+    assert len(asked) == 12  # three blocks
+    for (_, position), ((context, _, _),) in asked.items():
+        *shots, last = context.split("\n\n")
+        assert last == f"Question: {questions[position]}\nAnswer:"
         assert [shot.rsplit("#### ")[-1] for shot in shots] == [
             "6",
             "5",

@@ -8,11 +8,11 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import CachingLM
 from lm_eval.models.huggingface import HFLM
+from lowrank.evaluate.asking import ask
 from lowrank.evaluate.finite import NotFiniteError
-from lowrank.evaluate.journal import AnswerJournal
 from lowrank.evaluate.packed.lm import PackedLM
-from lowrank.evaluate.packed.shared_states import SharedStates
 from lowrank.evaluate.stock import StockLM
+from lowrank.evaluate.store import AnswerStore, digest
 from random_models import TOKENIZER, make_model, many_pairs
 from stock import CONTEXTS
 
@@ -145,7 +145,7 @@ def test_float16_overflows_where_bfloat16_does_not(scorer):
     assert all(math.isfinite(value) for value, _ in answers[torch.bfloat16])
 
 
-def test_no_cache_and_no_journal_holds_what_is_not_finite(tmp_path):
+def test_no_cache_holds_what_is_not_finite(tmp_path):
     requests = pairs()
     texts = ["".join(request.args) for request in requests]
     model = spoiled(only_token_of(texts[7], texts[:7] + texts[8:]))
@@ -153,21 +153,57 @@ def test_no_cache_and_no_journal_holds_what_is_not_finite(tmp_path):
     with pytest.raises(NotFiniteError):
         cached.loglikelihood(requests)
     assert all(math.isfinite(value) for value, _ in cached.dbdict.values())
-    journal = AnswerJournal(tmp_path / "journal", "toy")
-    with pytest.raises(NotFiniteError):
-        SCORERS["packed"](model, journal=journal).loglikelihood(requests, disable_tqdm=True)
-    kept = journal.path.read_text() if journal.path.exists() else ""
-    assert "NaN" not in kept and "Infinity" not in kept
 
 
-def test_hidden_states_of_a_run_that_failed_are_not_shared(tmp_path):
-    model = make_model(tie_word_embeddings=False)
-    lm = PackedLM(model, TOKENIZER, shared=SharedStates(tmp_path, ("a model",), 3, 3))
-    with torch.no_grad():
-        model.model.layers[2].mlp.up_proj.weight.fill_(math.nan)
-    with pytest.raises(NotFiniteError):
-        lm.loglikelihood(pairs(), disable_tqdm=True)
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+def prepared(requests, lm):
+    """Rows of requests as `ask` takes them; the order of asking is that of the questions."""
+    rows = []
+    for request in requests:
+        is_text = request.request_type == "generate_until"
+        context, continuation = request.args[0], "" if is_text else request.args[1]
+        ids = lm._encode_pair(context, continuation) if not is_text else (context, "")
+        rows.append(
+            {
+                "kind": request.request_type,
+                "task": request.task_name,
+                "question": request.doc_id,
+                "place": request.doc_id - 100,
+                "key": digest(ids),
+                "context": context,
+                "continuation": continuation,
+                "options": json.dumps(request.args[1]) if is_text else "",
+                "context_ids": ids[0],
+                "continuation_ids": ids[1],
+            }
+        )
+    return rows
+
+
+@pytest.mark.parametrize("kind", ["log-likelihoods", "texts"])
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_no_store_holds_what_is_not_finite(scorer, kind, tmp_path):
+    """Questions of earlier blocks are kept; of the block with the bad one, nothing is."""
+    if kind == "texts":
+        contexts = [*CONTEXTS[:3], "something else"]
+        requests = instances(
+            "generate_until", [(c, {"until": ["\n"], "max_gen_toks": 8}) for c in contexts]
+        )
+        texts, bad = contexts, 1
+    else:
+        requests, bad = pairs(), 7
+        texts = ["".join(request.args) for request in requests]
+    model = spoiled(only_token_of(texts[bad], texts[:bad] + texts[bad + 1 :]))
+    lm = SCORERS[scorer](model)
+    rows = prepared(requests, lm)
+    store = AnswerStore(tmp_path, {})
+    with pytest.raises(NotFiniteError, match="^toy, question 101: the model's output is not fin"):
+        ask(lm, rows, store, "toy", 1)
+    earlier = {row["key"] for row in rows if row["question"] == 100}
+    fresh = AnswerStore(tmp_path, {})
+    assert {row["key"] for row in rows if row["key"] in fresh} == earlier
+    for key in earlier:
+        answer = fresh[key]
+        assert isinstance(answer, str) or math.isfinite(answer[0])
 
 
 def test_a_rolling_log_likelihood_is_checked():

@@ -1,24 +1,32 @@
 """Requests prepared once: lm-eval's own tokens, of the questions that are asked."""
 
+import numpy as np
 import pyarrow.parquet
 import pytest
 import tiny
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from lowrank.assets.choice import SUBSET, choose_questions, read_questions
+from lowrank.assets.choice import SUBSET, asking_order, read_questions
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_yaml
-from lowrank.evaluate.packed.lm import PackedLM
 from lowrank.evaluate.requests import (
+    PLACE,
     POSITION,
+    REQUESTS,
     asked_facts,
+    asked_questions,
+    first_questions,
+    generation_options,
     original_positions,
+    places_of_questions,
     prepare_requests,
     read_requests,
 )
+from lowrank.evaluate.store import AnswerStore
+from lowrank.evaluate.stored import StoredLM
 from transformers import AutoModelForCausalLM
 
-SETTINGS = {"limit": 7, "seed": 3, "sampling": "random", "max_new_tokens": 8}
+SETTINGS = {"limit": 7, "block": 4, "seed": 3, "sampling": "random", "max_new_tokens": 8}
 ROWS = {
     "arc_easy": tiny.arc_rows(20),
     "winogrande": tiny.winogrande_rows(20),
@@ -44,21 +52,54 @@ def prepared(request, weights, tmp_path):
     return table, tmp_path
 
 
-def test_the_questions_asked_are_those_chosen(prepared):
+def test_the_questions_asked_are_the_first_of_the_order_in_whole_blocks(prepared):
     table, folder = prepared
     asked = read_questions(folder / "asked.parquet")
-    positions = choose_questions([""] * len(table), 7, 3)[""]
+    order = asking_order([""] * len(table), 3).tolist()
+    positions = sorted(order[:8])
     assert original_positions(asked) == {"": positions}
-    assert asked.drop_columns([POSITION]).to_pylist() == table.take(positions).to_pylist()
+    assert asked.drop_columns([POSITION, PLACE]).to_pylist() == table.take(positions).to_pylist()
+    places = {("", position): order.index(position) for position in positions}
+    assert places_of_questions(asked) == places
     facts = asked_facts(asked, "asked")
     assert facts["available"] == len(table)
     assert facts["questions_sha256"] == tiny.sha256(folder / "questions.parquet")
+    rows = read_requests(folder / "requests.parquet")
+    assert {(row["question"], row["place"]) for row in rows} == {
+        (position, place) for (_, position), place in places.items()
+    }
+    wanted = first_questions(asked, 7)
+    assert original_positions(wanted) == {"": sorted(order[:7])}
+    assert first_questions(asked, None) == asked
+
+
+@pytest.mark.parametrize("limit", [1, 7, 8, 9, 12, 13, 30, None])
+def test_subsets_count_their_own_positions(limit):
+    subsets = ["b"] * 12 + ["a"] * 18
+    numbers = [*range(12), *range(18)]
+    table = tiny.pa.table({"n": numbers, SUBSET: subsets})
+    settings = SETTINGS | {"limit": limit, "block": 8}
+    asked = asked_questions(table, settings)
+    wanted = 30 if limit is None else limit
+    assert len(asked) == min(30, 8 * -(-wanted // 8))
+    assert asked["n"].to_pylist() == asked[POSITION].to_pylist()
+    rows = [12 * (subset == "a") + n for subset, n in zip(*_columns(asked), strict=True)]
+    assert rows == sorted(rows)
+    order = asking_order(subsets, 3)
+    assert [order[place] for place in asked[PLACE].to_pylist()] == rows
+    found = first_questions(asked, limit)
+    assert len(found) == wanted
+    assert np.sort(found[PLACE].to_numpy()).tolist() == list(range(wanted))
+
+
+def _columns(table):
+    return table[SUBSET].to_pylist(), table["n"].to_pylist()
 
 
 def test_tokens_are_lm_evals_own(prepared, weights):
     _, folder = prepared
     rows = pyarrow.parquet.read_table(folder / "requests.parquet").to_pylist()
-    assert len(rows) >= 7
+    assert len(rows) >= 8
     model = AutoModelForCausalLM.from_pretrained(weights)
     lm = HFLM(pretrained=model, tokenizer=tiny.tokenizer(), backend="causal")
     for row in rows:
@@ -70,31 +111,55 @@ def test_tokens_are_lm_evals_own(prepared, weights):
             assert row["continuation_ids"] == []
 
 
-def test_prepared_requests_are_not_tokenized_again(prepared, weights, monkeypatch):
+def test_keys_are_of_tokens_and_of_how_they_are_split(prepared):
+    """Equal keys are equal tokens, split alike, with equal settings of generation."""
     _, folder = prepared
-    rows = pyarrow.parquet.read_table(folder / "requests.parquet").to_pylist()
-    model = AutoModelForCausalLM.from_pretrained(weights)
-    plain = PackedLM(model, tiny.tokenizer())
-    lm = PackedLM(model, tiny.tokenizer(), prepared=read_requests(folder / "requests.parquet"))
-    if rows[0]["kind"] == "loglikelihood":
-        pairs = [(row["context"], row["continuation"]) for row in rows]
-        requests = [Instance("loglikelihood", {}, pair, k) for k, pair in enumerate(pairs)]
-        answer = "loglikelihood"
+    rows = read_requests(folder / "requests.parquet")
+    asked = {
+        (tuple(row["context_ids"]), tuple(row["continuation_ids"]), row["options"]) for row in rows
+    }
+    assert len({row["key"] for row in rows}) == len(asked) > 1
+    assert pyarrow.parquet.read_table(folder / "requests.parquet").schema.equals(REQUESTS)
+
+
+def test_equal_questions_make_equal_bytes(prepared, weights, tmp_path):
+    table, folder = prepared
+    name = next(name for name, rows in ROWS.items() if rows.column_names[0] in table.column_names)
+    entry = {"generation": False} | read_yaml(f"config/benchmarks/{name}.yaml") | {"name": name}
+    arguments = (weights, folder / "questions.parquet", entry, SETTINGS)
+    prepare_requests(*arguments, tmp_path / "again_asked", tmp_path / "again_requests")
+    for made in ("asked", "requests"):
+        again = (tmp_path / f"again_{made}").read_bytes()
+        assert again == (folder / f"{made}.parquet").read_bytes()
+
+
+def test_a_store_answers_what_was_prepared_and_nothing_else(prepared, tmp_path):
+    _, folder = prepared
+    rows = read_requests(folder / "requests.parquet")
+    store = AnswerStore(tmp_path / "answers", {})
+    is_text = rows[0]["kind"] == "generate_until"
+    answers = {
+        row["key"]: f"text {k}" if is_text else (-float(k), k % 2 == 0)
+        for k, row in enumerate(rows)
+    }
+    store.add(answers)
+    stored = StoredLM(rows, store)
+    expected = [answers[row["key"]] for row in rows]
+    if is_text:
+        options = tiny.json.loads(rows[0]["options"])
+        assert generation_options(options) == rows[0]["options"]
+        arguments = [(row["context"], options) for row in rows]
+        other = (rows[0]["context"], options | {"max_gen_toks": 9})
+        answer = stored.generate_until
     else:
-        settings = {"until": ["\n"], "max_gen_toks": 5}
-        requests = [
-            Instance("generate_until", {}, (row["context"], settings), k)
-            for k, row in enumerate(rows)
-        ]
-        answer = "generate_until"
-    expected = getattr(plain, answer)(requests, disable_tqdm=True)
-
-    def refuse(*_, **__):
-        raise AssertionError("tokenized again")
-
-    monkeypatch.setattr(HFLM, "tok_encode", refuse)
-    monkeypatch.setattr(HFLM, "tok_batch_encode", refuse)
-    assert getattr(lm, answer)(requests, disable_tqdm=True) == expected
+        arguments = [(row["context"], row["continuation"]) for row in rows]
+        other = (rows[0]["context"], rows[0]["continuation"] + " no")
+        answer = stored.loglikelihood
+    kind = rows[0]["kind"]
+    made = [Instance(kind, {}, own, k) for k, own in enumerate(arguments)]
+    assert answer(made) == expected
+    with pytest.raises(LowrankError, match="^no request was prepared that begins with '"):
+        answer([Instance(kind, {}, other, 0)])
 
 
 def test_another_file_is_refused_in_one_line(prepared):

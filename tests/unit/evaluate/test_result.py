@@ -10,8 +10,7 @@ import tiny
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json
 from lowrank.base.metric import METRICS
-from lowrank.evaluate.journal import AnswerJournal
-from lowrank.evaluate.result import Answers, make_score, write_result
+from lowrank.evaluate.result import Answers, Scored, make_score, write_results
 
 FACTS = {"available": 9, "questions_sha256": "abc", "dtype": "float16"}
 MANIFEST = {
@@ -123,31 +122,72 @@ def test_no_question_with_the_metric():
         Answers([], [], **FACTS)
 
 
-@pytest.mark.parametrize("escape", [True, False])
-def test_three_files_of_one_evaluation(tmp_path, escape):
-    journal = AnswerJournal(tmp_path / "toy.journal", "toy")
-    journal.add("key", {0: 1})
+def write(folder, scored):
+    """Write what was scored; return the paths of the result, the samples and the scores."""
+    outputs = [folder / f"dense.{suffix}" for suffix in ("json", "jsonl", "csv")]
+    write_results(*outputs, scored, MANIFEST, {"device": "cpu", "seed": 3})
+    return outputs
+
+
+def scored(name, answers, metric="acc", **details):
+    return Scored({"name": name, "metric": metric}, {"limit": None, "more": (1,)}, answers, details)
+
+
+def test_three_files_of_one_configuration(tmp_path):
     samples = [{"task": "toy", "doc_id": k, "said": "é"} for k in range(2)]
-    answers = Answers(samples, questions([0.25, 1.0], label=[0, 1]), **FACTS)
-    outputs = [tmp_path / f"toy.{suffix}" for suffix in ("json", "jsonl", "csv")]
-    benchmark = {"name": "toy", "metric": "average_precision"}
-    settings = {"device": "cpu", "seed": 3}
-    own = {"settings": settings | {"more": (1,)}, "results": {"toy": math.nan}}
-    write_result(
-        *outputs, answers, MANIFEST, benchmark, settings, journal, own, escape=escape, fact="known"
+    ranked = Answers(samples, questions([0.25, 1.0], label=[0, 1]), **FACTS)
+    others = questions([1.0, 0.0, 1.0], log_probability=[-1.0, -2.0, -3.0], place=[2, 0, 1])
+    beside = {"other": (METRICS["acc_norm"], questions([0.0, 0.0, 1.0]))}
+    plain = Answers([], others, **(FACTS | {"available": 20, "beside": beside}))
+    outputs = write(
+        tmp_path,
+        [
+            scored("ranks", ranked, "average_precision", results={"toy": math.nan}),
+            scored("shares", plain),
+        ],
     )
     result = read_json(outputs[0])
-    assert result["score"] == make_score(answers.scores, METRICS["average_precision"])
-    assert result["questions"] == {"asked": 2, "available": 9}
-    assert result["settings"] == {"device": "cpu", "seed": 3, "more": [1]}
-    assert result["results"] == {"toy": "nan"}
-    assert result["provenance"]["fact"] == "known" and result["provenance"]["seed"] == 3
+    assert result["model"] == "tiny" and result["decomposition"] == "dense"
+    assert result["settings"] == {"device": "cpu", "seed": 3}
+    assert result["provenance"]["seed"] == 3
     assert result["samples_sha256"] == tiny.sha256(outputs[1])
     assert result["scores_sha256"] == tiny.sha256(outputs[2])
+    assert set(result["benchmarks"]) == {"ranks", "shares"}
+    own = result["benchmarks"]["ranks"]
+    assert own["score"] == make_score(ranked.scores, METRICS["average_precision"])
+    assert own["questions"] == {"asked": 2, "available": 9} and own["questions_sha256"] == "abc"
+    assert own["settings"] == {"limit": None, "more": [1]} and own["beside"] == {}
+    assert own["results"] == {"toy": "nan"}
+    own = result["benchmarks"]["shares"]
+    assert own["score"] == make_score(others, METRICS["acc"])
+    assert own["beside"] == {"other": make_score(beside["other"][1], METRICS["acc_norm"])}
+    assert own["questions"] == {"asked": 3, "available": 20}
     lines = outputs[1].read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line) for line in lines] == samples
-    assert all(("\\u00e9" in line) == escape for line in lines)
+    assert [json.loads(line) for line in lines] == [{"benchmark": "ranks"} | own for own in samples]
     table = pd.read_csv(outputs[2])
-    assert list(table) == ["task", "question", "value", "log_probability", "label"]
-    assert table["value"].tolist() == [0.25, 1.0] and table["log_probability"].isna().all()
-    assert not journal.path.exists()
+    columns = ["benchmark", "task", "question", "value", "log_probability", "label", "place"]
+    assert list(table) == columns
+    assert table["benchmark"].tolist() == 2 * ["ranks"] + 3 * ["shares"]
+    assert table["value"].tolist() == [0.25, 1.0, 1.0, 0.0, 1.0]
+    # What a benchmark does not have is blank.
+    assert table["label"].isna().tolist() == [False, False, True, True, True]
+    assert table["log_probability"].isna().tolist() == [True, True, False, False, False]
+    assert table["place"].tolist()[2:] == [2, 0, 1]
+
+
+def test_equal_answers_make_equal_bytes(tmp_path):
+    samples = [{"task": "toy", "doc_id": k, "acc": 1.0} for k in range(2)]
+    answers = Answers(samples, questions([1 / 3, 0.1]), **FACTS)
+    first, second = (
+        [path.read_bytes() for path in write(tmp_path / name, [scored("toy", answers)])[1:]]
+        for name in ("a", "b")
+    )
+    assert first == second
+
+
+def test_samples_leave_out_what_other_files_hold(tmp_path):
+    sample = {"task": "toy", "doc_id": 0, "acc": 1.0, "target": "A"}
+    large = {"doc": {"q": 1}, "arguments": [["a", "b"]], "resps": [[-1.0]], "embedding": [0.5]}
+    answers = Answers([sample | large], questions([1.0]), **FACTS)
+    _, path, _ = write(tmp_path, [scored("toy", answers)])
+    assert json.loads(path.read_text()) == {"benchmark": "toy"} | sample
