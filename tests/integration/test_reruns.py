@@ -6,6 +6,7 @@ import subprocess
 import time
 
 import pandas as pd
+import pyarrow.parquet
 import pytest
 import tiny
 
@@ -187,6 +188,44 @@ def test_limit_of_one_benchmark(workflow):
     workflow.edit_yaml("config/config.yaml", change)
     expected = {"prepare_requests": 1, "evaluate": 4, "table_4_1": 1, **SUMMARY, **PROFILES}
     assert workflow.jobs() == expected
+
+
+def answers(workflow):
+    """The keys of all kept answers, of each configuration, with repetitions."""
+    found = {}
+    for path in sorted(workflow.folder.glob("results/answers/tiny/*/*/*.parquet")):
+        keys = pyarrow.parquet.read_table(path)["key"].to_pylist()
+        found.setdefault(path.parts[-3], []).extend(keys)
+    return found
+
+
+def test_a_larger_limit_asks_the_new_questions_alone(workflow):
+    """On a CPU eight questions are asked together: six have been eight, and twelve are four more.
+
+    ARC-Easy has four choices a question, WinoGrande two.
+    """
+
+    def ask(benchmark, limit):
+        def change(config):
+            config["benchmarks"][benchmark]["limit"] = limit
+
+        workflow.edit_yaml("config/config.yaml", change)
+        workflow.run("results/models/tiny/studies/table_4_2.csv")
+        found = answers(workflow)
+        assert len(found) == 4  # configurations, with the dense one
+        assert all(len(keys) == len(set(keys)) for keys in found.values())
+        return found
+
+    before = answers(workflow)
+    assert {len(keys) for keys in before.values()} == {8 * 4 + 8 * 2}
+    assert ask("arc_easy", 8) == before
+    after = ask("arc_easy", 12)
+    for name, keys in before.items():
+        assert set(keys) < set(after[name]) and len(after[name]) == len(keys) + 4 * 4
+    last = ask("winogrande", None)
+    assert {len(keys) for keys in last.values()} == {12 * 4 + 12 * 2}
+    # What has been asked is not asked again for fewer questions.
+    assert ask("winogrande", 3) == last
 
 
 def test_a_study_that_does_not_show_a_benchmark_is_not_made_again(workflow):
