@@ -44,7 +44,10 @@ DENSE, BAD, SAME = {"dense": True}, {"labels": ["bad"]}, {"labels": ["same"]}
 TESTS = {
     "C1": [contrast("loss of the bad one", DENSE, BAD, ["quiz"])],  # 30 points
     "C2": [contrast("loss of the same one", DENSE, SAME, ["quiz"])],  # 1.5 points
-    "C3": [contrast("loss on a short benchmark", DENSE, SAME, ["maze"])],
+    "C3": [
+        contrast("loss on a short benchmark", DENSE, SAME, ["maze"]),
+        contrast("of another model", DENSE, SAME, ["quiz"]) | {"models": ["large"]},
+    ],
 }
 
 
@@ -132,8 +135,15 @@ def world(tmp_path):
     return World(tmp_path)
 
 
-def test_what_can_be_decided_is_and_the_rest_says_what_it_needs(world):
-    step = world.decide()
+@pytest.fixture(scope="module")
+def decided(tmp_path_factory):
+    """A world after all its rounds, and the last step; tests only read it."""
+    world = World(tmp_path_factory.mktemp("decided"))
+    return world, world.decide()
+
+
+def test_what_can_be_decided_is_and_the_rest_says_what_it_needs(decided):
+    world, step = decided
     tests = world.tests()
     bad, same, short = (tests[name] for name in ("C1", "C2", "C3"))
     assert bad["verdict"] == "supported" and 1 < bad["plan"]["look"] < 4
@@ -142,6 +152,7 @@ def test_what_can_be_decided_is_and_the_rest_says_what_it_needs(world):
     assert same["plan"]["needs"] > 512 and same["plan"]["exist"] == 600
     assert short["plan"]["planned"] == [16, 32, 64, 128]
     assert {reason for _, reason in step.left} == {GIVEN_UP}
+    assert world.said[-3].startswith("1 of 3 tests are decided")  # one cannot be judged here
     # The one that is decided was asked no more than its look has; the one that is none was not.
     look = bad["plan"]["look"]
     assert world.asked["bad", "quiz"] == looks_of(read_json(world.plan)).numbers["quiz"][look - 1]
@@ -172,10 +183,10 @@ def test_running_again_asks_nothing_and_changes_no_verdict(world):
     assert read_json(world.plan) == plan
 
 
-def test_pieces_end_where_one_run_ends(world, tmp_path):
-    world.decide()
-    pieces = World(tmp_path / "pieces")
-    for _ in range(6):
+def test_pieces_end_where_one_run_ends(decided, tmp_path):
+    world, _ = decided
+    pieces = World(tmp_path)
+    for _ in range(4):
         pieces.decide(seconds=600)
     assert pieces.tests() == {
         name: test | {"evidence": pieces.tests()[name]["evidence"]}
@@ -185,7 +196,7 @@ def test_pieces_end_where_one_run_ends(world, tmp_path):
     assert read_json(pieces.plan)["asked"] == read_json(world.plan)["asked"]
 
 
-def test_a_round_that_was_cut_off_is_done_again_and_no_look_is_lost(world):
+def test_a_round_that_was_cut_off_is_done_again_and_no_look_is_lost(world, decided):
     begin_plan(world.plan, FIRST, EXIST, 4)
     world.run()
     run, world.run = world.run, lambda: None
@@ -200,8 +211,7 @@ def test_a_round_that_was_cut_off_is_done_again_and_no_look_is_lost(world):
     assert read_json(world.plan)["asked"] == step.asked
     world.fails = False
     world.decide()
-    whole = World(world.folder / "whole")
-    whole.decide()
+    whole, _ = decided
     assert read_json(world.plan)["asked"] == read_json(whole.plan)["asked"]
 
 
@@ -222,8 +232,8 @@ def test_a_plan_of_other_looks_is_refused(world):
         begin_plan(world.plan, FIRST | {"quiz": 80}, EXIST, 4)
 
 
-def test_renderings_say_the_look_and_what_it_takes(world):
-    world.decide()
+def test_renderings_say_the_look_and_what_it_takes(decided):
+    world, _ = decided
     ledger = read_json(world.ledger)
     text = " ".join(as_details(ledger)[0].split())
     look = world.tests()["C1"]["plan"]["look"]
@@ -234,8 +244,8 @@ def test_renderings_say_the_look_and_what_it_takes(world):
     assert any(f"look {look} of 4" in cell for row in rows_of_tests(ledger) for cell in row)
 
 
-def test_an_interval_is_the_single_one_stretched_about_its_value(world):
-    world.decide()
+def test_an_interval_is_the_single_one_stretched_about_its_value(decided):
+    world, _ = decided
     test = world.tests()["C1"]
     low, high = test["interval_95"]
     plain = AnsweredStudy(world.folder / "studies/small.csv", world.folder / "evaluations")

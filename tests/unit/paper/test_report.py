@@ -424,6 +424,21 @@ def test_another_scope_is_another_column(inputs, tmp_path):
     assert text.count("Another device, on Model M, A CPU: supported on this test set") == 1
 
 
+def test_planned_looks_are_described_and_each_test_says_its_own(inputs, tmp_path):
+    ledger = read_json(inputs["claims.json"]["path"])
+    ledger["plan"] = {"numbers": {"arc_easy": [24, 48, 1536], "mmlu": [16, 32, 64]}}
+    ledger["plan_method"] = "Questions are asked in planned looks."
+    (test,) = ledger["claims"][0]["scopes"]["run"]["tests"]
+    test["looked"] = "look 2 of 3; needs about 130 questions, 2,376 exist"
+    write_json(inputs["claims.json"]["path"], ledger)
+    _, text = built(inputs, tmp_path / "one.pdf")
+    assert "Questions are asked in planned looks." in text
+    assert "Questions at each look: arc_easy 24, 48, 1536; mmlu 16, 32, 64." in text.replace(
+        "1,536", "1536"
+    ).replace("1 536", "1536")
+    assert "look 2 of 3; needs about 130 questions, 2,376 exist" in text
+
+
 def test_numbers_of_questions_that_differ_are_said(entry, gather, inputs, tmp_path):
     (study,) = entry["studies"]
     table = pd.read_csv(study["table"])

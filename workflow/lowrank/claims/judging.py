@@ -92,10 +92,11 @@ def judge_measured(
 
     Returns
     -------
-    What `judge_test` returns, and `plan`: None, or what `lowrank.claims.looks.described` says.
+    What `judge_test` returns, and `plan`: None, also where the results cannot judge the test, or
+    what `lowrank.claims.looks.described` says.
     """
     found, looks = measured.found, measured.looks
-    if looks is None or isinstance(found, str):
+    if looks is None or isinstance(found, str) or unfit:
         return judge_test(test, found, tests, unfit, is_named) | {"plan": None}
     fractions = looks.fractions(found.benchmarks)
     look, single = 0, None
