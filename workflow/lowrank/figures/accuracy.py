@@ -59,13 +59,11 @@ class Study:
     def summaries(self) -> list[str]:
         """What a figure shows that has no room for every benchmark: the aggregate.
 
-        Where benchmarks measure different things in one unit, such as accuracy and average
-        precision, their mean says little, and it is each of them.
+        Where a benchmark of its unit stays out of the mean, it is each of them: none is hidden.
         """
         kind = self.metrics[AGGREGATE].kind
         alike = [name for name in self.benchmarks if self.metrics[name].kind == kind]
-        labels = {self.metrics[name].label for name in alike}
-        return [AGGREGATE] if len(labels) == 1 else alike
+        return [AGGREGATE] if set(alike) <= set(self.averaged) else alike
 
     @property
     def is_published(self) -> bool:

@@ -17,7 +17,7 @@ def render(
 ) -> None:
     """Draw the mean over benchmarks with its interval, and each of them as a dot behind it.
 
-    Benchmarks that have no common mean get a row of panels each.
+    Where a benchmark stays out of the mean, each has a row of panels in its place.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ def render(
 ) -> None:
     """Draw the mean over benchmarks as bars, a panel a target reduction; all tensors in black.
 
-    Benchmarks that have no common mean get a row of panels each.
+    Where a benchmark stays out of the mean, each has a row of panels in its place.
 
     Parameters
     ----------

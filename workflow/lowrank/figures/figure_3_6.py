@@ -16,9 +16,9 @@ def render(
 ) -> None:
     """Draw the mean over benchmarks against the layer; with a control, the layer left out.
 
-    Benchmarks that have no common mean get a panel each. Below them the companion metric, where
-    there is one: the difference in the log-probability of the right choice, which moves with every
-    question and so tells layers apart that right and wrong does not.
+    Where a benchmark stays out of the mean, each has a panel. Below them the companion metric,
+    where there is one: the difference in the log-probability of the right choice, which moves with
+    every question and so tells layers apart that right and wrong does not.
 
     Parameters
     ----------
