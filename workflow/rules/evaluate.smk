@@ -18,11 +18,10 @@ from lowrank.project.views.evaluate import (
 evaluator = lambda wildcards: "evaluate" if is_causal(model_of(wildcards)) else "evaluate_encoder"
 
 
-def of_benchmarks(path):
-    """The files of what is asked of a configuration, one a benchmark."""
-    return lambda wildcards: files_of_benchmarks(
-        project, model_of(wildcards), wildcards.decomposition, path
-    )
+# The files of what is asked of a configuration, one a benchmark.
+of_benchmarks = lambda path: lambda wildcards: files_of_benchmarks(
+    project, model_of(wildcards), wildcards.decomposition, path
+)
 
 
 rule prepare_requests:
