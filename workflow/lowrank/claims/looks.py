@@ -19,6 +19,7 @@ import scipy.stats
 from lowrank.base.errors import LowrankError
 from lowrank.base.sequential import critical_values
 from lowrank.claims.estimate import Estimate
+from lowrank.claims.verdicts import LEVEL
 
 PLAN = "plan.json"
 """The file, among the results of a run, that plans its looks."""
@@ -47,7 +48,8 @@ PLAN_METHOD = (
     "A test needs the number of questions at which its interval would leave the edge of its range, "
     "if its number stayed the same. It is given up if it needs more than the last look has even "
     "where its number is one standard error further from the edge. The smallest effect that a "
-    "test can detect is what it finds at the last look with a probability of 0.8."
+    "test can detect is what it finds at the last look with a probability of 0.8. Figures and "
+    "tables of scores have the plain intervals of all that was asked."
 )
 
 
@@ -187,10 +189,9 @@ def outlook(
     stretched = whole.at_look(value, fractions, look)
     (below, above), (far_below, far_above) = (
         (value - ends[0], ends[1] - value)
-        for ends in (stretched.interval(0.95), stretched.interval(1 - 0.05 / tests))
+        for ends in (stretched.interval(1 - LEVEL), stretched.interval(1 - LEVEL / tests))
     )
-    ends = whole.interval(0.95)
-    z = float(scipy.stats.norm.ppf(0.975))
+    ends, z = whole.interval(1 - LEVEL), float(scipy.stats.norm.ppf(1 - LEVEL / 2))
     errors = ((value - ends[0]) / z, (ends[1] - value) / z)
 
     def needed(optimism: float) -> float:
@@ -209,7 +210,7 @@ def outlook(
         return min([supported, *contradicted])
 
     at_end = sum(errors) / 2 * math.sqrt(share)
-    bound = float(critical_values(fractions)[-1])
+    bound = float(critical_values(fractions, 1 - LEVEL)[-1])
     detects = (bound + float(scipy.stats.norm.ppf(POWER))) * at_end
     return Outlook(needed(0.0), needed(1.0), detects)
 
@@ -254,13 +255,13 @@ def described(
     (None where unknown).
     """
     fractions, planned = looks.fractions(benchmarks), looks.questions(benchmarks)
-    bound = float(critical_values(fractions)[look - 1]) if look else None
+    bound = float(critical_values(fractions, 1 - LEVEL)[look - 1]) if look else None
     made: dict[str, Any] = {
         "look": look,
         "looks": looks.count,
         "share": fractions[look - 1] if look else 0.0,
         "bound": bound,
-        "stretch": bound and bound / float(scipy.stats.norm.ppf(0.975)),
+        "stretch": bound and bound / float(scipy.stats.norm.ppf(1 - LEVEL / 2)),
         "planned": planned,
         "exist": exist,
         "needs": None,
