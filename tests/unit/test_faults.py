@@ -363,7 +363,7 @@ def test_a_tokenizer_that_is_not_the_model_s(base, tmp_path):
     questions = tiny.write_parquet(rows, tmp_path / "questions.parquet")
     benchmark = read_yaml("config/benchmarks/arc_easy.yaml") | {"name": "arc_easy"}
     benchmark |= {"subsets": [], "generation": None}
-    settings = {"limit": 2, "seed": 0, "sampling": "first", "max_new_tokens": None}
+    settings = {"limit": 2, "block": 8, "seed": 0, "sampling": "first", "max_new_tokens": None}
     outputs = tmp_path / "asked.parquet", tmp_path / "requests.parquet"
     with pytest.raises(LowrankError, match="but the model knows 40; is it this model's own"):
         prepare_requests(tmp_path / "weights", questions, benchmark, settings, *outputs)
