@@ -13,8 +13,8 @@ from lowrank.assets.choice import read_questions
 from lowrank.base.names import PLACE
 from lowrank.evaluate.asking import ask
 from lowrank.evaluate.configuration import Configuration
+from lowrank.evaluate.evaluation import Asked, evaluate_with
 from lowrank.evaluate.finite import NotFiniteError
-from lowrank.evaluate.job import Asked, evaluate_with
 from lowrank.evaluate.job import prepare as prepare  # what the warm server calls
 from lowrank.evaluate.packed.lm import PackedLM
 from lowrank.evaluate.requests import (
@@ -131,4 +131,4 @@ class CausalAnswerer:
 
 
 evaluate = functools.partial(evaluate_with, CausalAnswerer)
-"""What the job of a causal model calls; see `lowrank.evaluate.job.evaluate_with`."""
+"""What the job of a causal model calls; see `lowrank.evaluate.evaluation.evaluate_with`."""

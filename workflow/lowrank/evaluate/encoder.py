@@ -21,8 +21,8 @@ from lowrank.base.names import PLACE
 from lowrank.base.provenance import versions
 from lowrank.evaluate import job
 from lowrank.evaluate.configuration import Configuration
+from lowrank.evaluate.evaluation import Asked, evaluate_with
 from lowrank.evaluate.finite import NotFiniteError
-from lowrank.evaluate.job import Asked, evaluate_with
 from lowrank.evaluate.result import Answers, make_score
 from lowrank.evaluate.store import answering_code, digest
 from lowrank.project.scorers import SCORERS
@@ -237,4 +237,4 @@ def _require_declared_size(model: PreTrainedModel, manifest: Mapping[str, Any]) 
 
 
 evaluate = functools.partial(evaluate_with, EncoderAnswerer)
-"""What the job of an encoder calls; see `lowrank.evaluate.job.evaluate_with`."""
+"""What the job of an encoder calls; see `lowrank.evaluate.evaluation.evaluate_with`."""
