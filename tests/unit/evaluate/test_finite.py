@@ -10,9 +10,10 @@ from lm_eval.api.model import CachingLM
 from lm_eval.models.huggingface import HFLM
 from lowrank.evaluate.asking import ask
 from lowrank.evaluate.finite import NotFiniteError
+from lowrank.evaluate.keys import digest
 from lowrank.evaluate.packed.lm import PackedLM
 from lowrank.evaluate.stock import StockLM
-from lowrank.evaluate.store import AnswerStore, digest
+from lowrank.evaluate.store import AnswerStore
 from random_models import TOKENIZER, make_model, many_pairs
 from stock import CONTEXTS
 

@@ -359,6 +359,7 @@ SHAPE_NO_ANSWER = {
     "lowrank.base.names": "names that manifests hold, which are part of an identity",
     "lowrank.base.provenance": "says what made an answer",
     "lowrank.decompose.compressed_format": "names files; another name is not found",
+    "lowrank.evaluate.keys": "names answers; under another name they are asked again",
     "lowrank.evaluate.store": "keeps answers as they are",
     "lowrank.space.architecture": "says where layers are; another place is not found",
 }

@@ -25,3 +25,6 @@ CLUSTER = "cluster"
 PLACE = "place"
 """The column of answers that says where a question stands in its benchmark's order of asking, from
 0: the first n questions are those below n."""
+
+PLAN = "plan.json"
+"""The file, among the results of a run, that plans its looks at growing numbers of questions."""

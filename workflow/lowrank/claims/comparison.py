@@ -13,8 +13,7 @@ import pandas as pd
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json, write_json
 from lowrank.base.metric import Metric, in_the_mean
-from lowrank.base.names import AGGREGATE
-from lowrank.claims.looks import PLAN
+from lowrank.base.names import AGGREGATE, PLAN
 from lowrank.claims.verdict_names import (
     CONTRADICTED,
     NOT_SEEN,

@@ -14,9 +14,10 @@ from typing import Any
 
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json, write_json
+from lowrank.base.names import PLAN
 from lowrank.claims.foresight import DIFFERING, Smallest, planned_effects
 from lowrank.claims.ladder import Step, next_step, open_tests, settled_claims
-from lowrank.claims.looks import PLAN, POWER, Looks
+from lowrank.claims.looks import POWER, Looks
 from lowrank.claims.verdict_names import RUN_SCOPE
 from lowrank.claims.wording import needed
 from lowrank.evaluate.store import asking_costs

@@ -21,9 +21,6 @@ from lowrank.base.sequential import critical_values
 from lowrank.claims.estimate import Estimate
 from lowrank.claims.verdicts import LEVEL
 
-PLAN = "plan.json"
-"""The file, among the results of a run, that plans its looks."""
-
 BLOCK = 8
 """Looks end with a whole block of questions that are asked together."""
 

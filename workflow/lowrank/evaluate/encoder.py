@@ -23,8 +23,9 @@ from lowrank.evaluate import job
 from lowrank.evaluate.configuration import Configuration
 from lowrank.evaluate.evaluation import Asked, evaluate_with
 from lowrank.evaluate.finite import NotFiniteError
+from lowrank.evaluate.keys import digest
 from lowrank.evaluate.result import Answers, make_score
-from lowrank.evaluate.store import answering_code, digest
+from lowrank.evaluate.store import answering_code
 from lowrank.project.scorers import SCORERS
 from lowrank.space.architecture import Architecture
 from lowrank.space.methods import METHODS

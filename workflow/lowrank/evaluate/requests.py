@@ -25,7 +25,7 @@ from lowrank.assets.model_classes import model_from_config
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json, sha256_file
 from lowrank.decompose.loading import load_tokenizer
-from lowrank.evaluate.store import digest
+from lowrank.evaluate.keys import digest
 from lowrank.evaluate.tasks import load_tasks, run_tasks
 
 POSITION = "_position"

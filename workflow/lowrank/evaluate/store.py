@@ -25,6 +25,7 @@ import pyarrow.parquet
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, write_json
 from lowrank.base.provenance import LIBRARY, versions
+from lowrank.evaluate.keys import digest
 
 logger = logging.getLogger(__name__)
 
@@ -125,11 +126,6 @@ class AnswerStore:
         except (OSError, LowrankError) as error:
             logger.warning("Answers are not kept for another run: %s", error)
         self._new = {}
-
-
-def digest(value: Any) -> bytes:
-    """Return a key of 16 bytes for JSON values."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()[:16]
 
 
 def identity_of(
