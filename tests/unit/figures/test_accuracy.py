@@ -293,3 +293,22 @@ def test_a_mean_of_one_benchmark_has_its_baseline(tmp_path):
     study = accuracy.Study(tmp_path / "data.csv")
     assert study.summaries == ["aggregate"]
     assert study.dense("aggregate")["baseline"] == pytest.approx(20.0)
+
+
+def test_fewer_questions_are_drawn_at_their_difference_from_the_dense_model(tmp_path):
+    """The questions of the fewer may be easier: what counts is the dense model on the same ones."""
+    frame = table("figure_3_6")
+    few = (frame["label"] != "dense") & (frame["position"] == 1)
+    frame.loc[few, "questions"] = 8
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    study = accuracy.Study(tmp_path / "table.csv")
+    for benchmark in BENCHMARKS:
+        dense = study.dense(benchmark)["score"]
+        made, given = study.rows(benchmark), frame[frame["benchmark"] == benchmark]
+        given = given[given["label"] != "dense"].reset_index(drop=True)
+        own = (100 * given["score"]).to_numpy()
+        moved = dense + 100 * given["score_difference"].to_numpy()
+        expected = np.where(given["questions"] == 8, moved, own)
+        assert made["score"].to_numpy() == pytest.approx(expected)
+        width = made["score_high"] - made["score_low"]
+        assert width.to_numpy() == pytest.approx(20.0)

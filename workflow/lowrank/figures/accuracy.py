@@ -42,8 +42,8 @@ class Study:
         of_each = self.table.drop_duplicates("benchmark")
         self.metrics = {row["benchmark"]: Metric.from_record(row) for _, row in of_each.iterrows()}
         scores = [name for name in numbers if name.startswith(("score", "baseline"))]
-        self._in_units = self.table.copy()
-        self._in_units[scores] = self.table[scores].mul(self.table["scale"], axis=0)
+        self._in_units = _beside_dense(self.table)
+        self._in_units[scores] = self._in_units[scores].mul(self.table["scale"], axis=0)
 
     @property
     def benchmarks(self) -> list[str]:
@@ -122,6 +122,24 @@ class Study:
         """Write the data behind the figure."""
         with atomic_path(path) as temporary:
             self.table.to_csv(temporary, index=False)
+
+
+def _beside_dense(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores as figures draw them: each at its paired difference from the dense model.
+
+    A configuration that was asked fewer questions than the dense model is compared with it on
+    those alone. Its own score would lie higher or lower than the difference, as its questions are
+    easier or harder. Where all were asked the same, nothing moves.
+    """
+    made = table.copy()
+    if "score_difference" in made:
+        dense = table[table["label"] == DENSE].drop_duplicates("benchmark").set_index("benchmark")
+        level, asked = (table["benchmark"].map(dense[name]) for name in ("score", "questions"))
+        moved = level + table["score_difference"] - table["score"]
+        moved = moved.where(table["questions"] != asked, 0.0).fillna(0.0)
+        for column in ("score", "score_low", "score_high"):
+            made[column] = table[column] + moved
+    return made
 
 
 _TEXT = frozenset(
