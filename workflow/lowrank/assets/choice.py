@@ -64,3 +64,18 @@ def asking_order(
             rows, start = rng.permutation(rows), rng.random()
         due_Q[rows] = (np.arange(len(rows)) + start) / len(rows)
     return np.lexsort((np.arange(len(due_Q)), due_Q))
+
+
+def asked_first(order: np.ndarray, limit: int | None, block: int = 1) -> np.ndarray:
+    """Return the first questions of an order, up to the end of the block in which the limit lies.
+
+    Parameters
+    ----------
+    order
+        What `asking_order` returns.
+    limit
+        How many are wanted; None for all.
+    block
+        How many are asked together (`lowrank.evaluate.asking`).
+    """
+    return order if limit is None else order[: -(-limit // block) * block]

@@ -12,7 +12,7 @@ from typing import Any
 
 from sklearn.feature_extraction.text import CountVectorizer
 
-from lowrank.assets.choice import SUBSET, asking_order, read_questions
+from lowrank.assets.choice import SUBSET, asked_first, asking_order, read_questions
 from lowrank.base.files import sha256_file, write_json
 from lowrank.base.metric import Metric
 from lowrank.base.provenance import provenance, versions
@@ -98,7 +98,8 @@ def score_baseline(
     """
     table = read_questions(questions)
     order = asking_order(table[SUBSET].to_pylist(), settings["seed"], settings["sampling"])
-    rows, own = table.take(sorted(order[: settings["limit"]])).to_pylist(), benchmark["baseline"]
+    rows = table.take(sorted(asked_first(order, settings["limit"]))).to_pylist()
+    own = benchmark["baseline"]
     scores = FUNCTIONS[own["name"]](rows, benchmark["options"])
     score = make_score(scores, Metric.from_config(benchmark["metric"]))
     write_json(

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from transformers import PreTrainedModel
 
-from lowrank.assets.choice import SUBSET, asking_order, read_questions
+from lowrank.assets.choice import SUBSET, asked_first, asking_order, read_questions
 from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.files import sha256_file
 from lowrank.base.metric import Metric
@@ -121,8 +121,7 @@ class EncoderAnswerer:
             )
         table = read_questions(asked.questions)
         order = asking_order(table[SUBSET].to_pylist(), settings["seed"], settings["sampling"])
-        limit = len(order) if settings["limit"] is None else settings["limit"]
-        found = self._answers(metrics, table, order, limit, benchmark, settings)
+        found = self._answers(metrics, table, order, benchmark, settings)
         samples = [{"task": benchmark["name"], "doc_id": row} | found[row] for row in sorted(found)]
         places = {int(row): place for place, row in enumerate(order)}
         scores = {name: _scores(metrics, samples, name) for name in metrics.METRICS}
@@ -155,7 +154,6 @@ class EncoderAnswerer:
         metrics: MetricModule,
         table: pa.Table,
         order: np.ndarray,
-        limit: int,
         benchmark: Mapping[str, Any],
         settings: Mapping[str, Any],
     ) -> dict[int, dict[str, Any]]:
@@ -165,7 +163,7 @@ class EncoderAnswerer:
         """
         store, size = self._configuration.store, settings["block"]
         code = answering_code(*METRICS_CODE)
-        rows = table.take(order[: -(-limit // size) * size]).to_pylist()
+        rows = table.take(asked_first(order, settings["limit"], size)).to_pylist()
         keys = [digest([code, benchmark["options"], size, row]) for row in rows]
         if not all(key in store for key in keys):
             self._require_fit(benchmark)  # which loads the model: that is no time of asking
@@ -196,10 +194,8 @@ class EncoderAnswerer:
         finally:
             seconds = time.monotonic() - begin
             store.keep(benchmark=benchmark["name"], questions=asked, seconds=seconds)
-        return {
-            int(row): json.loads(store[key])
-            for row, key in zip(order[:limit], keys[:limit], strict=True)
-        }
+        wanted = asked_first(order, settings["limit"])
+        return {int(row): json.loads(store[key]) for row, key in zip(wanted, keys, strict=False)}
 
     def _require_fit(self, benchmark: Mapping[str, Any]) -> None:
         """Check that the model is what the benchmark is for, and as large as it says."""

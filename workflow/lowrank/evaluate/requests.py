@@ -20,7 +20,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedModel
 
-from lowrank.assets.choice import SUBSET, asking_order, read_questions
+from lowrank.assets.choice import SUBSET, asked_first, asking_order, read_questions
 from lowrank.assets.model_classes import model_from_config
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json, sha256_file
@@ -182,9 +182,7 @@ def asked_questions(table: pa.Table, settings: Mapping[str, Any]) -> pa.Table:
     """
     subsets = table[SUBSET].to_pylist()
     order = asking_order(subsets, settings["seed"], settings["sampling"])
-    limit = len(order) if settings["limit"] is None else settings["limit"]
-    block = settings["block"]
-    rows = np.sort(order[: -(-limit // block) * block])
+    rows = np.sort(asked_first(order, settings["limit"], settings["block"]))
     places = np.empty(len(order), dtype=np.int64)
     places[order] = np.arange(len(order))
     seen: dict[str, int] = {}
