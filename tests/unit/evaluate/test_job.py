@@ -1,5 +1,6 @@
 """The job of an evaluation only waits where another process does the work."""
 
+import os
 import subprocess
 import sys
 
@@ -14,5 +15,7 @@ def test_a_job_imports_nothing_heavy_before_it_must(script):
         "print([name for name in ('torch', 'transformers', 'pandas', 'lm_eval') "
         "if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    environment = os.environ | {"PYTHONPATH": "workflow"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
