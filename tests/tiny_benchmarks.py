@@ -146,7 +146,8 @@ def run(model: Path, folder: Path, cases: Sequence[Case], answers: Path | None =
         prepare_requests(
             model / "weights", own / "questions.parquet", entry, asking, asked[-1], requests[-1]
         )
-        benchmarks.append({"entry": entry, "settings": asking})
+        answering = asking | {"batch_size": settings["batch_size"]}
+        benchmarks.append({"entry": entry, "settings": answering})
     evaluate(
         model / "weights",
         model / "compressed",

@@ -149,3 +149,13 @@ def test_what_a_job_is_asked_names_its_files(made):
 @pytest.mark.parametrize("limit", [None, 1, 40, 14042])
 def test_a_name_of_a_limit_says_it(limit):
     assert limit_of(limit_name(limit)) == limit
+
+
+def test_a_benchmark_may_have_a_batch_size_of_its_own(made):
+    project, model = made()
+    project.settings["benchmarks"]["winogrande"]["batch_size"] = 2
+    project.settings["benchmarks"]["mrpc"]["batch_size"] = 5
+    asked = asked_of(project, model, OWN)
+    assert [own["settings"]["batch_size"] for own in asked] == [16, 2, 16]
+    (pairs,) = asked_of(project, project.models[BERT], "dense")
+    assert pairs["settings"]["batch_size"] == pairs["settings"]["block"] == 5

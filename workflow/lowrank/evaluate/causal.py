@@ -42,24 +42,28 @@ class CausalAnswerer:
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
+        self._language_models: dict[int | str, HFLM] = {}
 
-    @functools.cached_property
-    def language_model(self) -> HFLM:
-        """What asks the model: made when something must be asked, once for all benchmarks.
+    def language_model(self, batch_size: int | str) -> HFLM:
+        """Return what asks the model: made when something must be asked, once a batch size.
 
         `packed` computes what choices and questions share once; `hf` is lm-eval's own `HFLM`, which
         packed scoring equals up to rounding. Both take log-probabilities in float32, and end at the
         first that is not finite.
         """
-        asked, settings = self._configuration, self._configuration.settings
-        if settings["scorer"] == "packed":
-            return PackedLM(asked.model, asked.tokenizer, batch_size=settings["batch_size"])
-        return StockLM(
-            pretrained=asked.model,
-            tokenizer=asked.tokenizer,
-            batch_size=settings["batch_size"],
-            softmax_dtype="float32",
-        )
+        asked = self._configuration
+        if batch_size not in self._language_models:
+            if asked.settings["scorer"] == "packed":
+                made = PackedLM(asked.model, asked.tokenizer, batch_size=batch_size)
+            else:
+                made = StockLM(
+                    pretrained=asked.model,
+                    tokenizer=asked.tokenizer,
+                    batch_size=batch_size,
+                    softmax_dtype="float32",
+                )
+            self._language_models[batch_size] = made
+        return self._language_models[batch_size]
 
     def answer(self, asked: Asked) -> tuple[Answers, dict[str, Any]]:
         """Answer one benchmark's questions, and score the answers.
@@ -123,9 +127,10 @@ class CausalAnswerer:
         store = self._configuration.store
         if all(row["key"] in store for row in requests):
             return
-        name, block = asked.benchmark["name"], asked.settings["block"]
+        name, settings = asked.benchmark["name"], asked.settings
+        language_model = self.language_model(settings["batch_size"])
         try:
-            ask(self.language_model, requests, store, name, block)
+            ask(language_model, requests, store, name, settings["block"])
         except NotFiniteError as error:
             raise error.told_of(self._configuration.manifest) from None
 

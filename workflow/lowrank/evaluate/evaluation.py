@@ -20,7 +20,8 @@ class Asked:
     benchmark
         Its entry, as far as it shapes a score: `name`, `metric` and more.
     settings
-        `limit` (None for all questions), `block`, `seed`, `sampling` and `max_new_tokens`.
+        `limit` (None for all questions), `block`, `seed`, `sampling`, `max_new_tokens` and
+        `batch_size`.
     questions
         The file of its questions: those to ask, from `prepare_requests`, or where lm-eval does not
         ask them all of them, from `fetch_benchmark`.

@@ -9,7 +9,7 @@ from lowrank.project.studies import Model
 from lowrank.project.views.assets import questions_settings
 from lowrank.project.views.decompose import decomposition_names
 from lowrank.project.views.evaluate import (
-    asking_settings,
+    answering_settings,
     is_causal,
     metrics_modules,
     run_settings,
@@ -58,7 +58,7 @@ def shaped_by(project: Project, study: str, model: Model) -> dict[str, Any]:
             name: {
                 "entry": scoring(project, name),
                 "questions": questions_settings(project, name),
-                "settings": asking_settings(project, model, name, None),
+                "settings": answering_settings(project, model, name, None),
             }
             for name in benchmarks
         },

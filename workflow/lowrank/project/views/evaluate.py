@@ -67,8 +67,8 @@ def asking_settings(
     project: Project, model: Model, benchmark: str, limit: int | None
 ) -> dict[str, Any]:
     """Return what shapes the questions that a benchmark asks of a model's configurations."""
-    run = project.settings
-    size = run["batch_size"] if isinstance(run["batch_size"], int) else ENCODER_BLOCK
+    run, own = project.settings, batch_size(project, benchmark)
+    size = own if isinstance(own, int) else ENCODER_BLOCK
     return {
         **{key: run[key] for key in ("seed", "sampling")},
         "limit": limit,
@@ -77,12 +77,26 @@ def asking_settings(
     }
 
 
+def batch_size(project: Project, benchmark: str) -> int | str:
+    """Return the batch size of a benchmark: its own, or the run's."""
+    own = project.settings["benchmarks"][benchmark]["batch_size"]
+    return own or project.settings["batch_size"]
+
+
+def answering_settings(
+    project: Project, model: Model, benchmark: str, limit: int | None
+) -> dict[str, Any]:
+    """Return what shapes the answers to the questions that a benchmark asks."""
+    asking = asking_settings(project, model, benchmark, limit)
+    return asking | {"batch_size": batch_size(project, benchmark)}
+
+
 def asked_of(project: Project, model: Model, decomposition: str) -> list[dict[str, Any]]:
     """Return what is asked of a configuration: of each benchmark its `entry` and `settings`."""
     return [
         {
             "entry": scoring(project, name),
-            "settings": asking_settings(
+            "settings": answering_settings(
                 project, model, name, project.limit(model, decomposition, name)
             ),
         }
