@@ -22,7 +22,9 @@ SECONDS = {"easy": 1.0, "hard": 3.0}
 def opened(claim="C1", configurations=("dense", "a"), benchmarks=("easy",), look=1, **changes):
     known = {
         "decides_at": 3,
+        "expects": None,
         "needs": 32,
+        "endless": False,
         "planned": 64,
         "exist": 1000,
         "given_up": False,
@@ -88,6 +90,31 @@ def test_what_two_tests_ask_is_counted_once():
     assert len(step([first, second], remaining=55).going_on) == 1
 
 
+def test_the_claim_that_costs_least_to_decide_goes_before_cheaper_tests():
+    supporting = [
+        opened("C1", ("dense", name), ("easy", "hard"), expects=SUPPORTED) for name in "ab"
+    ]  # 252 s each, of which 126 s are of the dense model
+    against = opened("C2", ("dense", "c"), ("hard",), expects=CONTRADICTED)  # 204 s, 102 of c
+    cheap = opened("C2", ("c",), expects=SUPPORTED)  # 24 s, and decides nothing by itself
+    every = [cheap, *supporting, against]
+    assert step(every, remaining=204).going_on == [against]
+    assert step(every, remaining=480).going_on == [against, *supporting]
+    assert step(every, remaining=504).going_on == [against, *supporting, cheap]
+    # 378 s are not enough for the other claim: what is left goes to single tests.
+    assert step(every, remaining=378).going_on == [against, cheap, supporting[0]]
+    given_up = opened("C1", given_up=True, decides_at=None)
+    assert step([*every, given_up], remaining=480).going_on == [against, cheap, *supporting]
+
+
+def test_one_test_that_contradicts_a_claim_is_enough():
+    near, far = (
+        opened("C1", (name,), decides_at=look, expects=CONTRADICTED)
+        for name, look in (("a", 2), ("b", 4))
+    )
+    assert step([far, near], remaining=8).going_on == [near]
+    assert step([far, near]).going_on == [near, far]
+
+
 def test_tests_of_which_nothing_is_foretold_come_last():
     dark = opened("C1", ("dense",), decides_at=None, needs=None)
     dear = opened("C2", ("dense", "a"), ("hard",))
@@ -97,7 +124,7 @@ def test_tests_of_which_nothing_is_foretold_come_last():
 
 def test_open_tests_are_read_from_the_ledger_of_the_run():
     plan = {"model": "small", "look": 2, "decides_at": 4, "needs": 64, "exist": 1000}
-    plan |= {"given_up": False, "planned": [8, 16, 32, 64]}
+    plan |= {"expects": SUPPORTED, "endless": False, "given_up": False, "planned": [8, 16, 32, 64]}
     shared = {"configurations": ["dense", "a"], "benchmarks": ["easy"]}
     tests = [
         shared | {"says": "open", "verdict": UNDECIDED, "plan": plan},
@@ -117,12 +144,12 @@ def test_open_tests_are_read_from_the_ledger_of_the_run():
 
 names = st.sampled_from(["dense", "a", "b", "c"])
 made_tests = st.builds(
-    opened,
+    lambda foretold, **own: opened(decides_at=foretold[0], expects=foretold[1], **own),
+    foretold=st.sampled_from([(None, None), (2, SUPPORTED), (3, CONTRADICTED), (4, SUPPORTED)]),
     claim=st.sampled_from(["C1", "C2", "C3"]),
     configurations=st.lists(names, min_size=1, unique=True).map(tuple),
     benchmarks=st.sampled_from([("easy",), ("hard",), ("easy", "hard")]),
     look=st.integers(1, 3),
-    decides_at=st.sampled_from([None, 2, 3, 4]),
     given_up=st.booleans(),
 )
 made_asked = st.dictionaries(names, st.fixed_dictionaries({"easy": st.sampled_from([16, 32, 64])}))

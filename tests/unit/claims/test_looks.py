@@ -18,12 +18,13 @@ DOUBLING = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 RANGES = [(0.0, None), (None, 0.0), (-2.0, 2.0)]
 
 
-def normal(value, error, least=-np.inf):
+def normal(value, error, least=-np.inf, settled=None):
     def interval(confidence):
         reach = float(norm.ppf((1 + confidence) / 2)) * error
         return max(value - reach, least), value + reach
 
-    return Estimate(value, (Reading(QUESTIONS_LIKE_THESE, interval, least=least),))
+    reading = Reading(QUESTIONS_LIKE_THESE, interval, least=least)
+    return Estimate(value, (reading,), settled=settled)
 
 
 @given(
@@ -98,6 +99,8 @@ def test_what_is_foretold_is_what_comes_if_the_number_stays(value, error, limits
     single = normal(value, error / np.sqrt(DOUBLING[look - 1]))
     found = outlook(single, limits, DOUBLING, look, tests)
     decided = [k for k in range(look, 6) if at(k) != UNDECIDED]
+    assert not decided or found.verdict == at(decided[0])
+    assert (found.verdict == UNDECIDED) == np.isinf(found.share)
     expected = [k for k in range(look, 6) if DOUBLING[k - 1] >= found.share]
     near = any(abs(DOUBLING[k - 1] / found.share - 1) < 1e-6 for k in range(1, 6))
     assert near or decided == expected
@@ -127,6 +130,24 @@ def test_an_early_look_gives_up_only_what_one_standard_error_would_not_save():
     late = outlook(normal(0.1, 2.8), (0.0, None), fractions, 4)
     made = described(looks, ["a"], 4, late, 10_000, True)
     assert made["given_up"] and made["needs"] > 640
+    far_off = outlook(normal(0.1, 0.5), (-2.0, -1.0), fractions, 1, can_contradict=False)
+    made = [described(looks, ["a"], look, far_off, 10_000, True) for look in range(1, 6)]
+    assert [own["given_up"] for own in made] == [False, False, True, True, True]
+    assert {own["endless"] for own in made} == {True}
+    assert {(own["needs"], own["expects"]) for own in made} == {(None, None)}
+
+
+def test_what_noise_adds_to_a_number_is_taken_off_what_is_foretold():
+    """By hand: of 3.0 at a sixteenth of the plan, 2.8 is noise, which goes as 1/√n."""
+    fractions = Looks.doubling({"a": 40}, {"a": 10_000}, 5).fractions(["a"])
+    noisy, firm = normal(3.0, 0.7, settled=0.2), normal(3.0, 0.7)
+    limits = (0.0, 1.5)
+    assert outlook(firm, limits, fractions, 1).verdict == CONTRADICTED
+    found = outlook(noisy, limits, fractions, 1)
+    assert found.verdict == SUPPORTED
+    reach = 1.9776 / np.sqrt(1 / 16) * 0.7
+    edge = 0.2 + 2.8 * np.sqrt(1 / 16 / found.share) + reach / 16 / found.share
+    assert edge == pytest.approx(1.5, rel=1e-4)
 
 
 @pytest.mark.parametrize("share_that_differs", [0.1, 0.4])

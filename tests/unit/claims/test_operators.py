@@ -267,6 +267,22 @@ def test_neither_end_of_the_variation_leans_on_noise(true, questions):
     assert below / 200 <= 0.045 and above / 200 <= 0.045
 
 
+def test_what_noise_adds_to_the_variation_is_taken_off():
+    """Of equal ranks half of it or more is gone; of ranks that do differ hardly anything is."""
+    rng = np.random.default_rng(6)
+    nothing = Contrasts(np.zeros((1, 1)), np.zeros((400, 1)), False)
+
+    def seen_and_left(true, sign=1):
+        made = [_with_absolute(nothing, noisy(rng, true, 40), sign) for _ in range(200)]
+        return np.mean([[own.value, own.settled] for own in made], axis=0)
+
+    seen, left = seen_and_left(np.zeros(20))
+    assert seen == pytest.approx(60 / np.sqrt(40) * np.sqrt(2 / np.pi), rel=0.05)  # E|ε|
+    assert left < seen / 2
+    assert seen_and_left(np.full(20, 30.0)) == pytest.approx(30, rel=0.1)
+    assert seen_and_left(np.full(20, 30.0), sign=-1) == pytest.approx(-30, rel=0.1)
+
+
 def test_forty_questions_do_not_contradict_equal_ranks(tmp_path):
     """Equal series of right or wrong answers differ by points, none of which is real."""
     rng = np.random.default_rng(3)

@@ -17,7 +17,7 @@ from lowrank.claims.rendering import (
     sources,
 )
 from lowrank.claims.verdict_names import VERDICTS
-from lowrank.claims.wording import expected, judged, judged_test, measured, otherwise
+from lowrank.claims.wording import expected, judged, judged_test, measured, needed, otherwise
 from made_ledger import NO_RUN, made_ledger
 
 DETAILS = "results/claims_details.txt"
@@ -54,6 +54,19 @@ def row_of(ledger, name):
 )
 def test_a_number_has_its_unit_and_its_interval(value, low, high, unit, text):
     assert measured({"value": value, "interval_95": [low, high], "unit": unit}) == text
+
+
+@pytest.mark.parametrize(
+    ("needs", "endless", "text"),
+    [
+        (None, False, ""),
+        (None, True, "no number of questions decides it, if its number stays"),
+        (320, False, "needs about 320 questions, 2,376 exist"),
+        (4321, False, "needs about 4,300 questions, the last look has 640, 2,376 exist"),
+    ],
+)
+def test_a_test_says_how_many_questions_it_needs(needs, endless, text):
+    assert needed(needs, 640, 2376, endless) == text
 
 
 def test_what_was_not_measured_has_no_number():

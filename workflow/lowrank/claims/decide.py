@@ -197,7 +197,8 @@ def decide(
         )
         plan["looks"]["left"] = [
             {"claim": test.claim, "says": test.says, "reason": reason}
-            | {"needs": test.needs, "planned": test.planned, "exist": test.exist}
+            | {"needs": test.needs, "endless": test.endless}
+            | {"planned": test.planned, "exist": test.exist}
             for test, reason in step.left
         ]
         goes_on = step.asked != plan["asked"]
@@ -245,7 +246,7 @@ def summary(ledger: Mapping[str, Any], step: Step) -> list[str]:
         )
         return lines
     for test, reason in step.left:
-        words = needed(test.needs, test.planned, test.exist) if test.needs else ""
+        words = needed(test.needs, test.planned, test.exist, test.endless)
         lines.append(f"{test.claim}, {test.says}: {'; '.join(filter(None, (reason, words)))}.")
     return lines
 

@@ -144,6 +144,9 @@ class Estimate:
         Names of the configurations whose answers it rests on.
     benchmarks
         The benchmarks whose answers it rests on.
+    settled
+        What is left of the value where noise adds to it: the value to expect of endless questions.
+        None where noise adds nothing.
     evidence
         Files that it was computed from.
     flags
@@ -164,6 +167,7 @@ class Estimate:
     available: int | None = None
     configurations: tuple[str, ...] = ()
     benchmarks: tuple[str, ...] = ()
+    settled: float | None = None
 
     def at_look(self, fractions: Sequence[float], look: int) -> Estimate:
         """Return the estimate as it counts at one of several planned looks.

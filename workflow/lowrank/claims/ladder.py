@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lowrank.claims.looks import Looks
-from lowrank.claims.verdict_names import CONTRADICTED, NOT_SEEN, RUN_SCOPE, UNDECIDED
+from lowrank.claims.verdict_names import CONTRADICTED, NOT_SEEN, RUN_SCOPE, SUPPORTED, UNDECIDED
 
 Asked = Mapping[str, Mapping[str, Mapping[str, int]]]
 """From a model to a configuration to a benchmark: how many of its questions to ask."""
@@ -23,6 +23,9 @@ GIVEN_UP, NO_TIME, NO_NEED = (
     "another test has decided its claim",
 )
 """Why an undecided test is asked no further."""
+
+LookOf = Callable[["OpenTest"], int]
+"""From a test to the look that it is counted up to."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,12 @@ class OpenTest:
         The last look that it has reached.
     decides_at
         The look that is expected to decide it; None where nothing can be predicted.
+    expects
+        The verdict that is expected there, or None.
     needs
         The questions that it needs, or None.
+    endless
+        Whether no number of questions is expected to decide it.
     planned
         The questions of the last look.
     exist
@@ -56,7 +63,9 @@ class OpenTest:
     benchmarks: tuple[str, ...]
     look: int
     decides_at: int | None
+    expects: str | None
     needs: int | None
+    endless: bool
     planned: int
     exist: int
     given_up: bool
@@ -106,7 +115,7 @@ def open_tests(ledger: Mapping[str, Any]) -> list[OpenTest]:
             test["plan"]["model"],
             tuple(test["configurations"]),
             tuple(test["benchmarks"]),
-            *(test["plan"][key] for key in ("look", "decides_at", "needs")),
+            *(test["plan"][key] for key in ("look", "decides_at", "expects", "needs", "endless")),
             test["plan"]["planned"][-1],
             *(test["plan"][key] for key in ("exist", "given_up")),
         )
@@ -132,11 +141,12 @@ def next_step(
 ) -> Step:
     """Return what to ask next.
 
-    The tests that are expected to cost least go first, as far as the time goes: each is counted up
-    to the look that is expected to decide it, and what several ask is counted once. What time is
-    left goes to the others, counted up to their next look: a later call may go on with them. Last
-    come those of which nothing can be predicted. Whatever was counted, a test goes one look further
-    at a time.
+    Claims go first, those before others whose decision is expected to cost least, as far as the
+    time goes. One test that contradicts a claim decides it, or else all its tests together. Each
+    test is counted up to the look that is expected to decide it, and what several ask is counted
+    once. What time is left goes to the other tests, the cheapest first; then to those that it
+    suffices for up to their next look alone: a later call may go on with them. Last come those
+    of which nothing can be predicted. Whatever was counted, a test goes one look further at a time.
 
     Parameters
     ----------
@@ -162,12 +172,17 @@ def next_step(
         else:
             waiting.append(test)
     bill = _Bill(looks, asked, seconds, remaining)
-    foretold = [test for test in waiting if test.decides_at is not None]
-    dear = _take(bill, foretold, lambda test: max(test.decides_at or 0, test.look + 1), step)
-    dear = _take(bill, dear, _next, step)
-    dark = [test for test in waiting if test.decides_at is None]
-    dark = _take(bill, dark, _next, step)
-    step.left.extend((test, NO_TIME) for test in [*dear, *dark])
+    own = [test for test in tests if test.claim not in settled]
+    deciding = _take(bill, _ways(own), _decision, one_a_claim=True)
+    foretold = [[test] for test in waiting if test.decides_at and test not in deciding]
+    cheap = _take(bill, foretold, _decision)
+    dear = [test for test in waiting if test.decides_at and test not in [*deciding, *cheap]]
+    further = _take(bill, [[test] for test in dear], _next)
+    dark = [test for test in waiting if not test.decides_at]
+    further += _take(bill, [[test] for test in dark], _next)
+    step.going_on.extend([*deciding, *cheap, *further])
+    out_of_time = [test for test in waiting if test not in step.going_on]
+    step.left.extend((test, NO_TIME) for test in out_of_time)
     new = 0.0
     for test in step.going_on:
         for (model, configuration, benchmark), wanted in test.wants(looks, _next(test)):
@@ -181,6 +196,27 @@ def next_step(
 
 def _next(test: OpenTest) -> int:
     return test.look + 1
+
+
+def _decision(test: OpenTest) -> int:
+    return max(test.decides_at or 0, _next(test))
+
+
+def _ways(tests: Sequence[OpenTest]) -> list[list[OpenTest]]:
+    """Return the sets of tests that are expected to decide a claim, each set by itself.
+
+    Parameters
+    ----------
+    tests
+        All undecided tests of the claims.
+    """
+    ways = []
+    for claim in dict.fromkeys(test.claim for test in tests):
+        own = [test for test in tests if test.claim == claim]
+        ways += [[test] for test in own if test.expects == CONTRADICTED and not test.given_up]
+        if all(test.expects == SUPPORTED and not test.given_up for test in own):
+            ways.append(own)
+    return ways
 
 
 class _Bill:
@@ -203,36 +239,53 @@ class _Bill:
             for benchmark, number in own.items()
         }
 
-    def price(self, test: OpenTest, look: int) -> float:
-        """Return the seconds that a test adds up to a look."""
-        total = 0.0
-        for key, wanted in test.wants(self._looks, look):
-            benchmark = key[-1]
-            had = max(self._counted.get(key, 0), self._looks.numbers[benchmark][0])
-            total += max(wanted - had, 0) * self._seconds[benchmark]
-        return total
+    def price(self, tests: Sequence[OpenTest], look_of: LookOf) -> float:
+        """Return the seconds that tests add up to their looks."""
+        wanted = self._wanted(tests, look_of)
+        return sum(
+            max(number - max(self._counted.get(key, 0), self._looks.numbers[key[-1]][0]), 0)
+            * self._seconds[key[-1]]
+            for key, number in wanted.items()
+        )
 
-    def take(self, test: OpenTest, look: int) -> bool:
-        """Count a test up to a look, if the time suffices; return whether it does."""
-        price = self.price(test, look)
+    def take(self, tests: Sequence[OpenTest], look_of: LookOf) -> bool:
+        """Count tests up to their looks, if the time suffices; return whether it does."""
+        price = self.price(tests, look_of)
         if price > self._remaining:
             return False
         self._remaining -= price
-        for key, wanted in test.wants(self._looks, look):
-            self._counted[key] = max(self._counted.get(key, 0), wanted)
+        for key, number in self._wanted(tests, look_of).items():
+            self._counted[key] = max(self._counted.get(key, 0), number)
         return True
+
+    def _wanted(
+        self, tests: Sequence[OpenTest], look_of: LookOf
+    ) -> dict[tuple[str, str, str], int]:
+        wanted: dict[tuple[str, str, str], int] = {}
+        for test in tests:
+            for key, number in test.wants(self._looks, look_of(test)):
+                wanted[key] = max(wanted.get(key, 0), number)
+        return wanted
 
 
 def _take(
-    bill: _Bill, tests: Sequence[OpenTest], look_of: Callable[[OpenTest], int], step: Step
+    bill: _Bill, ways: Sequence[list[OpenTest]], look_of: LookOf, one_a_claim: bool = False
 ) -> list[OpenTest]:
-    """Let tests go on, the cheapest first, as far as the time goes; return the others."""
-    waiting, dear = list(tests), []
+    """Return the tests for which the time suffices, the cheapest first.
+
+    Parameters
+    ----------
+    ways
+        Tests that go on together or not at all.
+    one_a_claim
+        Whether a claim needs one of its ways alone.
+    """
+    waiting, taken = list(ways), []
     while waiting:
-        test = min(waiting, key=lambda own: bill.price(own, look_of(own)))
-        waiting.remove(test)
-        if bill.take(test, look_of(test)):
-            step.going_on.append(test)
-        else:
-            dear.append(test)
-    return dear
+        way = min(waiting, key=lambda own: bill.price(own, look_of))
+        waiting.remove(way)
+        if bill.take(way, look_of):
+            taken.extend(way)
+            if one_a_claim:
+                waiting = [other for other in waiting if other[0].claim != way[0].claim]
+    return taken

@@ -9,7 +9,7 @@ answers and the plan, whatever else was asked, in whatever order, and however of
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ import scipy.stats
 from lowrank.base.errors import LowrankError
 from lowrank.base.sequential import critical_values
 from lowrank.claims.estimate import Estimate
+from lowrank.claims.verdict_names import CONTRADICTED, SUPPORTED, UNDECIDED
 from lowrank.claims.verdicts import LEVEL
 
 BLOCK = 8
@@ -30,8 +31,11 @@ LOOKS = 5
 POWER = 0.8
 """How likely a test finds the effect that is called the smallest it can detect."""
 
-TOUCHING = 1e-9
-"""Numbers nearer to the edge of a range than this lie on it."""
+FIRST_TO_GIVE_UP = 3
+"""No test is given up before this look: until then its number is mostly noise."""
+
+ENDLESS = 1000.0
+"""A test that needs more than so many times the plan's information is never decided."""
 
 PLAN_METHOD = (
     "Questions are asked in planned looks. Each look has twice the questions of the one before, up "
@@ -43,8 +47,9 @@ PLAN_METHOD = (
     "do so whatever makes one stop, and running again at the same look adds nothing. The share of "
     "the information at a look is that of its questions, 1/Σ(1/n) over the benchmarks of the test. "
     "A test needs the number of questions at which its interval would leave the edge of its range, "
-    "if its number stayed the same. It is given up if it needs more than the last look has even "
-    "where its number is one standard error further from the edge. The smallest effect that a "
+    "if its number stayed the same; where noise adds to the number, that part shrinks as noise "
+    f"does. From look {FIRST_TO_GIVE_UP} on it is given up if it needs more than the last look has "
+    "even where its number is one standard error further from the edge. The smallest effect that a "
     "test can detect is what it finds at the last look with a probability of 0.8. Figures and "
     "tables of scores have the plain intervals of all that was asked."
 )
@@ -145,12 +150,15 @@ class Outlook:
         than the plan has, and infinite if the number lies on the edge of the range.
     least_share
         The same if the number were one standard error further from the edge.
+    verdict
+        The verdict at `share`: supported or contradicted, or undecided if that is infinite.
     detects
         The smallest distance from the edge that the last look can detect, in the test's unit.
     """
 
     share: float
     least_share: float
+    verdict: str
     detects: float
 
 
@@ -165,7 +173,7 @@ def outlook(
     """Return what more questions would do for a test that was judged at a look.
 
     The half-width of its interval goes as 1/t with the share t: the standard error as 1/√t, and
-    the bound of the look as well.
+    the bound of the look as well. What noise adds to the number goes as 1/√t.
 
     Parameters
     ----------
@@ -182,6 +190,7 @@ def outlook(
     """
     low, high = limits
     value, share = single.value, fractions[look - 1]
+    settled = value if single.settled is None else single.settled
     whole = single.readings[-1]
     stretched = whole.at_look(value, fractions, look)
     (below, above), (far_below, far_above) = (
@@ -189,32 +198,64 @@ def outlook(
         for ends in (stretched.interval(1 - LEVEL), stretched.interval(1 - LEVEL / tests))
     )
     ends, z = whole.interval(1 - LEVEL), float(scipy.stats.norm.ppf(1 - LEVEL / 2))
-    errors = ((value - ends[0]) / z, (ends[1] - value) / z)
+    error_below, error_above = (value - ends[0]) / z, (ends[1] - value) / z
+    widest = math.inf if low is None or high is None else (high - low) / 2
 
-    def needed(optimism: float) -> float:
-        """Return the share that decides, if the number were so many errors further out."""
-        inside, outside = [], []
+    def is_supported(share_N: np.ndarray, optimism: float) -> np.ndarray:
+        value_N, narrower_N = later(share_N)
+        inside_N = np.ones(len(share_N), dtype=bool)
         if low is not None:
-            room = value - low + optimism * errors[0]
-            inside.append((below, room if high is None else min(room, (high - low) / 2)))
-            outside.append((far_above, low - value + optimism * errors[1]))
+            room_N = np.minimum(value_N - low + optimism * error_below, widest)
+            inside_N &= below * narrower_N < room_N
         if high is not None:
-            room = high - value + optimism * errors[1]
-            inside.append((above, room if low is None else min(room, (high - low) / 2)))
-            outside.append((far_below, value - high + optimism * errors[0]))
-        supported = max(_share(share, *own) for own in inside)
-        contradicted = [_share(share, *own) for own in outside if can_contradict]
-        return min([supported, *contradicted])
+            room_N = np.minimum(high - value_N + optimism * error_above, widest)
+            inside_N &= above * narrower_N < room_N
+        return inside_N
 
-    at_end = sum(errors) / 2 * math.sqrt(share)
+    def is_contradicted(share_N: np.ndarray, optimism: float) -> np.ndarray:
+        value_N, narrower_N = later(share_N)
+        outside_N = np.zeros(len(share_N), dtype=bool)
+        if low is not None:
+            outside_N |= far_above * narrower_N < low - value_N + optimism * error_above
+        if high is not None:
+            outside_N |= far_below * narrower_N < value_N - high + optimism * error_below
+        return outside_N & can_contradict
+
+    def later(share_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the number to expect at shares, and by how much its interval is narrower."""
+        less_N = share / share_N
+        return settled + (value - settled) * np.sqrt(less_N), less_N
+
+    def needed(optimism: float) -> tuple[float, str]:
+        """Return the share that decides, if the number were so many errors further out."""
+        ways = {SUPPORTED: is_supported, CONTRADICTED: is_contradicted}
+        shares = {
+            verdict: _first(lambda share_N, way=way: way(share_N, optimism), share)
+            for verdict, way in ways.items()
+        }
+        verdict = min(shares, key=shares.__getitem__)
+        return shares[verdict], verdict if math.isfinite(shares[verdict]) else UNDECIDED
+
+    at_end = (error_below + error_above) / 2 * math.sqrt(share)
     bound = float(critical_values(fractions, 1 - LEVEL)[-1])
     detects = (bound + float(scipy.stats.norm.ppf(POWER))) * at_end
-    return Outlook(needed(0.0), needed(1.0), detects)
+    needs, verdict = needed(0.0)
+    return Outlook(needs, needed(1.0)[0], verdict, detects)
 
 
-def _share(share: float, reach: float, room: float) -> float:
-    """Return the share of the plan at which an interval no longer reaches over its room."""
-    return share * reach / room if room > TOUCHING else math.inf
+def _first(holds: Callable[[np.ndarray], np.ndarray], start: float) -> float:
+    """Return the least number from `start` to `ENDLESS` at which something holds, or infinity."""
+    low, high = start, ENDLESS
+    for _ in range(4):  # each search is a thousand times finer than the one before
+        number_N = np.geomspace(low, high, 1000)
+        holds_N = holds(number_N)
+        if not holds_N.any():
+            return math.inf
+        first = int(holds_N.argmax())
+        if first == 0:
+            return low
+        low, high = float(number_N[first - 1]), float(number_N[first])
+    return high
 
 
 def described(
@@ -248,8 +289,9 @@ def described(
     `look`, `looks` (how many are planned), `share` (of the plan's information), `bound` (in
     standard errors), `stretch` (the bound over that of one look), `planned` (questions at each
     look), `exist`, `needs` (the questions that decide it; None where it is decided or nothing can
-    be said), `decides_at` (the look that has them; None where none has), `given_up` and `detects`
-    (None where unknown).
+    be said), `endless` (whether no number of questions decides it, while its number stays),
+    `decides_at` (the look that has what it needs; None where none has), `expects` (the verdict
+    there, or None), `given_up` and `detects` (None where unknown).
     """
     fractions, planned = looks.fractions(benchmarks), looks.questions(benchmarks)
     bound = float(critical_values(fractions, 1 - LEVEL)[look - 1]) if look else None
@@ -262,19 +304,24 @@ def described(
         "planned": planned,
         "exist": exist,
         "needs": None,
+        "endless": False,
         "decides_at": None,
+        "expects": None,
         "given_up": False,
         "detects": found.detects if found else None,
     }
     if not (found and is_open):
         return made
-    made["given_up"] = look == looks.count or (is_foretold and found.least_share > 1)
+    is_late, is_hopeless = look >= FIRST_TO_GIVE_UP, found.least_share > 1
+    made["given_up"] = look == looks.count or (is_foretold and is_late and is_hopeless)
     if not is_foretold:
         return made
+    made["endless"] = math.isinf(found.share)
     if found.share <= 1:
         later = [at for at in range(look, looks.count) if fractions[at] >= found.share - 1e-12]
         made["decides_at"] = (later or [looks.count - 1])[0] + 1
         made["needs"] = planned[made["decides_at"] - 1]
+        made["expects"] = found.verdict
     elif math.isfinite(found.share):
         # A longer plan is decided at its last look: there the half-width goes as 1/√n.
         made["needs"] = math.ceil(planned[-1] * found.share**2)

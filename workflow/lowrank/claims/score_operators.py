@@ -224,6 +224,8 @@ def _with_absolute(
     less than mean |D| − mean |ε|, so that end takes the quantile of mean |ε| off, by the
     replicates around what was seen.
 
+    Noise of variance s² adds s² to D² on average, so D² − s² is left of it with endless questions.
+
     Parameters
     ----------
     linear
@@ -244,6 +246,8 @@ def _with_absolute(
     noise_RS = differences.replicates_RS - differences.records_KS[0]
     noise_R = linear.replicates_RS[:, 0] - linear.records_KS[0, 0]
     reach_R = np.abs(noise_RS).mean(axis=1) + sign * noise_R
+    left_S = np.sqrt(np.maximum(differences.records_KS[0] ** 2 - (noise_RS**2).mean(axis=0), 0))
+    settled = float(linear.records_KS[0, 0] + sign * left_S.mean())
 
     def interval(confidence: float) -> tuple[float, float]:
         value = float(values_K[0])
@@ -253,7 +257,13 @@ def _with_absolute(
         return max(min(ends), least), max(ends)
 
     return Estimate.from_replicates(
-        values_K, values_R, differences.exhaustive, interval=interval, least=least, **facts
+        values_K,
+        values_R,
+        differences.exhaustive,
+        interval=interval,
+        least=least,
+        settled=settled,
+        **facts,
     )
 
 

@@ -43,8 +43,9 @@ def looked(test: Mapping[str, Any]) -> str:
     if plan["look"]:
         texts[0] += f", its interval {plan['stretch']:.3g} times that of one look"
     given_up = "given up: " if plan["given_up"] else ""
-    if plan["needs"]:
-        texts.append(given_up + needed(plan["needs"], plan["planned"][-1], plan["exist"]))
+    needs = needed(plan["needs"], plan["planned"][-1], plan["exist"], plan["endless"])
+    if needs:
+        texts.append(given_up + needs)
     elif plan["given_up"]:
         texts.append("no look is left")
     if plan["detects"] is not None:
@@ -52,18 +53,24 @@ def looked(test: Mapping[str, Any]) -> str:
     return "; ".join(texts)
 
 
-def needed(needs: int, planned: int, exist: int) -> str:
-    """Return how many questions a test needs, and how many there are.
+def needed(needs: int | None, planned: int, exist: int, endless: bool) -> str:
+    """Return how many questions a test needs, and how many there are; empty if nobody can say.
 
     Parameters
     ----------
     needs
-        The questions that it needs.
+        The questions that it needs, if that is known.
     planned
         The questions of the last look.
     exist
         The questions that there are.
+    endless
+        Whether no number of questions would do.
     """
+    if endless:
+        return "no number of questions decides it, if its number stays"
+    if needs is None:
+        return ""
     if needs <= planned:
         return f"needs about {needs:,} questions, {exist:,} exist"
     about = f"{round(needs, 2 - len(str(needs))):,}"  # a prediction has two digits
