@@ -7,6 +7,7 @@ BUDGET ?= 120
 RESULTS ?= results
 FIGURES ?= figures
 MODEL ?= smollm2-135m-instruct
+PICTURES ?= figure_4_1 figure_4_2
 VENV := .venv
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
@@ -55,10 +56,10 @@ decide: $(VENV)/.runtime ## Ask more questions where they decide a claim: make d
 compare: $(VENV)/.runtime ## Set this run beside a kept one: make compare REF=paper/reference/laptop
 	@PYTHONPATH=workflow $(BIN)/python workflow/scripts/compare.py --results $(RESULTS) --reference $(REF)
 
-reference: $(VENV)/.runtime ## Keep the last run in REF, with three of its figures (of MODEL).
+reference: $(VENV)/.runtime ## Keep the last run in REF, with PICTURES of MODEL and the verdicts.
 	PYTHONPATH=workflow $(BIN)/python workflow/scripts/record_reference.py --results $(RESULTS) \
 	  --output $(REF) --environment $(VENV) --pictures \
-	  $(foreach name,figure_4_1 figure_4_2,$(wildcard $(FIGURES)/$(MODEL)/$(name).png)) $(FIGURES)/claims/claims.png
+	  $(foreach name,$(PICTURES),$(wildcard $(FIGURES)/$(MODEL)/$(name).png)) $(FIGURES)/claims/claims.png
 
 test: $(VENV)/.development ## Run all the tests.
 	@begin=$$(date +%s); set -ex; $(BIN)/python -m pytest; { echo $$(($$(date +%s) - begin)); } >$(VENV)/.tests

@@ -9,6 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from lowrank.claims.verdict_names import VERDICTS
 from lowrank.project.views.figures import EFFICIENCY_FIGURES, SCHEMATICS
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
@@ -25,7 +26,7 @@ PAGES = [
     if path.exists()
 ]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-REFERENCE = ROOT / "paper/reference/laptop"
+REFERENCE, DECIDED = (ROOT / "paper/reference" / name for name in ("laptop", "decided"))
 
 BASES = ("", "config/", "workflow/lowrank/", "figures/", "results/models/name/")
 """Where a path in a document may start: tables leave out what all their rows share."""
@@ -298,26 +299,38 @@ def test_examples_fit_their_schemas(page):
 # ---- the reference run ------------------------------------------------------------------------
 
 
-def ledger():
-    """From a claim to its judgement on the reference run."""
-    claims = json.loads((REFERENCE / "claims.json").read_text(encoding="utf-8"))["claims"]
+def ledger(reference=REFERENCE):
+    """From a claim to its judgement on a reference run."""
+    claims = json.loads((reference / "claims.json").read_text(encoding="utf-8"))["claims"]
     return {claim["id"]: claim["scopes"]["run"] for claim in claims}
 
 
-def test_readme_gives_each_claim_its_verdict():
+@pytest.mark.parametrize(("column", "reference"), [(-1, REFERENCE), (-2, DECIDED)])
+def test_readme_gives_each_claim_its_verdict(column, reference):
     said = {}
-    rows = re.findall(r"^\| ([a-z ]+) \| .*\| (C\d+ .+) \|$", README, re.MULTILINE)
-    for verdict, claims in rows:
-        said |= dict.fromkeys(re.findall(r"\bC\d+\b", claims), verdict)
+    for row in re.findall(r"^\|(.*)\|$", README, re.MULTILINE):
+        verdict, *cells = map(str.strip, row.split("|"))
+        if verdict in VERDICTS:
+            said |= dict.fromkeys(re.findall(r"\bC\d+\b", spelled_out(cells[column])), verdict)
     known = yaml.safe_load((ROOT / "config/claims.yaml").read_text(encoding="utf-8"))
     assert set(said) == {name for name in known if re.fullmatch(r"C\d+", name)}
-    assert said == {name: claim["verdict"] for name, claim in ledger().items()}
+    assert said == {name: claim["verdict"] for name, claim in ledger(reference).items()}
+
+
+def spelled_out(claims):
+    """`C2 to C4` as `C2 C3 C4`."""
+    return re.sub(
+        r"\bC(\d+) to C(\d+)\b",
+        lambda match: " ".join(f"C{n}" for n in range(int(match[1]), int(match[2]) + 1)),
+        claims,
+    )
 
 
 def measured():
-    """Every value of the reference run with its interval."""
+    """Every value of the reference runs with its interval."""
     fits = json.loads((REFERENCE / "fits.json").read_text(encoding="utf-8"))
-    tests = [test for claim in ledger().values() for test in claim["tests"]]
+    claims = [*ledger().values(), *ledger(DECIDED).values()]
+    tests = [test for claim in claims for test in claim["tests"]]
     found = [(fit.get("slope"), fit.get("interval_95")) for fit in fits]
     found += [(test.get("value"), test.get("interval_95")) for test in tests]
     return [(value, *interval) for value, interval in found if interval]
