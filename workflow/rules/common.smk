@@ -32,7 +32,8 @@ THESIS = "paper/thesis.yaml"  # what the thesis prints, to stand beside our valu
 wildcard_constraints:
     model="[a-z0-9.-]+",
     decomposition="[a-z0-9_.-]+",
-    method="|".join(METHODS),
+    factorization=rf"({'|'.join(METHODS)})(\.[a-z0-9_]+)?",
+    calibration="[a-z0-9_]+",
     layer=r"\d+",
     benchmark="[a-z0-9_]+",
     limit=r"\d+|all",

@@ -1,7 +1,7 @@
-"""Cut one configuration from stored factors."""
+"""Write the compressed model of one configuration."""
 
 from lowrank.base import cli
-from lowrank.decompose.compressed import compress
+from lowrank.decompose.compressed import compress, stored_cuts
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
 
@@ -16,12 +16,13 @@ def main() -> None:
     decomposition = Decomposition.from_name(
         architecture, arguments.decomposition, arguments.modules
     )
+    files = dict(zip(decomposition.layers, arguments.layer_factors, strict=False))
     compress(
         architecture,
         arguments.model,
         arguments.base_manifest,
         decomposition,
-        dict(zip(decomposition.layers, arguments.layer_factors, strict=False)),
+        stored_cuts(architecture, decomposition, files),
         arguments.output,
     )
 

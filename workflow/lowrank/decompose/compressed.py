@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from lowrank.base.files import atomic_path, read_json, sha256_file, write_json
 from lowrank.base.provenance import provenance
 from lowrank.decompose.compressed_format import FACTORS, FORMAT, MANIFEST
-from lowrank.decompose.layer_factors import LayerFactors
+from lowrank.decompose.forms import stored
+from lowrank.decompose.layer_factors import Cut, LayerFactors
 from lowrank.decompose.tensor_file import write_tensors
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
@@ -21,20 +20,45 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def stored_cuts(
+    architecture: Architecture,
+    decomposition: Decomposition,
+    layer_files: Mapping[int, str | Path],
+) -> Iterator[Cut]:
+    """Yield the factors of a configuration, cut from stored ones.
+
+    Parameters
+    ----------
+    architecture
+        The model's architecture.
+    decomposition
+        The configuration.
+    layer_files
+        From layer number to the factor file of `factorize_layer`.
+    """
+    if decomposition.is_dense or METHODS[decomposition.method].scope == "layer":
+        return
+    for layer in decomposition.layers:
+        factors = LayerFactors(layer_files[layer], decomposition.method, layer)
+        for tensor in decomposition.tensors:
+            rank = decomposition.rank.rank_of(architecture, layer, tensor)
+            yield factors.cut(tensor, rank)
+
+
 def compress(
     architecture: Architecture,
     model: str,
     base_manifest: str | Path,
     decomposition: Decomposition,
-    layer_files: Mapping[int, str | Path],
+    cuts: Iterable[Cut],
     output: str | Path,
 ) -> None:
-    """Write the compressed model of one configuration, by cutting stored factors.
+    """Write the compressed model of one configuration.
 
-    The directory `output` gets `factors.safetensors`, with `{module}.left` (out × rank),
-    `{module}.core` (rank × rank, Tucker only) and `{module}.right` (rank × in) for every
-    decomposed module, and `manifest.json`, which says what they are. It holds neither a
-    configuration nor the remaining weights, so no other loader can take it for a model.
+    The directory `output` gets `factors.safetensors`, with what `lowrank.decompose.forms.stored`
+    returns, as `{module}.{array}`, for every decomposed module, and `manifest.json`, which says
+    what they are. It holds neither a configuration nor the remaining weights, so no other loader
+    can take it for a model.
 
     Parameters
     ----------
@@ -46,33 +70,25 @@ def compress(
         The manifest of the model directory that the factors go on top of.
     decomposition
         The configuration.
-    layer_files
-        From layer number to the factor file of `factorize_layer`.
+    cuts
+        The factors of its tensors: `stored_cuts`, or what
+        `lowrank.decompose.sequential.sequential_cuts` yields.
     output
         The directory to write.
     """
     arrays: dict[str, NDArray] = {}
     modules: dict[str, dict[str, Any]] = {}
-    if not decomposition.is_dense and METHODS[decomposition.method].scope == "tensor":
-        for layer in decomposition.layers:
-            factors = LayerFactors(layer_files[layer], decomposition.method, layer)
-            for tensor in decomposition.tensors:
-                path = architecture.module_path(layer, tensor)
-                rank = decomposition.rank.rank_of(architecture, layer, tensor)
-                left, values, right, error = factors.cut(tensor, rank)
-                if METHODS[decomposition.method].has_core:
-                    arrays[f"{path}.core"] = np.diag(values)
-                else:
-                    left = left * values
-                arrays[f"{path}.left"] = np.ascontiguousarray(left)
-                arrays[f"{path}.right"] = np.ascontiguousarray(right)
-                modules[path] = {
-                    "layer": layer,
-                    "tensor": tensor,
-                    "shape": list(architecture.shape(tensor)),
-                    "rank": rank,
-                    "relative_error": error,
-                }
+    for cut in cuts:
+        path = architecture.module_path(cut.layer, cut.tensor)
+        made = stored(cut, decomposition.form, METHODS[decomposition.method].has_core)
+        arrays |= {f"{path}.{name}": array for name, array in made.items()}
+        modules[path] = {
+            "layer": cut.layer,
+            "tensor": cut.tensor,
+            "shape": list(architecture.shape(cut.tensor)),
+            "rank": len(cut.scales_R),
+            "relative_error": cut.error,
+        }
     total, removed = architecture.parameters(), decomposition.removed_parameters(architecture)
     base = read_json(base_manifest)
     with atomic_path(output) as directory:
@@ -87,6 +103,8 @@ def compress(
                 "rank": decomposition.rank.label,
                 "layers": list(decomposition.layers),
                 "tensors": list(decomposition.tensors),
+                "calibration": decomposition.calibration,
+                "form": decomposition.form,
             },
             "parameters": {"dense": total, "compressed": total - removed},
             "parameter_reduction_percent": decomposition.parameter_reduction(architecture),

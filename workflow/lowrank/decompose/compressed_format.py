@@ -1,5 +1,5 @@
 """Names in a compressed model's directory, shared by what writes it and what loads it."""
 
-FORMAT = "lowrank-compressed-1"
+FORMAT = "lowrank-compressed-2"
 MANIFEST = "manifest.json"
 FACTORS = "factors.safetensors"

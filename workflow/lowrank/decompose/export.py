@@ -22,9 +22,9 @@ def export_dense(base: str | Path, compressed: str | Path, dtype: str, output: s
         factors = model.get_submodule(path)
         out, in_ = module["shape"]
         dense = nn.Linear(in_, out, bias=factors.bias is not None, dtype=DTYPES[dtype])
-        dense.weight.data = (factors.left.float() @ factors.right.float()).to(DTYPES[dtype])
+        dense.weight.data = factors.float().weight.to(DTYPES[dtype])
         if factors.bias is not None:
-            dense.bias.data = factors.bias.data
+            dense.bias.data = factors.bias.data.to(DTYPES[dtype])
         model.set_submodule(path, dense, strict=True)
     with atomic_path(output) as directory:
         model.save_pretrained(directory)

@@ -45,8 +45,8 @@ class Project:
     model
         A function from a name to any model of the registry, whether the run uses it or not.
     largest_rank
-        A function from the names of a model and of a method to the largest rank of any tensor
-        that any study asks for: the rank at which weights are factorized.
+        A function from the names of a model and of a factorization to the largest rank of any
+        tensor that any study asks for: the rank at which weights are factorized.
 
     Raises
     ------
@@ -238,12 +238,12 @@ class Project:
                 made[name].append(study)
         return made
 
-    def _largest_rank(self, model_name: str, method: str) -> int:
+    def _largest_rank(self, model_name: str, factorization: str) -> int:
         architecture = self.model(model_name).architecture
         ranks = (
             made.rank.rank_of(architecture, layer, tensor)
             for made in self._decompositions(model_name).values()
-            if made.method == method
+            if made.factorization == factorization
             for layer in made.layers
             for tensor in made.tensors
         )

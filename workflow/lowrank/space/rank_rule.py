@@ -1,8 +1,9 @@
 """How a γ says at which rank each decomposed tensor is cut.
 
-There are three rules: one pruned rank for all tensors, a share of each tensor's break-even rank,
-and a rank for each module. A rule is an immutable value with one canonical name, as γ itself is:
-two rules are equal if and only if their names are.
+There are four rules: one pruned rank for all tensors, a share of each tensor's break-even rank, a
+share of each tensor's parameters in the pivoted form, and a rank for each module. A rule is an
+immutable value with one canonical name, as γ itself is: two rules are equal if and only if their
+names are.
 """
 
 from __future__ import annotations
@@ -121,31 +122,17 @@ class BreakEvenShare(RankRule):
         LowrankError
             If it is not a positive number, or has too many decimals.
         """
-        try:
-            exact = Decimal(str(share))
-        except InvalidOperation:
-            exact = Decimal(0)
-        if not exact.is_finite() or exact <= 0 or exact.as_tuple().exponent < -DECIMALS:
-            raise LowrankError(
-                f"the share {share!r} of break-even is not a positive number of at most "
-                f"{DECIMALS} decimals"
-            )
-        return cls(exact)
+        return cls(_exact(share, "break-even"))
 
     @property
     def name(self) -> str:
         """`b` and the share, in its shortest decimal."""
-        return f"b{self._decimal}"
+        return f"b{_shortest(self.share)}"
 
     @property
     def label(self) -> str:
         """The share, in words."""
-        return f"{self._decimal} of break-even"
-
-    @property
-    def _decimal(self) -> str:
-        text = f"{self.share:f}"
-        return text.rstrip("0").rstrip(".") if "." in text else text
+        return f"{_shortest(self.share)} of break-even"
 
     def rank_of(self, architecture: Architecture, layer: int, tensor: str) -> int:
         """Return the share of the tensor's break-even rank, rounded down; at least 1."""
@@ -161,6 +148,80 @@ class BreakEvenShare(RankRule):
             rank = self.rank_of(architecture, layers[0], tensor)
             _require_fit(architecture, tensor, rank, f"{self.label}: ")
         return self
+
+
+@dataclass(frozen=True)
+class PivotedShare(RankRule):
+    """A share of each tensor's parameters in the pivoted form, named like `p0.6`.
+
+    The pivoted form of rank r takes r(H + W) − r² numbers for an H × W tensor (arXiv 2501.19090).
+    A share p keeps the largest rank at which these are no more than p · HW, at least 1, in exact
+    arithmetic. Factor pairs have it as a share of the break-even rank.
+
+    Attributes
+    ----------
+    share
+        The share p as it is written in decimals, at most 1.
+    """
+
+    share: Decimal
+
+    @classmethod
+    def make(cls, share: float | int | str | Decimal) -> PivotedShare:
+        """Return the rule of a share; a float stands for its shortest decimal.
+
+        Raises
+        ------
+        LowrankError
+            If it is not a positive number of at most 1, or has too many decimals.
+        """
+        exact = _exact(share, "the parameters")
+        if exact > 1:
+            raise LowrankError(f"the share {share!r} of the parameters is above 1")
+        return cls(exact)
+
+    @property
+    def name(self) -> str:
+        """`p` and the share, in its shortest decimal."""
+        return f"p{_shortest(self.share)}"
+
+    @property
+    def label(self) -> str:
+        """The share, in words."""
+        return f"{_shortest(self.share)} of the parameters, pivoted"
+
+    def rank_of(self, architecture: Architecture, layer: int, tensor: str) -> int:
+        """Return the largest rank whose pivoted form keeps to the share; at least 1."""
+        height, width = architecture.shape(tensor)
+        total, most = height + width, math.floor(Fraction(self.share) * height * width)
+        # r(H + W) − r² rises up to the full rank: the smaller root of it, rounded down.
+        rank = (total - math.isqrt(total**2 - 4 * most)) // 2
+        while rank * total - rank**2 > most:  # the root was rounded down, so r was not
+            rank -= 1
+        return max(1, rank)
+
+    def fitted(
+        self, architecture: Architecture, layers: Sequence[int], tensors: Sequence[str]
+    ) -> PivotedShare:
+        """Return the rule itself: every tensor has the rank that a share of at most 1 keeps."""
+        return self
+
+
+def _exact(share: float | int | str | Decimal, of: str) -> Decimal:
+    try:
+        exact = Decimal(str(share))
+    except InvalidOperation:
+        exact = Decimal(0)
+    if not exact.is_finite() or exact <= 0 or exact.as_tuple().exponent < -DECIMALS:
+        raise LowrankError(
+            f"the share {share!r} of {of} is not a positive number of at most {DECIMALS} decimals"
+        )
+    return exact
+
+
+def _shortest(share: Decimal) -> str:
+    text = f"{share:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 @dataclass(frozen=True)
@@ -264,7 +325,7 @@ def rule_of_name(architecture: Architecture, name: str, modules: Ranks | None = 
     architecture
         The model.
     name
-        A name like `r250`, `b0.6` or `m1a2b3c4d5e`.
+        A name like `r250`, `b0.6`, `p0.6` or `m1a2b3c4d5e`.
     modules
         The rule's `modules`, where the name is their digest.
 
@@ -277,6 +338,8 @@ def rule_of_name(architecture: Architecture, name: str, modules: Ranks | None = 
         return PrunedRank(int(name[1:]))
     if re.fullmatch(r"b\d+(\.\d+)?", name):
         return BreakEvenShare.make(name[1:])
+    if re.fullmatch(r"p\d+(\.\d+)?", name):
+        return PivotedShare.make(name[1:])
     if not re.fullmatch(r"m[0-9a-f]{10}", name):
         raise LowrankError(f"{name!r} is not the name of a rank, a share or ranks a module")
     if modules is None:

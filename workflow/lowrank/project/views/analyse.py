@@ -45,7 +45,7 @@ def shaped_by(project: Project, study: str, model: Model) -> dict[str, Any]:
     names = decomposition_names(project, study, model)
     made = {name: project.decomposition(model, name) for name in names}
     factorized = {
-        own.method
+        own.factorization
         for own in made.values()
         if not own.is_dense and METHODS[own.method].scope != "layer"
     }

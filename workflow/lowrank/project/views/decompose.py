@@ -16,12 +16,31 @@ def layer_factors(project: Project, model: Model, decomposition: str, path: str)
     Parameters
     ----------
     path
-        The factors of a layer, by `{model}`, `{method}` and `{layer}`.
+        The factors of a layer, by `{model}`, `{factorization}` and `{layer}`.
     """
     made = project.decomposition(model, decomposition)
     if made.is_dense or METHODS[made.method].scope == "layer":
         return []
-    return [path.format(model=model.name, method=made.method, layer=layer) for layer in made.layers]
+    known = {"model": model.name, "factorization": made.factorization}
+    return [path.format(**known, layer=layer) for layer in made.layers]
+
+
+def layer_moments(model: str, factorization: str, path: str) -> list[str]:
+    """Return the moments that a factorization reads: none, or those of its calibration set.
+
+    Parameters
+    ----------
+    model
+        The model's name.
+    factorization
+        `Decomposition.factorization` of a configuration.
+    path
+        The folder of moments, by `{model}` and `{calibration}`.
+    """
+    method, _, calibration = factorization.partition(".")
+    if METHODS[method].inputs != "dense":
+        return []
+    return [path.format(model=model, calibration=calibration)]
 
 
 def decomposition_names(
