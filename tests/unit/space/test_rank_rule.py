@@ -10,7 +10,14 @@ from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_yaml
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
-from lowrank.space.rank_rule import BreakEvenShare, ModuleRanks, PrunedRank, rule_of_name
+from lowrank.space.methods import METHODS
+from lowrank.space.rank_rule import (
+    BreakEvenShare,
+    ModuleRanks,
+    PivotedShare,
+    PrunedRank,
+    rule_of_name,
+)
 
 LLAMA_7B = Architecture.from_config(read_yaml("config/models/llama-2-7b.yaml")["architecture"])
 
@@ -38,6 +45,28 @@ def test_a_share_is_exact_and_is_svd_llms_ratio(share, size):
     assert found == max(1, math.floor(Fraction(share) * size * 4096 / (size + 4096)))
     kept = found * (size + 4096)
     assert found == 1 or kept <= share * size * 4096 < kept + size + 4096
+
+
+@given(st.integers(1, 10**5).map(lambda n: Decimal(n).scaleb(-5)), st.integers(1, 5000))
+def test_the_pivoted_form_keeps_the_largest_rank_that_fits(share, size):
+    shapes = Architecture.from_config({**LLAMA_7B.config, "intermediate_size": size})
+    rule = PivotedShare.make(share)
+    found, most = rule.rank_of(shapes, 1, "g"), share * size * 4096
+
+    def numbers(rank):
+        return METHODS["svd"].stored_parameters("pivoted", size, 4096, rank)
+
+    assert found == 1 or numbers(found) <= most
+    assert found == min(size, 4096) or numbers(found + 1) > most
+    assert rule_of_name(LLAMA_7B, rule.name) == rule
+
+
+def test_the_pivoted_form_buys_more_rank_for_a_share():
+    pairs, pivoted = BreakEvenShare.make(0.8), PivotedShare.make(0.8)
+    # r(2 · 4096) − r² ≤ 0.8 · 4096²: r = 4096 (1 − √0.2) = 2264.2; pairs break even at 2048.
+    assert (pairs.rank_of(LLAMA_7B, 1, "q"), pivoted.rank_of(LLAMA_7B, 1, "q")) == (1638, 2264)
+    assert PivotedShare.make(1).rank_of(LLAMA_7B, 1, "g") == 4096
+    assert pivoted.label == "0.8 of the parameters, pivoted"
 
 
 def test_a_product_of_floats_would_be_wrong():
