@@ -2,7 +2,7 @@
 # that read what goes into a module walk the dense model once for all of them. Those that look
 # behind compressed modules are factored a configuration.
 
-from lowrank.project.views.decompose import layer_factors, layer_moments
+from lowrank.project.views.decompose import SEQUENTIAL, layer_factors, layer_moments
 
 CALIBRATION = "<results>/models/{model}/calibration/{calibration}.safetensors"
 
@@ -65,7 +65,7 @@ rule factorize_layer:
         "{params.moments} --output {output} 2> {log}"
 
 
-SEQUENTIAL = "|".join(name for name, own in METHODS.items() if own.inputs == "compressed")
+# The ranks a module of a configuration, whose name holds their digest.
 modules_of = lambda wildcards: as_json(
     project.decomposition(model_of(wildcards), wildcards.decomposition).rank.modules
 )

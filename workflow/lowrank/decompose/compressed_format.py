@@ -3,3 +3,6 @@
 FORMAT = "lowrank-compressed-2"
 MANIFEST = "manifest.json"
 FACTORS = "factors.safetensors"
+
+ARRAYS = {"pairs": ("left", "right"), "pivoted": ("rows", "coefficients", "order")}
+"""What a module has in each form; a pair may have a `core` as well, and any module a `shift`."""

@@ -13,12 +13,6 @@ from lowrank.space.methods import PIVOTED
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ARRAYS = {
-    "pairs": ("left", "right"),
-    PIVOTED: ("rows", "coefficients", "order"),
-}
-"""What each form stores of a module; a core is an array more."""
-
 
 def stored(cut: Cut, form: str, has_core: bool) -> dict[str, NDArray]:
     """Return the arrays that stand for a product of factors.

@@ -17,8 +17,7 @@ from lowrank.assets.model_classes import auto_class
 from lowrank.base.errors import LowrankError, is_out_of_memory, one_line
 from lowrank.base.files import read_json, sha256_file
 from lowrank.base.names import DROP
-from lowrank.decompose.compressed_format import FACTORS, FORMAT, MANIFEST
-from lowrank.decompose.forms import ARRAYS
+from lowrank.decompose.compressed_format import ARRAYS, FACTORS, FORMAT, MANIFEST
 from lowrank.decompose.linear import LowRankLinear, PivotedLinear
 from lowrank.space.architecture import Architecture
 

@@ -9,6 +9,9 @@ from lowrank.project.configuration import Project
 from lowrank.project.studies import Model
 from lowrank.space.methods import METHODS
 
+SEQUENTIAL = "|".join(name for name, own in METHODS.items() if own.inputs == "compressed")
+"""A pattern of the methods that factorize behind compressed predecessors."""
+
 
 def layer_factors(project: Project, model: Model, decomposition: str, path: str) -> list[str]:
     """Return the files that a configuration is cut from.
