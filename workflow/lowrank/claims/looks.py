@@ -49,9 +49,9 @@ PLAN_METHOD = (
     "A test needs the number of questions at which its interval would leave the edge of its range, "
     "if its number stayed the same; where noise adds to the number, that part shrinks as noise "
     f"does. From look {FIRST_TO_GIVE_UP} on it is given up if it needs more than the last look has "
-    "even where its number is one standard error further from the edge. The smallest effect that a "
-    "test can detect is what it finds at the last look with a probability of 0.8. Figures and "
-    "tables of scores have the plain intervals of all that was asked."
+    "even where its number is one standard error further from the edge and no guess. The smallest "
+    "effect that a test can detect is what it finds at the last look with a probability of 0.8. "
+    "Figures and tables of scores have the plain intervals of all that was asked."
 )
 
 
@@ -149,7 +149,7 @@ class Outlook:
         Share of the plan's information that decides it, if its number stays; above 1 it is more
         than the plan has, and infinite if the number lies on the edge of the range.
     least_share
-        The same if the number were one standard error further from the edge.
+        The same if the number were one standard error further from the edge, and no guess.
     verdict
         The verdict at `share`: supported or contradicted, or undecided if that is infinite.
     detects
@@ -213,13 +213,16 @@ def outlook(
         return inside_N
 
     def is_contradicted(share_N: np.ndarray, optimism: float) -> np.ndarray:
+        # More questions may tell from chance what fewer cannot.
+        if not (can_contradict or optimism):
+            return np.zeros(len(share_N), dtype=bool)
         value_N, narrower_N = later(share_N)
         outside_N = np.zeros(len(share_N), dtype=bool)
         if low is not None:
             outside_N |= far_above * narrower_N < low - value_N + optimism * error_above
         if high is not None:
             outside_N |= far_below * narrower_N < value_N - high + optimism * error_below
-        return outside_N & can_contradict
+        return outside_N
 
     def later(share_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the number to expect at shares, and by how much its interval is narrower."""
