@@ -2,9 +2,12 @@
 # that read what goes into a module walk the dense model once for all of them. Those that look
 # behind compressed modules are factored a configuration.
 
-from lowrank.project.views.decompose import SEQUENTIAL, layer_factors, layer_moments
-
-CALIBRATION = "<results>/models/{model}/calibration/{calibration}.safetensors"
+from lowrank.project.views.decompose import (
+    SEQUENTIAL,
+    layer_factors,
+    layer_moments,
+    method_module,
+)
 
 
 rule gather_moments:
@@ -14,7 +17,7 @@ rule gather_moments:
         library=library("gather_moments"),
         lock=LOCK,
         weights=rules.fetch_model.output.weights,
-        calibration=CALIBRATION,
+        calibration=rules.prepare_calibration.output[0],
     output:
         temp(directory("<results>/models/{model}/moments/{calibration}")),
     log:
@@ -38,7 +41,7 @@ rule factorize_layer:
     """Factorize the decomposable tensors of one layer."""
     input:
         script=script("factorize_layer"),
-        library=library("factorize_layer"),
+        library=lambda wildcards: library("factorize_layer", method_module(wildcards.factorization)),
         lock=LOCK,
         weights=rules.fetch_model.output.weights,
         moments=lambda wildcards: layer_moments(
@@ -108,11 +111,11 @@ rule compress_in_sequence:
     """Factor one configuration behind its own compressed modules: nothing is stored to be cut."""
     input:
         script=script("compress_in_sequence"),
-        library=library("compress_in_sequence"),
+        library=lambda wildcards: library("compress_in_sequence", method_module(wildcards.method)),
         lock=LOCK,
         weights=rules.fetch_model.output.weights,
         manifest=rules.fetch_model.output.manifest,
-        calibration=CALIBRATION,
+        calibration=rules.prepare_calibration.output[0],
     output:
         factors="<results>/models/{model}/compressed/{method}.{calibration}-{rest}/factors.safetensors",
         manifest="<results>/models/{model}/compressed/{method}.{calibration}-{rest}/manifest.json",

@@ -14,7 +14,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from lowrank.base.errors import LowrankError
-from lowrank.decompose.tensor_file import read_description, write_tensors
+from lowrank.base.tensor_file import read_description, write_tensors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

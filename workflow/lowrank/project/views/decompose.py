@@ -28,6 +28,20 @@ def layer_factors(project: Project, model: Model, decomposition: str, path: str)
     return [path.format(**known, layer=layer) for layer in made.layers]
 
 
+def method_module(factorization: str) -> str:
+    """Return the module that a factorization is in, by the name of its method and its set.
+
+    It is imported by this name, which no syntax tree shows.
+    """
+    return str(METHODS[factorization.partition(".")[0]].factorization).partition(":")[0]
+
+
+def calibrations(project: Project, model: Model, decompositions: Iterable[str]) -> list[str]:
+    """Return the calibration sets of configurations, each once."""
+    made = (project.decomposition(model, name) for name in decompositions)
+    return sorted({own.calibration for own in made if own.calibration})
+
+
 def layer_moments(model: str, factorization: str, path: str) -> list[str]:
     """Return the moments that a factorization reads: none, or those of its calibration set.
 
