@@ -1,5 +1,8 @@
 """Calibrated factorizations against NumPy, SciPy and each other, on made weights and inputs."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -9,7 +12,7 @@ from lowrank.base.errors import LowrankError
 from lowrank.decompose.calibrated import ALPHA, FLOOR
 from lowrank.decompose.layer_factors import Cut, factorize
 from lowrank.decompose.moments import RunningMoments, read_moments, write_moments
-from lowrank.space.methods import METHODS
+from lowrank.space.methods import METHODS, Method
 
 CALIBRATED = [name for name, own in METHODS.items() if own.inputs != "none"]
 SHAPES = [(12, 20), (20, 12), (16, 16)]
@@ -200,6 +203,27 @@ def test_inputs_that_are_not_finite_are_refused():
     running.add(np.array([[np.inf, 1.0]]))
     with pytest.raises(LowrankError, match="no finite inputs at here"):
         running.moments("here")
+
+
+def test_the_method_that_the_documents_add_works():
+    """The two blocks as they stand there: the file, and the entry."""
+    page = Path(__file__).parents[3].joinpath("docs/extending.md").read_text(encoding="utf-8")
+    file, entry = re.findall(r"```python\n(.*?)```", page.partition("## A method\n")[2], re.S)[:2]
+    module = {}
+    exec(file, module)
+    method = eval(f"{{{entry}}}", {"Method": Method})["my_method"]
+    assert (method.factorization, method.inputs) == (
+        "lowrank.decompose.my_method:factorize",
+        "dense",
+    )
+    weight_OI, x_NI = made((12, 20))
+    for rank in (4, 12):
+        factors = module["factorize"](weight_OI, rank, "cpu", moments_of(x_NI))
+        found = product(Cut.of(1, "q", factors, rank))
+        expected = np.linalg.norm((weight_OI - found) * x_NI.std(axis=0))
+        assert factors.relative_error(rank) == pytest.approx(
+            expected / np.linalg.norm(weight_OI * x_NI.std(axis=0)), abs=1e-4
+        )
 
 
 def test_signs_are_fixed_and_scipy_agrees():
