@@ -1,9 +1,10 @@
 """Write the compressed model of one configuration."""
 
 from lowrank.base import cli
-from lowrank.decompose.compressed import compress, stored_cuts
+from lowrank.decompose.compressed import compress, stored_channels, stored_cuts
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
+from lowrank.space.methods import CHANNELS
 
 
 def main() -> None:
@@ -24,6 +25,9 @@ def main() -> None:
         decomposition,
         stored_cuts(architecture, decomposition, files),
         arguments.output,
+        stored_channels(architecture, decomposition, files)
+        if decomposition.form == CHANNELS
+        else (),
     )
 
 

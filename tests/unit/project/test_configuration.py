@@ -106,7 +106,7 @@ def test_methods_of_equal_budgets_remove_as_much_in_either_form():
         biases = 0
         if row.decomposition.method == "lord":
             biases = shapes.layers * sum(shapes.shape(tensor)[0] for tensor in shapes.tensors)
-        assert 0 <= (removed + biases) / linear - share < 0.005
+        assert -1e-4 <= (removed + biases) / linear - share < 0.005
         ranks[row.series, row.label] = row.decomposition.rank.rank_of(shapes, 1, "q")
     # Of 576 × 576: pairs break even at 288; 0.8 of the numbers hold 318 pivoted ranks.
     assert (ranks["SVD-LLM", "20%"], ranks["SVD-LLM, pivoted", "20%"]) == (230, 318)

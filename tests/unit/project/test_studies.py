@@ -35,13 +35,19 @@ def test_a_share_of_the_parameters_goes_by_the_form():
         method="svd_llm",
         calibration="prose",
         rank={"share": 0.8},
-        series={"pairs": {}, "pivoted": {"form": "pivoted"}, "plain": {"method": "svd"}},
+        series={
+            "pairs": {},
+            "pivoted": {"form": "pivoted"},
+            "plain": {"method": "svd"},
+            "channels": {"method": "wanda"},
+        },
         configurations={"20%": {"layers": [1]}},
     )
     assert names(rows) == [
         "svd_llm.prose-b0.8-l1-all",
         "svd_llm.prose-p0.8-l1-all-pivoted",
         "svd-b0.8-l1-all",
+        "wanda.prose-k0.8-l1",
     ]
 
 

@@ -8,7 +8,7 @@ from lowrank.base.files import read_yaml
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition, expand_layers, scale_layers
 from lowrank.space.methods import METHODS
-from lowrank.space.rank_rule import BreakEvenShare, ModuleRanks, PivotedShare
+from lowrank.space.rank_rule import BreakEvenShare, ChannelShare, ModuleRanks, PivotedShare
 
 LLAMA_7B = Architecture.from_config(read_yaml("config/models/llama-2-7b.yaml")["architecture"])
 TENSORS = LLAMA_7B.tensors
@@ -100,6 +100,19 @@ def test_a_calibration_set_and_a_form_are_part_of_the_name():
     assert dropped.name(LLAMA_7B) == "drop-l3"
 
 
+def test_channels_of_the_mlp_by_hand():
+    """0.5 of 11008 channels: half of each of its three tensors; BERT loses their biases as well."""
+    share = ChannelShare.make(0.5)
+    made = Decomposition.make(LLAMA_7B, [1, 3], "all", share, "wanda", "prose")
+    assert made.name(LLAMA_7B) == "wanda.prose-k0.5-l1.3"
+    assert Decomposition.from_name(LLAMA_7B, "wanda.prose-k0.5-l1.3") == made
+    assert made.tensors == ("g", "u", "d") and made.form == "channels"
+    assert made.removed_parameters(LLAMA_7B) == 2 * 3 * 5504 * 4096
+    bert = Architecture.from_config(read_yaml("config/models/bert-base-squad.yaml")["architecture"])
+    made = Decomposition.make(bert, [2], "all", share, "wanda", "prose")
+    assert made.removed_parameters(bert) == 2 * 1536 * 768 + 1536
+
+
 def test_parameters_of_forms_and_biases_by_hand():
     """Rank 100 of Q, 4096 × 4096, and of G, 11008 × 4096; Llama has no biases, BERT has."""
 
@@ -168,6 +181,14 @@ def test_reductions_of_table_4_2_by_hand():
         ({"layers": [1], "method": "magic"}, "unknown method 'magic'"),
         ({"layers": [1], "form": "round"}, "unknown form 'round'; known: pairs, pivoted"),
         ({"layers": [1], "form": "pivoted"}, "method 'tucker' has a core and no form 'pivoted'"),
+        (
+            {"layers": [1], "rank": ChannelShare.make(0.5)},
+            "method 'tucker' keeps ranks, and no share of the channels",
+        ),
+        (
+            {"layers": [1], "method": "wanda", "calibration": "prose"},
+            "method 'wanda' keeps a share of the channels, and no rank",
+        ),
         ({"layers": [1], "method": "lord"}, "method 'lord' needs a calibration set"),
         (
             {"layers": [1], "method": "rom", "calibration": "a-b"},

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lowrank.base.files import atomic_path, read_json, sha256_file, write_json
 from lowrank.base.provenance import provenance
 from lowrank.base.tensor_file import write_tensors
+from lowrank.decompose.channels import channel_axes, kept_channels, read_importance
 from lowrank.decompose.compressed_format import FACTORS, FORMAT, MANIFEST
 from lowrank.decompose.forms import stored
 from lowrank.decompose.layer_factors import Cut, LayerFactors
@@ -36,13 +37,30 @@ def stored_cuts(
     layer_files
         From layer number to the factor file of `factorize_layer`.
     """
-    if decomposition.is_dense or METHODS[decomposition.method].scope == "layer":
+    if decomposition.is_dense or METHODS[decomposition.method].scope != "tensor":
         return
     for layer in decomposition.layers:
         factors = LayerFactors(layer_files[layer], decomposition.method, layer)
         for tensor in decomposition.tensors:
             rank = decomposition.rank.rank_of(architecture, layer, tensor)
             yield factors.cut(tensor, rank)
+
+
+def stored_channels(
+    architecture: Architecture,
+    decomposition: Decomposition,
+    layer_files: Mapping[int, str | Path],
+) -> Iterator[tuple[int, NDArray, float]]:
+    """Yield of each layer the channels that a configuration keeps, and what it leaves out.
+
+    What it leaves out is a share of all that matters. The parameters are those of `stored_cuts`.
+    """
+    for layer in decomposition.layers:
+        importance_C = read_importance(layer_files[layer], decomposition.method, layer)
+        count = decomposition.rank.rank_of(architecture, layer, decomposition.tensors[0])
+        kept = kept_channels(importance_C, count)
+        total = float(importance_C.sum())
+        yield layer, kept, 1 - float(importance_C[kept].sum()) / total if total else 0.0
 
 
 def compress(
@@ -52,6 +70,7 @@ def compress(
     decomposition: Decomposition,
     cuts: Iterable[Cut],
     output: str | Path,
+    channels: Iterable[tuple[int, NDArray, float]] = (),
 ) -> None:
     """Write the compressed model of one configuration.
 
@@ -75,9 +94,23 @@ def compress(
         `lowrank.decompose.sequential.sequential_cuts` yields.
     output
         The directory to write.
+    channels
+        For a method of channels, what `stored_channels` yields.
     """
     arrays: dict[str, NDArray] = {}
     modules: dict[str, dict[str, Any]] = {}
+    for layer, kept, error in channels:
+        for tensor, axis in channel_axes(decomposition.tensors):
+            path = architecture.module_path(layer, tensor)
+            arrays[f"{path}.kept"] = kept
+            modules[path] = {
+                "layer": layer,
+                "tensor": tensor,
+                "shape": list(architecture.shape(tensor)),
+                "rank": len(kept),
+                "relative_error": error,
+                "axis": axis,
+            }
     for cut in cuts:
         path = architecture.module_path(cut.layer, cut.tensor)
         made = stored(cut, decomposition.form, METHODS[decomposition.method].has_core)

@@ -4,5 +4,9 @@ FORMAT = "lowrank-compressed-2"
 MANIFEST = "manifest.json"
 FACTORS = "factors.safetensors"
 
-ARRAYS = {"pairs": ("left", "right"), "pivoted": ("rows", "coefficients", "order")}
+ARRAYS = {
+    "pairs": ("left", "right"),
+    "pivoted": ("rows", "coefficients", "order"),
+    "channels": ("kept",),
+}
 """What a module has in each form; a pair may have a `core` as well, and any module a `shift`."""

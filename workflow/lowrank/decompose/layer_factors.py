@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -17,6 +17,7 @@ from lowrank.assets.weights import read_weight
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path
 from lowrank.base.tensor_file import read_description, write_tensors
+from lowrank.decompose.channels import write_importance
 from lowrank.decompose.moments import Moments, read_moments
 from lowrank.decompose.svd import Factors
 from lowrank.space.architecture import Architecture
@@ -70,6 +71,9 @@ def factorize_layer(
     LowrankError
         If a weight is missing, misshapen or not finite.
     """
+    if METHODS[method].scope == "channels":
+        _weigh_channels(model_directory, architecture, layer, method, output, moments)
+        return
     arrays: dict[str, NDArray] = {}
     squared_norms: dict[str, float] = {}
     for stage in architecture.family.stages:
@@ -97,6 +101,40 @@ def factorize_layer(
         write_tensors(temporary, arrays, description)
 
 
+def _weigh_channels(
+    model_directory: str | Path,
+    architecture: Architecture,
+    layer: int,
+    method: str,
+    output: str | Path,
+    moments: str | Path | None,
+) -> None:
+    """Write how much the channels of a layer's MLP matter."""
+    tensors = architecture.family.groups["mlp"]
+    weights = {
+        tensor: read_weight(
+            model_directory,
+            f"{architecture.module_path(layer, tensor)}.weight",
+            architecture.shape(tensor),
+        )
+        for tensor in tensors
+    }
+    inputs = {
+        tensor: read_moments(moments or "", layer, stage[0])
+        for stage in architecture.family.stages
+        for tensor in stage
+        if tensor in tensors
+    }
+    with atomic_path(output) as temporary:
+        write_importance(temporary, method, layer, function_of(method)(weights, inputs))
+
+
+def function_of(method: str) -> Callable[..., Any]:
+    """Return the function that the registry names for a method."""
+    module, function = METHODS[method].factorization.split(":")
+    return getattr(importlib.import_module(module), function)
+
+
 def factorize(
     weight_OI: NDArray[np.floating],
     rank: int,
@@ -119,9 +157,8 @@ def factorize(
     inputs
         The moments of what goes into the module, for a method that reads it.
     """
-    module, function = METHODS[method].factorization.split(":")
     given = [] if METHODS[method].inputs == "none" else [inputs]
-    return getattr(importlib.import_module(module), function)(weight_OI, rank, device, *given)
+    return function_of(method)(weight_OI, rank, device, *given)
 
 
 @dataclass(frozen=True)

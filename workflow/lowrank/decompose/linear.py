@@ -1,4 +1,8 @@
-"""Linear layers whose weight is a product of factors, stored in either form."""
+"""Linear layers that are smaller than the dense one in their place.
+
+The weight of the first two is a product of factors, stored in either form. The third has a part of
+the dense layer's channels.
+"""
 
 from __future__ import annotations
 
@@ -76,3 +80,39 @@ class PivotedLinear(nn.Module):
         y_BTO = torch.cat([h_BTR, nn.functional.linear(h_BTR, self.coefficients)], dim=-1)
         y_BTO = y_BTO.index_select(-1, self.place)
         return y_BTO if self.bias is None else y_BTO + self.bias
+
+
+class ChannelLinear(nn.Module):
+    """A linear layer that has some of a dense one's outputs, or reads some of its inputs.
+
+    Parameters
+    ----------
+    dense
+        The dense layer.
+    kept_K
+        The outputs or inputs that are kept, ascending.
+    axis
+        0 if outputs are kept, 1 if inputs are.
+    """
+
+    def __init__(self, dense: nn.Linear, kept_K: Tensor, axis: int) -> None:
+        super().__init__()
+        kept_K = kept_K.long().to(dense.weight.device)
+        self.axis, self.shape = axis, tuple(dense.weight.shape)
+        self.register_buffer("kept", kept_K, persistent=False)
+        weight = dense.weight.data.index_select(axis, kept_K)
+        self.kept_weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+        bias = None if dense.bias is None else dense.bias.data
+        if bias is not None and axis == 0:
+            bias = bias.index_select(0, kept_K)
+        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+
+    @property
+    def weight(self) -> Tensor:
+        """The dense layer's weight with zeros for what is left out, (out × in)."""
+        made = self.kept_weight.new_zeros(self.shape)
+        return made.index_copy(self.axis, self.kept, self.kept_weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs that are kept, or all outputs of the inputs that are."""
+        return nn.functional.linear(x, self.kept_weight, self.bias)

@@ -18,7 +18,7 @@ from lowrank.base.errors import LowrankError, is_out_of_memory, one_line
 from lowrank.base.files import read_json, sha256_file
 from lowrank.base.names import DROP
 from lowrank.decompose.compressed_format import ARRAYS, FACTORS, FORMAT, MANIFEST
-from lowrank.decompose.linear import LowRankLinear, PivotedLinear
+from lowrank.decompose.linear import ChannelLinear, LowRankLinear, PivotedLinear
 from lowrank.space.architecture import Architecture
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -206,6 +206,9 @@ def _replace_modules(
             raise LowrankError(f"{path} is in the manifest but not in {error}") from None
         if not isinstance(dense, nn.Linear) or list(dense.weight.shape) != module["shape"]:
             raise LowrankError(f"{path} of the base model is not a {module['shape']} linear layer")
+        if "axis" in module:
+            model.set_submodule(path, ChannelLinear(dense, *arrays, module["axis"]), strict=True)
+            continue
         core, shift = (tensors.pop(f"{path}.{name}", None) for name in ("core", "shift"))
         if core is not None:
             arrays[0] = arrays[0] @ core

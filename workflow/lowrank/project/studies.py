@@ -15,6 +15,7 @@ from lowrank.space.design_space import Decomposition, every_layers, expand_layer
 from lowrank.space.methods import METHODS, PIVOTED
 from lowrank.space.rank_rule import (
     BreakEvenShare,
+    ChannelShare,
     ModuleRanks,
     PivotedShare,
     PrunedRank,
@@ -158,7 +159,7 @@ def _expand(
         raise LowrankError(
             f"unknown method {fields['method']!r}{suggestion(fields['method'], METHODS)}"
         )
-    rank = _rank_rule(fields["rank"], fields["form"], study["width"], model.architecture)
+    rank = _rank_rule(fields, study["width"], model.architecture)
     if fields["layers"] == EACH:
         rows = [(str(n), (n,), float(n)) for n in range(1, model.architecture.layers + 1)]
     else:
@@ -185,18 +186,22 @@ def _expand(
 
 
 def _rank_rule(
-    given: int | Mapping[str, Any], form: str, width: int | None, architecture: Architecture
+    fields: Mapping[str, Any], width: int | None, architecture: Architecture
 ) -> RankRule:
     """Return the rule of an entry's `rank`; shares and ranks a module hold as they are.
 
-    A share of the parameters of factor pairs is one of the break-even rank.
+    A share of the parameters of factor pairs is one of the break-even rank; of a method of channels
+    it is one of the channels.
     """
+    given = fields["rank"]
     if not isinstance(given, Mapping):
         return PrunedRank(carry_rank(given, width, architecture))
     if "break_even" in given:
         return BreakEvenShare.make(given["break_even"])
     if "share" in given:
-        return (PivotedShare if form == PIVOTED else BreakEvenShare).make(given["share"])
+        if METHODS[fields["method"]].scope == "channels":
+            return ChannelShare.make(given["share"])
+        return (PivotedShare if fields["form"] == PIVOTED else BreakEvenShare).make(given["share"])
     try:
         return ModuleRanks.make(architecture, given["ranks"])
     except LowrankError as error:

@@ -16,8 +16,15 @@ from fractions import Fraction
 from lowrank.base.errors import LowrankError
 from lowrank.base.names import DENSE
 from lowrank.space.architecture import Architecture
-from lowrank.space.methods import FORMS, METHODS, PAIRS, PIVOTED
-from lowrank.space.rank_rule import NO_RANK, PrunedRank, RankRule, Ranks, rule_of_name
+from lowrank.space.methods import CHANNELS, FORMS, METHODS, PAIRS, PIVOTED
+from lowrank.space.rank_rule import (
+    NO_RANK,
+    ChannelShare,
+    PrunedRank,
+    RankRule,
+    Ranks,
+    rule_of_name,
+)
 
 
 @dataclass(frozen=True)
@@ -37,11 +44,13 @@ class Decomposition:
     layers
         Decomposed layers, counted from 1, ascending.
     tensors
-        Decomposed tensors in the family's order; all of them for a method of whole layers.
+        Decomposed tensors in the family's order; all of them for a method of whole layers, those
+        of the MLP for a method of its channels.
     calibration
         Name of the calibration set of a method that reads inputs; empty for others.
     form
-        How the factors are stored, one of `lowrank.space.methods.FORMS`.
+        How the factors are stored, one of `lowrank.space.methods.FORMS`; `CHANNELS` for a method
+        of channels.
     """
 
     method: str
@@ -109,6 +118,15 @@ class Decomposition:
         if form == PIVOTED and METHODS[method].has_core:
             raise LowrankError(f"method {method!r} has a core and no form {PIVOTED!r}: use 'svd'")
         rule = rank if isinstance(rank, RankRule) else PrunedRank(rank)
+        of_channels = METHODS[method].scope == "channels"
+        if of_channels != isinstance(rule, ChannelShare):
+            raise LowrankError(
+                f"method {method!r} keeps a share of the channels, and no rank"
+                if of_channels
+                else f"method {method!r} keeps ranks, and no share of the channels"
+            )
+        if of_channels:
+            tensor_names, form = architecture.family.groups["mlp"], CHANNELS
         fitted = rule.fitted(architecture, layer_numbers, tensor_names)
         return cls(
             method, fitted, layer_numbers, tensor_names, calibration if reads_inputs else "", form
@@ -134,6 +152,8 @@ class Decomposition:
         layers = "l" + ".".join(_ranges(self.layers))
         if METHODS[self.method].scope == "layer":
             return f"{self.method}-{layers}"
+        if self.form == CHANNELS:
+            return f"{self.factorization}-{self.rank.name}-{layers}"
         every = self.tensors == architecture.tensors
         tensors = "all" if every else ".".join(self.tensors)
         form = [] if self.form == PAIRS else [self.form]
@@ -166,7 +186,7 @@ class Decomposition:
         if name == DENSE:
             return cls(DENSE, NO_RANK, (), ())
         match = re.fullmatch(
-            r"(?P<method>\w+?)(\.(?P<calibration>\w+))?(-(?P<rank>[rbpm][\w.]+))?-l(?P<layers>[\d.-]+?)"
+            r"(?P<method>\w+?)(\.(?P<calibration>\w+))?(-(?P<rank>[rbpkm][\w.]+))?-l(?P<layers>[\d.-]+?)"
             r"(-(?P<tensors>[a-z.]+)(-(?P<form>[a-z]+))?)?",
             name,
         )
@@ -201,10 +221,14 @@ class Decomposition:
         )
 
     def stored_parameters(self, architecture: Architecture, layer: int, tensor: str) -> int:
-        """Return the parameters of one decomposed tensor, and of a bias that it did not have."""
+        """Return the parameters of one decomposed tensor, and what its bias has more or less."""
         method, shape = METHODS[self.method], architecture.shape(tensor)
         new_bias = method.has_bias and not architecture.has_bias(tensor)
         rank = self.rank.rank_of(architecture, layer, tensor)
+        if self.form == CHANNELS:
+            channels = architecture.config["intermediate_size"]
+            loses_bias = tensor != self.tensors[-1] and architecture.has_bias(tensor)
+            return math.prod(shape) // channels * rank - loses_bias * (channels - rank)
         return method.stored_parameters(self.form, *shape, rank) + new_bias * shape[0]
 
     def parameter_reduction(self, architecture: Architecture) -> float:

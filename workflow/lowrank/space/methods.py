@@ -17,6 +17,9 @@ PAIRS, PIVOTED = "pairs", "pivoted"
 
 FORMS = (PAIRS, PIVOTED)
 
+CHANNELS = "channels"
+"""The form of what is left where whole channels of the MLP are left out."""
+
 
 @dataclass(frozen=True)
 class Method:
@@ -30,7 +33,9 @@ class Method:
         `module:function` of the factorization, or None for a method that stores no factors. It is
         called with (weight_OI, rank, device) and returns `lowrank.decompose.svd.Factors`; where
         it has `inputs`, it gets `lowrank.decompose.moments.Moments` of them as a fourth argument.
-        A name, not the function, so that reading the registry imports no torch.
+        That of channels is called with (weights, inputs), each by tensor, and returns how much
+        each channel matters. A name, not the function, so that reading the registry imports no
+        torch.
     inputs
         What it reads beside the weight: `none`; the inputs of the `dense` model's modules on a
         calibration set; or those behind the `compressed` predecessors, so that each configuration
@@ -40,7 +45,8 @@ class Method:
     has_bias
         Whether it changes the bias of a module, or gives it one.
     scope
-        `tensor` if tensors are decomposed one by one; `layer` if the layer goes as a whole.
+        `tensor` if tensors are decomposed one by one; `channels` if channels of the MLP go;
+        `layer` if the layer goes as a whole.
     """
 
     description: str
@@ -48,7 +54,7 @@ class Method:
     inputs: Literal["none", "dense", "compressed"] = "none"
     has_core: bool = False
     has_bias: bool = False
-    scope: Literal["tensor", "layer"] = "tensor"
+    scope: Literal["tensor", "channels", "layer"] = "tensor"
 
     def stored_parameters(self, form: str, out: int, in_: int, rank: int) -> int:
         """Return the parameters of one decomposed tensor, without its bias.
@@ -103,6 +109,12 @@ METHODS: Mapping[str, Method] = {
         "principal outputs, centred, without a bias, behind compressed modules (LLM-ROM)",
         "lowrank.decompose.calibrated:centred_principal_outputs",
         inputs="compressed",
+    ),
+    "wanda": Method(
+        "the least channels of the MLP are left out, by weights and inputs (a control; Wanda)",
+        "lowrank.decompose.channels:wanda",
+        inputs="dense",
+        scope="channels",
     ),
     DROP: Method("the layer is left out altogether (a control)", None, scope="layer"),
 }

@@ -1,9 +1,9 @@
 """How a γ says at which rank each decomposed tensor is cut.
 
 There are four rules: one pruned rank for all tensors, a share of each tensor's break-even rank, a
-share of each tensor's parameters in the pivoted form, and a rank for each module. A rule is an
-immutable value with one canonical name, as γ itself is: two rules are equal if and only if their
-names are.
+share of each tensor's parameters in the pivoted form, and a rank for each module. A fifth says
+which share of the MLP's channels is kept. A rule is an immutable value with one canonical name, as
+γ itself is: two rules are equal if and only if their names are.
 """
 
 from __future__ import annotations
@@ -175,10 +175,7 @@ class PivotedShare(RankRule):
         LowrankError
             If it is not a positive number of at most 1, or has too many decimals.
         """
-        exact = _exact(share, "the parameters")
-        if exact > 1:
-            raise LowrankError(f"the share {share!r} of the parameters is above 1")
-        return cls(exact)
+        return cls(_at_most_one(share, "the parameters"))
 
     @property
     def name(self) -> str:
@@ -205,6 +202,58 @@ class PivotedShare(RankRule):
     ) -> PivotedShare:
         """Return the rule itself: every tensor has the rank that a share of at most 1 keeps."""
         return self
+
+
+@dataclass(frozen=True)
+class ChannelShare(RankRule):
+    """A share of the MLP's channels, named like `k0.6`: the number that is kept, rounded down.
+
+    Attributes
+    ----------
+    share
+        The share as it is written in decimals, at most 1.
+    """
+
+    share: Decimal
+
+    @classmethod
+    def make(cls, share: float | int | str | Decimal) -> ChannelShare:
+        """Return the rule of a share; a float stands for its shortest decimal.
+
+        Raises
+        ------
+        LowrankError
+            If it is not a positive number of at most 1, or has too many decimals.
+        """
+        return cls(_at_most_one(share, "the channels"))
+
+    @property
+    def name(self) -> str:
+        """`k` and the share, in its shortest decimal."""
+        return f"k{_shortest(self.share)}"
+
+    @property
+    def label(self) -> str:
+        """The share, in words."""
+        return f"{_shortest(self.share)} of the channels"
+
+    def rank_of(self, architecture: Architecture, layer: int, tensor: str) -> int:
+        """Return how many channels are kept, rounded down; at least 1."""
+        channels = architecture.config["intermediate_size"]
+        return max(1, math.floor(Fraction(self.share) * channels))
+
+    def fitted(
+        self, architecture: Architecture, layers: Sequence[int], tensors: Sequence[str]
+    ) -> ChannelShare:
+        """Return the rule itself."""
+        return self
+
+
+def _at_most_one(share: float | int | str | Decimal, of: str) -> Decimal:
+    exact = _exact(share, of)
+    if exact > 1:
+        raise LowrankError(f"the share {share!r} of {of} is above 1")
+    return exact
 
 
 def _exact(share: float | int | str | Decimal, of: str) -> Decimal:
@@ -317,6 +366,14 @@ class ModuleRanks(RankRule):
         )
 
 
+SHARES: Mapping[str, type[BreakEvenShare] | type[PivotedShare] | type[ChannelShare]] = {
+    "b": BreakEvenShare,
+    "p": PivotedShare,
+    "k": ChannelShare,
+}
+"""From the first letter of a name to its rule."""
+
+
 def rule_of_name(architecture: Architecture, name: str, modules: Ranks | None = None) -> RankRule:
     """Return the rule of a name: the inverse of a rule's `name`.
 
@@ -325,7 +382,7 @@ def rule_of_name(architecture: Architecture, name: str, modules: Ranks | None = 
     architecture
         The model.
     name
-        A name like `r250`, `b0.6`, `p0.6` or `m1a2b3c4d5e`.
+        A name like `r250`, `b0.6`, `p0.6`, `k0.6` or `m1a2b3c4d5e`.
     modules
         The rule's `modules`, where the name is their digest.
 
@@ -336,10 +393,8 @@ def rule_of_name(architecture: Architecture, name: str, modules: Ranks | None = 
     """
     if re.fullmatch(r"r\d+", name):
         return PrunedRank(int(name[1:]))
-    if re.fullmatch(r"b\d+(\.\d+)?", name):
-        return BreakEvenShare.make(name[1:])
-    if re.fullmatch(r"p\d+(\.\d+)?", name):
-        return PivotedShare.make(name[1:])
+    if re.fullmatch(r"[bpk]\d+(\.\d+)?", name):
+        return SHARES[name[0]].make(name[1:])
     if not re.fullmatch(r"m[0-9a-f]{10}", name):
         raise LowrankError(f"{name!r} is not the name of a rank, a share or ranks a module")
     if modules is None:
