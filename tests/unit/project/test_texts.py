@@ -23,17 +23,15 @@ def test_shipped_entries_are_valid_and_those_of_wheels_need_no_hub(monkeypatch):
     monkeypatch.delenv("LOWRANK_MIRROR", raising=False)
     monkeypatch.setenv("LOWRANK_HUB", "0")
     project = Project(CONFIG, "config")
-    names = {path.stem for path in project.registry.folder.glob("calibration/*.yaml")}
-    assert names == {"prose", "web", "code", "wikitext2"}
-    assert names == {path.stem for path in project.registry.folder.glob("texts/*.yaml")}
-    for name in names - {"wikitext2"}:
+    folder = project.registry.folder
+    texts = {path.stem for path in folder.glob("texts/*.yaml")}
+    names = {path.stem for path in folder.glob("calibration/*.yaml")}
+    assert texts == {"prose", "web", "code", "wikitext2"} == names - {"prose_short"}
+    for name in texts - {"wikitext2"}:
         entry = project.calibration(name)
-        assert (entry["text"], entry["samples"], entry["length"], entry["seed"]) == (
-            name,
-            64,
-            512,
-            0,
-        )
+        assert entry == entry | {"text": name, "samples": 64, "length": 512, "seed": 0}
+    short = project.calibration("prose_short")
+    assert short == short | {"text": "prose", "samples": 32, "length": 512, "seed": 0}
     with pytest.raises(LowrankError, match="wikitext2.yaml: text wikitext2 has no source here"):
         project.calibration("wikitext2")
     monkeypatch.setenv("LOWRANK_HUB", "1")

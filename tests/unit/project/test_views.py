@@ -233,7 +233,7 @@ def test_calibrated_methods_are_shaped_by_their_set_and_its_text(project_of, lla
     assert shape["ranks"]["svd_llm.prose"] > shape["ranks"]["asvd.prose"]
     scripts = shaping_scripts(project, "methods", llama)
     assert {"fetch_text", "prepare_calibration", "gather_moments"} < set(scripts)
-    modules = ["lowrank.decompose.calibrated", "lowrank.decompose.svd"]
+    modules = [f"lowrank.decompose.{name}" for name in ("calibrated", "channels", "svd")]
     assert scripts["factorize_layer"] == scripts["compress_in_sequence"] == modules
     assert method_module("lord.prose") == method_module("rom") == modules[0]
 
@@ -242,7 +242,7 @@ def test_the_moments_that_a_factorization_reads():
     path = "{model}/moments/{calibration}"
     assert layer_moments("small", "svd_llm.prose", path) == ["small/moments/prose"]
     assert layer_moments("small", "tucker", path) == []
-    assert SEQUENTIAL == "rom"
+    assert SEQUENTIAL == "rom|rom_bias"
 
 
 def test_rows_and_labels_of_a_study(project_of, project, llama):

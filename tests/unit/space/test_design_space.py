@@ -36,6 +36,7 @@ ways = st.sampled_from(
         {"method": "svd"},
         {"method": "svd", "form": "pivoted"},
         {"method": "lord", "calibration": "prose"},
+        {"method": "rom_bias", "calibration": "prose"},
         {"method": "rom", "calibration": "c4_long", "form": "pivoted"},
     ]
 )
@@ -229,7 +230,7 @@ def test_invalid_decompositions_say_why(arguments, message):
         ("svd-r1-l1-all-pairs", "is not canonical: 'svd-r1-l1-all' is"),
         ("svd-r1-l1-all-round", "unknown form 'round'"),
         ("lord-r1-l1-all", "method 'lord' needs a calibration set"),
-        ("svd-p1.5-l1-all-pivoted", "the share '1.5' of the parameters is above 1"),
+        ("svd-p1.5-l1-all-pivoted", "the share '1.5' of the parameters, pivoted is above 1"),
     ],
 )
 def test_names_that_are_not_canonical_are_refused(name, message):

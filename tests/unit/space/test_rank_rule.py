@@ -12,7 +12,9 @@ from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
 from lowrank.space.methods import METHODS
 from lowrank.space.rank_rule import (
+    SHARES,
     BreakEvenShare,
+    FullRankShare,
     ModuleRanks,
     PivotedShare,
     PrunedRank,
@@ -59,6 +61,24 @@ def test_the_pivoted_form_keeps_the_largest_rank_that_fits(share, size):
     assert found == 1 or numbers(found) <= most
     assert found == min(size, 4096) or numbers(found + 1) > most
     assert rule_of_name(LLAMA_7B, rule.name) == rule
+
+
+def test_lords_cut_of_ranks_by_hand():
+    """39.58% of 6144 are cut: 3712 are kept, which is a multiple of 128."""
+    sizes = {"hidden_size": 6144, "intermediate_size": 24576, "num_attention_heads": 48}
+    starcoder = Architecture.from_config({**LLAMA_7B.config, **sizes, "num_key_value_heads": 48})
+    rule = FullRankShare.make("0.604167")
+    assert rule.rank_of(starcoder, 1, "q") == rule.rank_of(starcoder, 1, "g") == 3712
+    assert (rule.name, rule.label) == ("f0.604167", "0.604167 of the full rank")
+    assert rule_of_name(LLAMA_7B, rule.name) == rule
+    with pytest.raises(LowrankError, match="the share 1.1 of the full rank is above 1"):
+        FullRankShare.make(1.1)
+
+
+@pytest.mark.parametrize("share", ["0.5", "0.3"])
+def test_shares_of_different_things_are_different_rules(share):
+    rules = {rule.make(share) for rule in SHARES.values()}
+    assert len(rules) == len({rule.name for rule in rules}) == 4
 
 
 def test_the_pivoted_form_buys_more_rank_for_a_share():

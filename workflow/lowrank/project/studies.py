@@ -16,6 +16,7 @@ from lowrank.space.methods import METHODS, PIVOTED
 from lowrank.space.rank_rule import (
     BreakEvenShare,
     ChannelShare,
+    FullRankShare,
     ModuleRanks,
     PivotedShare,
     PrunedRank,
@@ -198,6 +199,8 @@ def _rank_rule(
         return PrunedRank(carry_rank(given, width, architecture))
     if "break_even" in given:
         return BreakEvenShare.make(given["break_even"])
+    if "full_rank" in given:
+        return FullRankShare.make(given["full_rank"])
     if "share" in given:
         if METHODS[fields["method"]].scope == "channels":
             return ChannelShare.make(given["share"])

@@ -186,7 +186,7 @@ class Decomposition:
         if name == DENSE:
             return cls(DENSE, NO_RANK, (), ())
         match = re.fullmatch(
-            r"(?P<method>\w+?)(\.(?P<calibration>\w+))?(-(?P<rank>[rbpkm][\w.]+))?-l(?P<layers>[\d.-]+?)"
+            r"(?P<method>\w+?)(\.(?P<calibration>\w+))?(-(?P<rank>[rbfpkm][\w.]+))?-l(?P<layers>[\d.-]+?)"
             r"(-(?P<tensors>[a-z.]+)(-(?P<form>[a-z]+))?)?",
             name,
         )

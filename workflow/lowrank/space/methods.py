@@ -110,6 +110,17 @@ METHODS: Mapping[str, Method] = {
         "lowrank.decompose.calibrated:centred_principal_outputs",
         inputs="compressed",
     ),
+    "rom_dense": Method(
+        "principal outputs, centred, without a bias, of the dense model (LLM-ROM, other inputs)",
+        "lowrank.decompose.calibrated:centred_principal_outputs",
+        inputs="dense",
+    ),
+    "rom_bias": Method(
+        "principal outputs, centred, with a bias, behind compressed modules (LLM-ROM, with a bias)",
+        "lowrank.decompose.calibrated:principal_features",
+        inputs="compressed",
+        has_bias=True,
+    ),
     "wanda": Method(
         "the least channels of the MLP are left out, by weights and inputs (a control; Wanda)",
         "lowrank.decompose.channels:wanda",

@@ -1,9 +1,9 @@
 """How a γ says at which rank each decomposed tensor is cut.
 
-There are four rules: one pruned rank for all tensors, a share of each tensor's break-even rank, a
-share of each tensor's parameters in the pivoted form, and a rank for each module. A fifth says
-which share of the MLP's channels is kept. A rule is an immutable value with one canonical name, as
-γ itself is: two rules are equal if and only if their names are.
+A rule is one pruned rank for all tensors; a share of each tensor's full rank, of its break-even
+rank or of its parameters in the pivoted form; or a rank for each module. Another one says which
+share of the MLP's channels is kept. A rule is an immutable value with one canonical name, as γ
+itself is: two rules are equal if and only if their names are.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from typing import ClassVar, Self
 
 from lowrank.base.errors import LowrankError
 from lowrank.space.architecture import Architecture
@@ -98,51 +99,62 @@ NO_RANK = PrunedRank(0)
 
 
 @dataclass(frozen=True)
-class BreakEvenShare(RankRule):
-    """A share of each tensor's break-even rank, named like `b0.6`.
-
-    Two factors of an H × W tensor are as large as the tensor itself at rank HW/(H + W), its
-    break-even rank. A share b keeps rank ⌊b · HW/(H + W)⌋, at least 1, in exact arithmetic: the
-    budget of LLM-ROM (arXiv 2312.07046) and the ratio of SVD-LLM (arXiv 2403.07378).
+class Share(RankRule):
+    """A share of something of each tensor, named by a letter and the share, like `b0.6`.
 
     Attributes
     ----------
     share
-        The share b as it is written in decimals; 0.60 and 0.6 are one share.
+        The share as it is written in decimals; 0.60 and 0.6 are one share.
     """
 
     share: Decimal
 
+    letter: ClassVar[str]
+    of: ClassVar[str]
+    most: ClassVar[int | None] = 1
+
     @classmethod
-    def make(cls, share: float | int | str | Decimal) -> BreakEvenShare:
+    def make(cls, share: float | int | str | Decimal) -> Self:
         """Return the rule of a share; a float stands for its shortest decimal.
 
         Raises
         ------
         LowrankError
-            If it is not a positive number, or has too many decimals.
+            If it is not a positive number, has too many decimals, or is above 1 where there is no
+            more than all.
         """
-        return cls(_exact(share, "break-even"))
+        try:
+            exact = Decimal(str(share))
+        except InvalidOperation:
+            exact = Decimal(0)
+        if not exact.is_finite() or exact <= 0 or exact.as_tuple().exponent < -DECIMALS:
+            raise LowrankError(
+                f"the share {share!r} of {cls.of} is not a positive number of at most "
+                f"{DECIMALS} decimals"
+            )
+        if cls.most is not None and exact > cls.most:
+            raise LowrankError(f"the share {share!r} of {cls.of} is above {cls.most}")
+        return cls(exact)
 
     @property
     def name(self) -> str:
-        """`b` and the share, in its shortest decimal."""
-        return f"b{_shortest(self.share)}"
+        """The letter and the share, in its shortest decimal."""
+        return f"{self.letter}{self._decimal}"
 
     @property
     def label(self) -> str:
         """The share, in words."""
-        return f"{_shortest(self.share)} of break-even"
+        return f"{self._decimal} of {self.of}"
 
-    def rank_of(self, architecture: Architecture, layer: int, tensor: str) -> int:
-        """Return the share of the tensor's break-even rank, rounded down; at least 1."""
-        height, width = architecture.shape(tensor)
-        break_even = Fraction(height * width, height + width)
-        return max(1, math.floor(Fraction(self.share) * break_even))
+    @property
+    def _decimal(self) -> str:
+        text = f"{self.share:f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
 
     def fitted(
         self, architecture: Architecture, layers: Sequence[int], tensors: Sequence[str]
-    ) -> BreakEvenShare:
+    ) -> Self:
         """Return the rule itself, if every tensor can have its rank."""
         for tensor in tensors:  # the same in every layer
             rank = self.rank_of(architecture, layers[0], tensor)
@@ -150,42 +162,46 @@ class BreakEvenShare(RankRule):
         return self
 
 
-@dataclass(frozen=True)
-class PivotedShare(RankRule):
+class BreakEvenShare(Share):
+    """A share of each tensor's break-even rank, named like `b0.6`.
+
+    Two factors of an H × W tensor are as large as the tensor itself at rank HW/(H + W), its
+    break-even rank. A share b keeps rank ⌊b · HW/(H + W)⌋, at least 1, in exact arithmetic: the
+    budget of LLM-ROM (arXiv 2312.07046) and the ratio of SVD-LLM (arXiv 2403.07378).
+    """
+
+    letter, of, most = "b", "break-even", None
+
+    def rank_of(self, architecture: Architecture, layer: int, tensor: str) -> int:
+        """Return the share of the tensor's break-even rank, rounded down; at least 1."""
+        height, width = architecture.shape(tensor)
+        break_even = Fraction(height * width, height + width)
+        return max(1, math.floor(Fraction(self.share) * break_even))
+
+
+class FullRankShare(Share):
+    """A share of each tensor's full rank, named like `f0.6042`: what LoRD counts.
+
+    Its abstract (arXiv 2309.14021) cuts ranks by 39.58%: 3712 of 6144 are kept. Two factors of a
+    square tensor are larger than it is from half of its rank on.
+    """
+
+    letter, of = "f", "the full rank"
+
+    def rank_of(self, architecture: Architecture, layer: int, tensor: str) -> int:
+        """Return the share of the tensor's full rank, rounded down; at least 1."""
+        return max(1, math.floor(Fraction(self.share) * architecture.rank(tensor)))
+
+
+class PivotedShare(Share):
     """A share of each tensor's parameters in the pivoted form, named like `p0.6`.
 
     The pivoted form of rank r takes r(H + W) − r² numbers for an H × W tensor (arXiv 2501.19090).
     A share p keeps the largest rank at which these are no more than p · HW, at least 1, in exact
     arithmetic. Factor pairs have it as a share of the break-even rank.
-
-    Attributes
-    ----------
-    share
-        The share p as it is written in decimals, at most 1.
     """
 
-    share: Decimal
-
-    @classmethod
-    def make(cls, share: float | int | str | Decimal) -> PivotedShare:
-        """Return the rule of a share; a float stands for its shortest decimal.
-
-        Raises
-        ------
-        LowrankError
-            If it is not a positive number of at most 1, or has too many decimals.
-        """
-        return cls(_at_most_one(share, "the parameters"))
-
-    @property
-    def name(self) -> str:
-        """`p` and the share, in its shortest decimal."""
-        return f"p{_shortest(self.share)}"
-
-    @property
-    def label(self) -> str:
-        """The share, in words."""
-        return f"{_shortest(self.share)} of the parameters, pivoted"
+    letter, of = "p", "the parameters, pivoted"
 
     def rank_of(self, architecture: Architecture, layer: int, tensor: str) -> int:
         """Return the largest rank whose pivoted form keeps to the share; at least 1."""
@@ -197,80 +213,28 @@ class PivotedShare(RankRule):
             rank -= 1
         return max(1, rank)
 
-    def fitted(
-        self, architecture: Architecture, layers: Sequence[int], tensors: Sequence[str]
-    ) -> PivotedShare:
-        """Return the rule itself: every tensor has the rank that a share of at most 1 keeps."""
-        return self
 
+class ChannelShare(Share):
+    """A share of the MLP's channels, named like `k0.6`: the number that is kept, rounded down."""
 
-@dataclass(frozen=True)
-class ChannelShare(RankRule):
-    """A share of the MLP's channels, named like `k0.6`: the number that is kept, rounded down.
-
-    Attributes
-    ----------
-    share
-        The share as it is written in decimals, at most 1.
-    """
-
-    share: Decimal
-
-    @classmethod
-    def make(cls, share: float | int | str | Decimal) -> ChannelShare:
-        """Return the rule of a share; a float stands for its shortest decimal.
-
-        Raises
-        ------
-        LowrankError
-            If it is not a positive number of at most 1, or has too many decimals.
-        """
-        return cls(_at_most_one(share, "the channels"))
-
-    @property
-    def name(self) -> str:
-        """`k` and the share, in its shortest decimal."""
-        return f"k{_shortest(self.share)}"
-
-    @property
-    def label(self) -> str:
-        """The share, in words."""
-        return f"{_shortest(self.share)} of the channels"
+    letter, of = "k", "the channels"
 
     def rank_of(self, architecture: Architecture, layer: int, tensor: str) -> int:
-        """Return how many channels are kept, rounded down; at least 1."""
+        """Return how many channels are kept; at least 1."""
         channels = architecture.config["intermediate_size"]
         return max(1, math.floor(Fraction(self.share) * channels))
 
     def fitted(
         self, architecture: Architecture, layers: Sequence[int], tensors: Sequence[str]
     ) -> ChannelShare:
-        """Return the rule itself."""
+        """Return the rule itself: channels are no ranks."""
         return self
 
 
-def _at_most_one(share: float | int | str | Decimal, of: str) -> Decimal:
-    exact = _exact(share, of)
-    if exact > 1:
-        raise LowrankError(f"the share {share!r} of {of} is above 1")
-    return exact
-
-
-def _exact(share: float | int | str | Decimal, of: str) -> Decimal:
-    try:
-        exact = Decimal(str(share))
-    except InvalidOperation:
-        exact = Decimal(0)
-    if not exact.is_finite() or exact <= 0 or exact.as_tuple().exponent < -DECIMALS:
-        raise LowrankError(
-            f"the share {share!r} of {of} is not a positive number of at most {DECIMALS} decimals"
-        )
-    return exact
-
-
-def _shortest(share: Decimal) -> str:
-    text = f"{share:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+SHARES: Mapping[str, type[Share]] = {
+    rule.letter: rule for rule in (BreakEvenShare, FullRankShare, PivotedShare, ChannelShare)
+}
+"""From the first letter of a name to its rule."""
 
 
 @dataclass(frozen=True)
@@ -366,14 +330,6 @@ class ModuleRanks(RankRule):
         )
 
 
-SHARES: Mapping[str, type[BreakEvenShare] | type[PivotedShare] | type[ChannelShare]] = {
-    "b": BreakEvenShare,
-    "p": PivotedShare,
-    "k": ChannelShare,
-}
-"""From the first letter of a name to its rule."""
-
-
 def rule_of_name(architecture: Architecture, name: str, modules: Ranks | None = None) -> RankRule:
     """Return the rule of a name: the inverse of a rule's `name`.
 
@@ -382,7 +338,7 @@ def rule_of_name(architecture: Architecture, name: str, modules: Ranks | None = 
     architecture
         The model.
     name
-        A name like `r250`, `b0.6`, `p0.6`, `k0.6` or `m1a2b3c4d5e`.
+        A name like `r250`, `b0.6` or `m1a2b3c4d5e`.
     modules
         The rule's `modules`, where the name is their digest.
 
@@ -393,7 +349,7 @@ def rule_of_name(architecture: Architecture, name: str, modules: Ranks | None = 
     """
     if re.fullmatch(r"r\d+", name):
         return PrunedRank(int(name[1:]))
-    if re.fullmatch(r"[bpk]\d+(\.\d+)?", name):
+    if re.fullmatch(r"[bfpk]\d+(\.\d+)?", name):
         return SHARES[name[0]].make(name[1:])
     if not re.fullmatch(r"m[0-9a-f]{10}", name):
         raise LowrankError(f"{name!r} is not the name of a rank, a share or ranks a module")
