@@ -137,35 +137,76 @@ class Walk:
 
     def inputs_of(self, stages: Iterable[Sequence[str]]) -> dict[str, Moments]:
         """Return the moments of what some stages of the loaded layer read, by first tensor."""
-        firsts = [stage[0] for stage in stages]
-        running = {t: RunningMoments(self._architecture.shape(t)[1]) for t in firsts}
-        with _watched(self.module, {self.submodule_path(t): own for t, own in running.items()}):
+        running = self._running(stages)
+        with self._watched(running):
             for _ in self._outputs():
                 pass
-        return {
-            tensor: own.moments(f"layer {self.layer}, tensor {tensor}")
-            for tensor, own in running.items()
-        }
+        return self._moments(running)
 
-    def advance(self) -> float:
-        """Let the hidden states through the loaded layer; return its block influence.
+    def advance(self, stages: Iterable[Sequence[str]] = ()) -> tuple[float, dict[str, Moments]]:
+        """Let the hidden states through the loaded layer.
+
+        Parameters
+        ----------
+        stages
+            Stages whose inputs are watched on the way.
+
+        Returns
+        -------
+        The block influence of the layer, and what `inputs_of` returns.
 
         Raises
         ------
         LowrankError
             If a hidden state is not finite.
         """
+        running = self._running(stages)
         cosines, tokens = 0.0, 0
-        for index, after_BTD in enumerate(self._outputs()):
-            before_BTD = self._hidden[index]
-            if not bool(torch.isfinite(after_BTD).all()):
-                raise LowrankError(f"layer {self.layer} leaves hidden states that are not finite")
-            cosine_BT = nn.functional.cosine_similarity(
-                before_BTD.double(), after_BTD.double(), dim=-1
+        with self._watched(running):
+            for index, after_BTD in enumerate(self._outputs()):
+                before_BTD = self._hidden[index]
+                if not bool(torch.isfinite(after_BTD).all()):
+                    raise LowrankError(
+                        f"layer {self.layer} leaves hidden states that are not finite"
+                    )
+                cosine_BT = nn.functional.cosine_similarity(
+                    before_BTD.double(), after_BTD.double(), dim=-1
+                )
+                cosines, tokens = cosines + float(cosine_BT.sum()), tokens + cosine_BT.numel()
+                self._hidden[index] = after_BTD
+        return 1.0 - cosines / tokens, self._moments(running)
+
+    def _running(self, stages: Iterable[Sequence[str]]) -> dict[str, RunningMoments]:
+        firsts = [stage[0] for stage in stages]
+        return {tensor: RunningMoments(self._architecture.shape(tensor)[1]) for tensor in firsts}
+
+    def _moments(self, running: Mapping[str, RunningMoments]) -> dict[str, Moments]:
+        return {
+            tensor: own.moments(f"layer {self.layer}, tensor {tensor}")
+            for tensor, own in running.items()
+        }
+
+    @contextlib.contextmanager
+    def _watched(self, running: Mapping[str, RunningMoments]) -> Iterator[None]:
+        """Count what goes into modules of the loaded layer, by tensor, for the time being."""
+
+        def watch(own: RunningMoments) -> Any:
+            def see(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+                own.add(given[0].reshape(-1, given[0].shape[-1]).double().cpu().numpy())
+
+            return see
+
+        handles = [
+            self.module.get_submodule(self.submodule_path(tensor)).register_forward_pre_hook(
+                watch(own)
             )
-            cosines, tokens = cosines + float(cosine_BT.sum()), tokens + cosine_BT.numel()
-            self._hidden[index] = after_BTD
-        return 1.0 - cosines / tokens
+            for tensor, own in running.items()
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def _outputs(self) -> Iterator[Tensor]:
         with torch.inference_mode():
@@ -180,25 +221,6 @@ def _caught(base: nn.Module, catcher: nn.Module, ids_BT: Tensor) -> tuple[Tensor
     with contextlib.suppress(_CaughtError):
         base(input_ids=ids_BT, **options)
     return catcher.given  # type: ignore[return-value]
-
-
-@contextlib.contextmanager
-def _watched(layer: nn.Module, running: Mapping[str, RunningMoments]) -> Iterator[None]:
-    def watch(own: RunningMoments) -> Any:
-        def see(module: nn.Module, given: tuple[Tensor, ...]) -> None:
-            own.add(given[0].reshape(-1, given[0].shape[-1]).double().cpu().numpy())
-
-        return see
-
-    handles = [
-        layer.get_submodule(path).register_forward_pre_hook(watch(own))
-        for path, own in running.items()
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def gather_moments(
@@ -228,5 +250,5 @@ def gather_moments(
         folder.mkdir()
         for layer in range(1, architecture.layers + 1):
             walk.load(layer)
-            moments = walk.inputs_of(architecture.family.stages)
-            write_moments(folder / moments_file(layer), moments, layer, walk.advance())
+            influence, moments = walk.advance(architecture.family.stages)
+            write_moments(folder / moments_file(layer), moments, layer, influence)
