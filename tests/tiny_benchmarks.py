@@ -26,6 +26,9 @@ ASKING = {"limit": 9, "block": 4, "seed": 3, "sampling": "random", "max_new_toke
 RUN = {"seed": 3, "sampling": "random", "dtype": "float32", "device": "cpu", "batch_size": 4}
 """What shapes a whole evaluation."""
 
+WINDOW = 100
+"""Tokens of a window of a whole text."""
+
 OUTPUTS = ("result.json", "samples.jsonl", "scores.csv")
 
 Case = tuple[dict[str, Any], pa.Table, dict[str, Any]]
@@ -99,6 +102,15 @@ def truthfulqa_rows(count):
     return pa.Table.from_pylist(rows)
 
 
+def wikitext_rows(count):
+    """Pages of one to seven windows, in the tokenization that lm-eval undoes."""
+    pages = [
+        " = Page = \n \n " + " , ".join(tiny.words(index * 13 + k, 7) for k in range(1 + index * 3))
+        for index in range(count)
+    ]
+    return pa.Table.from_pylist([{"page": f"{page} @-@ é . \n"} for page in pages])
+
+
 CASES = {
     "arc_easy": {"": tiny.arc_rows(20)},
     "arc_challenge": {"": tiny.arc_rows(20, seed=5)},
@@ -107,6 +119,7 @@ CASES = {
     "winogrande": {"": tiny.winogrande_rows(20)},
     "gsm8k": {"": gsm8k_rows(12)},
     "mmlu": {"anatomy": mmlu_rows(7), "astronomy": mmlu_rows(11)},
+    "wikitext": {"": wikitext_rows(11)},
 }
 
 
@@ -114,6 +127,8 @@ def case(name: str, scorer: str, **changes: Any) -> Case:
     """Return a benchmark with tiny questions; `changes` are of what shapes the evaluation."""
     entry = read_yaml(f"config/benchmarks/{name}.yaml") | {"name": name}
     entry = {"generation": False} | entry
+    if "max_length" in entry:
+        entry["max_length"] = WINDOW
     settings = ASKING | RUN | {"max_new_tokens": 12 if name == "gsm8k" else None, "scorer": scorer}
     table = pa.concat_tables(
         rows.append_column(SUBSET, pa.array([subset] * len(rows)))

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lm_eval.api.task import Task
 from lm_eval.models.huggingface import HFLM
 
 from lowrank.assets.choice import read_questions
@@ -18,6 +19,7 @@ from lowrank.evaluate.finite import NotFiniteError
 from lowrank.evaluate.job import prepare as prepare  # what the warm server calls
 from lowrank.evaluate.packed.lm import PackedLM
 from lowrank.evaluate.requests import (
+    ROLLING,
     asked_facts,
     first_questions,
     original_positions,
@@ -71,8 +73,7 @@ class CausalAnswerer:
         Parameters
         ----------
         asked
-            What is asked. Its entry has `name`, `tasks`, `task_folder`, `exemplars`, `metric`,
-            `weights`, `beside`, `clusters` and `generation`.
+            What is asked. Its entry has the keys that `lowrank.project.scorers.SCORERS` lists.
 
         Returns
         -------
@@ -95,7 +96,9 @@ class CausalAnswerer:
         results = run_tasks(stored, tasks, benchmark, settings)
         positions = original_positions(table)
         samples = [
-            {"task": task} | sample | {"doc_id": positions[subsets[task]][sample["doc_id"]]}
+            {"task": task}
+            | _without_text(sample, tasks["tasks"][task])
+            | {"doc_id": positions[subsets[task]][sample["doc_id"]]}
             for task in sorted(subsets)
             for sample in sorted(results["samples"][task], key=lambda sample: sample["doc_id"])
         ]
@@ -133,6 +136,13 @@ class CausalAnswerer:
             ask(language_model, requests, store, name, settings["block"])
         except NotFiniteError as error:
             raise error.told_of(self._configuration.manifest) from None
+
+
+def _without_text(sample: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
+    """Return a sample of lm-eval's; where it is of a whole text, without the text."""
+    if task.OUTPUT_TYPE != ROLLING:
+        return sample
+    return {key: sample[key] for key in sample if key != "target"}
 
 
 evaluate = functools.partial(evaluate_with, CausalAnswerer)

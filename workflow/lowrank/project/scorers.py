@@ -47,6 +47,7 @@ SCORERS: Mapping[str, Scorer] = {
             "beside",
             "clusters",
             "generation",
+            "max_length",
         ),
     ),
     "mrpc": Scorer("encoder", _OWN_KEYS, "lowrank.evaluate.metrics.mrpc"),
