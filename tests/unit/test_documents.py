@@ -273,6 +273,8 @@ EXAMPLES = {
     "A study": "study",
     "A model": "model",
     "A benchmark": "benchmark",
+    "A text": "text",
+    "A calibration set": "calibration",
     "A claim": "claims",
     "How to add to it": "study",
 }

@@ -10,9 +10,9 @@ import numpy as np
 
 from lowrank.base.files import atomic_path, read_json, sha256_file, write_json
 from lowrank.base.provenance import provenance
+from lowrank.base.tensor_file import write_tensors
 from lowrank.decompose.compressed_format import FACTORS, FORMAT, MANIFEST
 from lowrank.decompose.layer_factors import LayerFactors
-from lowrank.decompose.tensor_file import write_tensors
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
 from lowrank.space.methods import METHODS

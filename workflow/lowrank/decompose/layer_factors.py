@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from lowrank.assets.weights import read_weight
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path
+from lowrank.base.tensor_file import read_description, write_tensors
 from lowrank.decompose.svd import Factors, relative_error
-from lowrank.decompose.tensor_file import read_description, write_tensors
 from lowrank.space.architecture import Architecture
 from lowrank.space.methods import METHODS
 

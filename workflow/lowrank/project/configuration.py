@@ -133,6 +133,38 @@ class Project:
         """Return the benchmarks of the run that score models of this task."""
         return [name for name, entry in self.benchmarks.items() if _scores(entry, model)]
 
+    def text(self, name: str) -> dict[str, Any]:
+        """Return a text of the registry: the entry with its `name`.
+
+        Raises
+        ------
+        LowrankError
+            If there is none, or if it does not say once how it is divided into its two parts.
+        """
+        entry = self.registry.entry("text", name)
+        try:
+            _require_division(entry)
+        except LowrankError as error:
+            raise LowrankError(f"{self.registry.path('text', name)}: {error}") from None
+        return entry | {"name": name}
+
+    def calibration(self, name: str) -> dict[str, Any]:
+        """Return a calibration set of the registry: the entry with its `name`.
+
+        Raises
+        ------
+        LowrankError
+            If there is none, if its text is not known, or if that has no source here.
+        """
+        entry = self.registry.entry("calibration", name)
+        try:
+            text = self.text(entry["text"])
+            subsets = list(text.get("parts", {}).values())
+            sources.choose_source(text["sources"], f"text {text['name']}", subsets or None)
+        except LowrankError as error:
+            raise LowrankError(f"{self.registry.path('calibration', name)}: {error}") from None
+        return entry | {"name": name}
+
     def study(self, name: str) -> dict[str, Any]:
         """Return a study of the run, with its defaults."""
         return self._studies[name]
@@ -284,6 +316,18 @@ class Project:
                 f"{suggestion(entry['family'], dict.fromkeys(families))}"
             )
         return with_rank_files(entry, self.registry.ranks)
+
+
+def _require_division(text: Mapping[str, Any]) -> None:
+    """Check that a text has one way to its parts, and that its sources go that way, too."""
+    if ("parts" in text) == ("held_out" in text):
+        raise LowrankError("it needs either `parts` or `held_out`")
+    for number, source in enumerate(text["sources"]):
+        places = [source.get("mirror", ""), source.get("split", ""), *source.get("members", ())]
+        has_parts = any("{subset}" in place for place in places)
+        if has_parts != ("parts" in text):
+            where = "no place" if "parts" in text else "a place"
+            raise LowrankError(f"sources.{number}: it has {where} for `{{subset}}`")
 
 
 def _require_tasks(benchmark: Mapping[str, Any]) -> None:
