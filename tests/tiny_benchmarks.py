@@ -14,7 +14,7 @@ from lowrank.decompose.compressed import compress
 from lowrank.decompose.export import export_dense
 from lowrank.decompose.layer_factors import factorize_layer
 from lowrank.evaluate.causal import evaluate
-from lowrank.evaluate.requests import prepare_requests
+from lowrank.evaluate.preparing import prepare
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
 
@@ -27,12 +27,12 @@ RUN = {"seed": 3, "sampling": "random", "dtype": "float32", "device": "cpu", "ba
 """What shapes a whole evaluation."""
 
 WINDOW = 100
-"""Tokens of a window of a whole text."""
+"""Tokens of a window of a text."""
 
 OUTPUTS = ("result.json", "samples.jsonl", "scores.csv")
 
-Case = tuple[dict[str, Any], pa.Table, dict[str, Any]]
-"""A benchmark's entry, its questions, and all that shapes an evaluation on it."""
+Case = tuple[dict[str, Any], pa.Table | str, dict[str, Any]]
+"""A benchmark's entry, its questions or its text, and all that shapes an evaluation on it."""
 
 
 def save_compressed(folder: Path) -> Path:
@@ -137,6 +137,12 @@ def case(name: str, scorer: str, **changes: Any) -> Case:
     return entry, table, settings | changes
 
 
+def windows_case(text: str, scorer: str, **changes: Any) -> Case:
+    """Return a benchmark of windows of a text; `changes` are of what shapes the evaluation."""
+    entry = read_yaml("config/benchmarks/perplexity_prose.yaml") | {"name": "perplexity_prose"}
+    return entry | {"length": WINDOW}, text, ASKING | RUN | {"scorer": scorer} | changes
+
+
 def run(model: Path, folder: Path, cases: Sequence[Case], answers: Path | None = None) -> Path:
     """Prepare the requests and evaluate, as the workflow does; return the folder of the files.
 
@@ -154,13 +160,16 @@ def run(model: Path, folder: Path, cases: Sequence[Case], answers: Path | None =
     benchmarks, asked, requests = [], [], []
     for entry, table, settings in cases:
         own = folder / entry["name"]
-        tiny.write_parquet(table, own / "questions.parquet")
+        questions = own / "questions"
+        if isinstance(table, str):
+            own.mkdir(parents=True, exist_ok=True)
+            questions.write_text(table, encoding="utf-8")
+        else:
+            tiny.write_parquet(table, questions)
         asked.append(str(own / "asked.parquet"))
         requests.append(str(own / "requests.parquet"))
         asking = {key: settings[key] for key in ASKING}
-        prepare_requests(
-            model / "weights", own / "questions.parquet", entry, asking, asked[-1], requests[-1]
-        )
+        prepare(model / "weights", questions, entry, asking, asked[-1], requests[-1])
         answering = asking | {"batch_size": settings["batch_size"]}
         benchmarks.append({"entry": entry, "settings": answering})
     evaluate(

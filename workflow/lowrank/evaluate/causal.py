@@ -1,4 +1,4 @@
-"""Score a causal model on a benchmark with lm-eval's own tasks, requests and metrics."""
+"""Score a causal model on lm-eval's own tasks, requests and metrics, or on windows of a text."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ from lowrank.evaluate.scores import quantities, question_scores, require_agreeme
 from lowrank.evaluate.stock import StockLM
 from lowrank.evaluate.stored import StoredLM
 from lowrank.evaluate.tasks import load_tasks, run_tasks
+from lowrank.evaluate.windows import score_windows
+from lowrank.project.scorers import PERPLEXITY
 
 
 class CausalAnswerer:
@@ -77,7 +79,7 @@ class CausalAnswerer:
 
         Returns
         -------
-        The answers, and what else the result says: lm-eval's own results.
+        The answers, and what else the result says: lm-eval's own results, or the windows' length.
 
         Raises
         ------
@@ -89,6 +91,9 @@ class CausalAnswerer:
         benchmark, settings = asked.benchmark, asked.settings
         requests = read_requests(asked.requests)
         self._ask(requests, asked)
+        if benchmark.get("scorer") == PERPLEXITY:
+            own = self._configuration
+            return score_windows(asked, requests, own.store, own.settings["dtype"])
         whole = read_questions(asked.questions)
         table = first_questions(whole, settings["limit"])
         tasks, subsets = load_tasks(table, benchmark)

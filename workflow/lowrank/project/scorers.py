@@ -23,14 +23,24 @@ class Scorer:
         The keys of the benchmark's entry that shape a score.
     metrics
         The module of its metrics, which has what `lowrank.evaluate.encoder.MetricModule` lists;
-        None for lm-eval's own. A name, not the module, so that reading the registry imports no
-        torch.
+        None for lm-eval's own and for perplexity. A name, not the module, so that reading the
+        registry imports no torch.
     """
 
     task: str
     keys: tuple[str, ...]
     metrics: str | None = None
 
+
+PERPLEXITY = "perplexity"
+"""The scorer that asks windows of a text, and has no questions."""
+
+WINDOW_METRICS: Mapping[str, str] = {
+    "token_perplexity": "predictions",
+    "byte_perplexity": "bytes",
+    "bits_per_byte": "bytes",
+}
+"""From each metric that windows of a text have to what weighs a window in it."""
 
 _OWN_KEYS = ("name", "scorer", "metric", "beside", "options")
 
@@ -50,6 +60,7 @@ SCORERS: Mapping[str, Scorer] = {
             "max_length",
         ),
     ),
+    PERPLEXITY: Scorer("causal", ("name", "scorer", "text", "length", "metric", "beside")),
     "mrpc": Scorer("encoder", _OWN_KEYS, "lowrank.evaluate.metrics.mrpc"),
     "probe": Scorer("encoder", _OWN_KEYS, "lowrank.evaluate.metrics.probe"),
     "squad": Scorer("question_answering", _OWN_KEYS, "lowrank.evaluate.metrics.squad"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from lowrank.project.configuration import Project
 from lowrank.project.studies import Model
-from lowrank.project.views.assets import questions_settings
+from lowrank.project.views.assets import asks_windows, questions_settings
 from lowrank.project.views.decompose import decomposition_names
 from lowrank.project.views.evaluate import (
     answering_settings,
@@ -74,10 +74,13 @@ def shaped_by(project: Project, study: str, model: Model) -> dict[str, Any]:
 
 def shaping_scripts(project: Project, study: str, model: Model) -> dict[str, list[str]]:
     """Return the scripts that the scores of a study come from, with modules that each is given."""
-    common = ("fetch_model", "factorize_layer", "compress", "fetch_benchmark")
+    benchmarks = project.study_benchmarks(study, model)
+    common = ["fetch_model", "factorize_layer", "compress", "fetch_benchmark"]
+    if any(asks_windows(project, name) for name in benchmarks):
+        common.append("fetch_text")
     if is_causal(model):
         return {name: [] for name in (*common, "prepare_requests", "evaluate")}
-    modules = metrics_modules(project, project.study_benchmarks(study, model))
+    modules = metrics_modules(project, benchmarks)
     return {name: [] for name in common} | {"evaluate_encoder": modules}
 
 
