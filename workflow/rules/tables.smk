@@ -75,7 +75,9 @@ rule table_4_1:
         library=library("table_4_1"),
         lock=LOCK,
         thesis=THESIS,
-        manifests=expand(rules.fetch_benchmark.output.manifest, benchmark=counted_benchmarks(project)),
+        manifests=expand(
+            rules.fetch_benchmark.output.manifest, benchmark=counted_benchmarks(project)
+        ),
     output:
         csv="<figures>/thesis/table_4_1.csv",
         pdf="<figures>/thesis/table_4_1.pdf",

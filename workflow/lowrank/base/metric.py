@@ -250,3 +250,10 @@ METRICS: Mapping[str, Metric] = {
     )
 }
 """The metrics that need no description in a benchmark's entry, by lm-eval's name."""
+
+WINDOW_METRICS: Mapping[str, str] = {
+    "token_perplexity": "predictions",
+    "byte_perplexity": "bytes",
+    "bits_per_byte": "bytes",
+}
+"""From each metric that windows of a text have to what a window has as its weight."""

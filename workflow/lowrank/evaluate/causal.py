@@ -11,13 +11,14 @@ from lm_eval.api.task import Task
 from lm_eval.models.huggingface import HFLM
 
 from lowrank.assets.choice import read_questions
-from lowrank.base.names import PLACE
+from lowrank.base.names import PERPLEXITY, PLACE
 from lowrank.evaluate.asking import ask
 from lowrank.evaluate.configuration import Configuration
 from lowrank.evaluate.evaluation import Asked, evaluate_with
 from lowrank.evaluate.finite import NotFiniteError
 from lowrank.evaluate.job import prepare as prepare  # what the warm server calls
 from lowrank.evaluate.packed.lm import PackedLM
+from lowrank.evaluate.perplexity import score_windows
 from lowrank.evaluate.requests import (
     ROLLING,
     asked_facts,
@@ -31,8 +32,6 @@ from lowrank.evaluate.scores import quantities, question_scores, require_agreeme
 from lowrank.evaluate.stock import StockLM
 from lowrank.evaluate.stored import StoredLM
 from lowrank.evaluate.tasks import load_tasks, run_tasks
-from lowrank.evaluate.windows import score_windows
-from lowrank.project.scorers import PERPLEXITY
 
 
 class CausalAnswerer:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lowrank.base.names import PERPLEXITY
 from lowrank.evaluate.requests import prepare_requests
 from lowrank.evaluate.windows import prepare_windows
-from lowrank.project.scorers import PERPLEXITY
 
 
 def prepare(

@@ -1,4 +1,4 @@
-"""Token perplexity: what is asked are windows of a text, and what a window is worth.
+"""Windows of a text: what token perplexity asks in place of questions.
 
 A text becomes tokens at once, and is cut into windows of one length that do not overlap; its tail
 is left. A model predicts each token of a window from those before it in the window, so the first
@@ -12,35 +12,26 @@ A window is a question: windows are asked in a fixed order, in blocks, and once.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from lowrank.assets.calibration import tokenize
-from lowrank.assets.choice import SUBSET, read_questions
-from lowrank.base.errors import LowrankError, suggestion
+from lowrank.assets.choice import SUBSET
+from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_text, sha256_file
-from lowrank.base.names import PLACE
 from lowrank.decompose.loading import load_tokenizer
-from lowrank.evaluate.evaluation import Asked
 from lowrank.evaluate.keys import digest
 from lowrank.evaluate.requests import (
-    asked_facts,
     asked_questions,
-    first_questions,
     original_positions,
     places_of_questions,
     require_readable,
     with_facts,
     write_requests,
 )
-from lowrank.evaluate.result import Answers
-from lowrank.evaluate.scores import Quantity, quantities
-from lowrank.evaluate.store import AnswerStore
-from lowrank.project.scorers import WINDOW_METRICS
 
 PREDICTIONS, BYTES = "predictions", "bytes"
 """Columns of the windows to ask: how many tokens are predicted, and their bytes in UTF-8."""
@@ -114,72 +105,3 @@ def prepare_windows(
     asked = asked.append_column(BYTES, pa.array(sizes, pa.int64()))
     asked = with_facts(asked, count, sha256_file(text))
     write_requests(base, asked, rows, questions_output, requests_output)
-
-
-def score_windows(
-    asked: Asked, requests: Sequence[Mapping[str, Any]], store: AnswerStore, dtype: str
-) -> tuple[Answers, dict[str, Any]]:
-    """Return what the answers to a benchmark's windows are worth.
-
-    Parameters
-    ----------
-    asked
-        What was asked. Its entry has `name`, `text`, `length`, `metric` and `beside`.
-    requests
-        Those of `prepare_windows`.
-    store
-        The configuration's answers, those of `requests` among them.
-    dtype
-        What the model computed in.
-
-    Returns
-    -------
-    The answers, and what else the result says: the `text`, and the `length` of its windows.
-
-    Raises
-    ------
-    LowrankError
-        If a metric is none of windows, or an answer is not finite.
-    """
-    benchmark, table = asked.benchmark, read_questions(asked.questions)
-    found = {row["question"]: store[row["key"]][0] for row in requests}
-    wanted = first_questions(table, asked.settings["limit"])
-    positions, places = original_positions(wanted)[""], places_of_questions(wanted)
-    samples = [
-        {
-            "task": benchmark["name"],
-            "doc_id": position,
-            "log_likelihood": found[position],
-            PREDICTIONS: predictions,
-            BYTES: size,
-        }
-        for position, predictions, size in zip(
-            positions, wanted[PREDICTIONS].to_pylist(), wanted[BYTES].to_pylist(), strict=True
-        )
-    ]
-    headline, others = quantities(benchmark)
-    answers = Answers(
-        samples,
-        [own | {PLACE: places["", own["question"]]} for own in _worth(samples, headline)],
-        **asked_facts(table, asked.questions),
-        dtype=dtype,
-        beside={name: (other.metric, _worth(samples, other)) for name, other in others.items()},
-    )
-    return answers, {key: benchmark[key] for key in ("text", "length")}
-
-
-def _worth(samples: Sequence[Mapping[str, Any]], quantity: Quantity) -> list[dict[str, Any]]:
-    """Return a quantity of each window: nats a token, say, with the tokens as its weight."""
-    name = quantity.metric.name
-    if name not in WINDOW_METRICS:
-        raise LowrankError(f"windows have no metric {name!r}{suggestion(name, WINDOW_METRICS)}")
-    unit = math.log(2) if name == "bits_per_byte" else 1.0
-    return [
-        {
-            "task": sample["task"],
-            "question": sample["doc_id"],
-            "value": -sample["log_likelihood"] / unit / sample[WINDOW_METRICS[name]],
-            "weight": sample[WINDOW_METRICS[name]],
-        }
-        for sample in samples
-    ]

@@ -15,9 +15,9 @@ from typing import Any
 from lowrank.assets import sources
 from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
-from lowrank.base.names import DENSE
+from lowrank.base.names import DENSE, PERPLEXITY
 from lowrank.project.registry import Registry
-from lowrank.project.scorers import BASELINES, PERPLEXITY, SCORERS
+from lowrank.project.scorers import BASELINES, SCORERS
 from lowrank.project.studies import Configuration, Model, expand_study, with_rank_files
 from lowrank.project.windows import require_windows
 from lowrank.space.architecture import FAMILIES, Architecture

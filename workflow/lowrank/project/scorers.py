@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lowrank.base.names import PERPLEXITY
+
 
 @dataclass(frozen=True)
 class Scorer:
@@ -31,16 +33,6 @@ class Scorer:
     keys: tuple[str, ...]
     metrics: str | None = None
 
-
-PERPLEXITY = "perplexity"
-"""The scorer that asks windows of a text, and has no questions."""
-
-WINDOW_METRICS: Mapping[str, str] = {
-    "token_perplexity": "predictions",
-    "byte_perplexity": "bytes",
-    "bits_per_byte": "bytes",
-}
-"""From each metric that windows of a text have to what weighs a window in it."""
 
 _OWN_KEYS = ("name", "scorer", "metric", "beside", "options")
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lowrank.base.errors import LowrankError, suggestion
-from lowrank.base.metric import Metric
-from lowrank.project.scorers import WINDOW_METRICS
+from lowrank.base.metric import WINDOW_METRICS, Metric
 
 NOT_OF_WINDOWS = (
     *("tasks", "task_folder", "exemplars", "generation", "max_length", "weights", "clusters"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lowrank.base.names import PERPLEXITY
 from lowrank.project.configuration import Project
-from lowrank.project.scorers import PERPLEXITY
 
 
 def questions_settings(project: Project, benchmark: str) -> dict[str, Any]:
