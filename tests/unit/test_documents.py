@@ -273,6 +273,7 @@ EXAMPLES = {
     "A study": "study",
     "A model": "model",
     "A benchmark": "benchmark",
+    "Perplexity": "benchmark",
     "A text": "text",
     "A calibration set": "calibration",
     "A claim": "claims",

@@ -156,6 +156,7 @@ def test_what_shapes_a_score(project):
         "beside": {"acc_norm": {"metric": "acc_norm"}},
         "clusters": None,
         "generation": False,
+        "max_length": None,
     }
     assert scoring(project, "mmlu")["clusters"] == "task"
     assert scoring(project, "gsm8k")["metric"] == "exact_match,strict-match"

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lowrank.assets import sources
 from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
-from lowrank.base.names import DENSE
+from lowrank.base.names import DENSE, PERPLEXITY
 from lowrank.project.registry import Registry
 from lowrank.project.scorers import BASELINES, SCORERS
 from lowrank.project.studies import Configuration, Model, expand_study, with_rank_files
+from lowrank.project.windows import require_windows
 from lowrank.space.architecture import FAMILIES, Architecture
 from lowrank.space.design_space import Decomposition
 
@@ -70,9 +72,7 @@ class Project:
             if name not in left_out
         }
         self.benchmarks = {
-            name: entry
-            for name, entry in self._named.items()
-            if any(sources.is_present(source, entry["subsets"]) for source in entry["sources"])
+            name: entry for name, entry in self._named.items() if self._has_source(entry)
         }
         self.unavailable_benchmarks = [
             name
@@ -106,12 +106,14 @@ class Project:
         """Return any benchmark of the registry, whether the run uses it or not.
 
         It is the entry with its `name`; its `metric`, which has the chance level, is a `Metric`.
+        The metric of windows of a text has the benchmark's label, which says text and length: so no
+        axis and no mean takes two of them.
 
         Raises
         ------
         LowrankError
-            If there is none, or if its scorer, a metric, its baseline or a task that it weighs is
-            not known.
+            If there is none, or if its scorer, a metric, its baseline, its text or a task that it
+            weighs is not known.
         """
         entry = self.registry.entry("benchmark", name)
         try:
@@ -125,9 +127,31 @@ class Project:
                 Metric.from_config(own["metric"])
             _require_tasks(entry)
             _require_baseline(entry)
+            if entry["scorer"] == PERPLEXITY:
+                require_windows(entry | {"chance": metric.chance}, self.text(entry["text"]))
+                metric = replace(metric, label=entry["label"])
+            elif "text" in entry or "length" in entry:
+                raise LowrankError("`text` and `length` are for the scorer `perplexity`")
         except LowrankError as error:
             raise LowrankError(f"{self.registry.path('benchmark', name)}: {error}") from None
         return entry | {"name": name, "metric": metric}
+
+    def sources_of(self, benchmark: str) -> tuple[list[sources.Source], list[str]]:
+        """Return where what a benchmark asks comes from, and the subsets that its sources have.
+
+        They are those of its questions, or of its text.
+        """
+        return self._sources_of(self.benchmark(benchmark))
+
+    def _sources_of(self, entry: Mapping[str, Any]) -> tuple[list[sources.Source], list[str]]:
+        if entry["scorer"] != PERPLEXITY:
+            return entry["sources"], entry["subsets"]
+        text = self.text(entry["text"])
+        return text["sources"], list(text.get("parts", {}).values())
+
+    def _has_source(self, entry: Mapping[str, Any]) -> bool:
+        own, subsets = self._sources_of(entry)
+        return any(sources.is_present(source, subsets) for source in own)
 
     def benchmarks_of(self, model: Model) -> list[str]:
         """Return the benchmarks of the run that score models of this task."""
@@ -182,7 +206,8 @@ class Project:
         """Return how many questions of a benchmark a configuration is asked; None for all.
 
         It is the most that the benchmark, a study of the configuration (`limits`) or the
-        configuration itself (`asked`) is to have.
+        configuration itself (`asked`) is to have. There may be fewer windows of a text: then all of
+        them are asked.
         """
         own = self.settings["asked"].get(model.name, {}).get(decomposition, {})
         wanted = [self.settings["benchmarks"][benchmark]["limit"], own.get(benchmark, 0)]
@@ -190,7 +215,8 @@ class Project:
             wanted.append((self.settings["limits"].get(study) or {}).get(benchmark, 0))
         if None in wanted:
             return None
-        return min(max(wanted), self.benchmarks[benchmark]["questions"])
+        exist = self.benchmarks[benchmark]["questions"]
+        return max(wanted) if exist is None else min(max(wanted), exist)
 
     def study_benchmarks(self, study: str, model: Model, available: bool = True) -> list[str]:
         """Return the benchmarks that a study asks of a model, in the run's order.
@@ -301,10 +327,10 @@ class Project:
 
     def _benchmark(self, name: str) -> dict[str, Any]:
         entry = self.benchmark(name)
-        limit = self.settings["benchmarks"][name]["limit"]
-        if limit is not None and limit > entry["questions"]:
+        limit, exist = self.settings["benchmarks"][name]["limit"], entry["questions"]
+        if None not in (limit, exist) and limit > exist:
             raise LowrankError(
-                f"config: benchmarks.{name}.limit: {limit} is above the {entry['questions']} "
+                f"config: benchmarks.{name}.limit: {limit} is above the {exist} "
                 "questions there are; null asks all of them"
             )
         return entry

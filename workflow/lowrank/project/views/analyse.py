@@ -7,6 +7,7 @@ from typing import Any
 from lowrank.project.configuration import Project
 from lowrank.project.studies import Model
 from lowrank.project.views.assets import (
+    asks_windows,
     calibration_settings,
     questions_settings,
     text_settings,
@@ -80,17 +81,20 @@ def shaped_by(project: Project, study: str, model: Model) -> dict[str, Any]:
 
 def shaping_scripts(project: Project, study: str, model: Model) -> dict[str, list[str]]:
     """Return the scripts that the scores of a study come from, with modules that each is given."""
+    benchmarks = project.study_benchmarks(study, model)
     methods = sorted({method_module(name) for name in _factorized(project, study, model)})
     scripts = ["fetch_model", "compress", "fetch_benchmark"]
     given = {"factorize_layer": methods}
-    if calibrations(project, model, decomposition_names(project, study, model)):
-        scripts += ["fetch_text", "prepare_calibration", "gather_moments"]
+    is_calibrated = bool(calibrations(project, model, decomposition_names(project, study, model)))
+    if is_calibrated or any(asks_windows(project, name) for name in benchmarks):
+        scripts.append("fetch_text")
+    if is_calibrated:
+        scripts += ["prepare_calibration", "gather_moments"]
         given["compress_in_sequence"] = methods
     if is_causal(model):
         scripts += ["prepare_requests", "evaluate"]
     else:
-        modules = metrics_modules(project, project.study_benchmarks(study, model))
-        given["evaluate_encoder"] = modules
+        given["evaluate_encoder"] = metrics_modules(project, benchmarks)
     return {name: [] for name in scripts} | given
 
 
