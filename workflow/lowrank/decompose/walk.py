@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import AutoConfig, AutoModel
 
 from lowrank.assets.weights import read_parameters
@@ -136,11 +137,15 @@ class Walk:
         return self._architecture.family.tensors[tensor]
 
     def inputs_of(self, stages: Iterable[Sequence[str]]) -> dict[str, Moments]:
-        """Return the moments of what some stages of the loaded layer read, by first tensor."""
+        """Return the moments of what some stages of the loaded layer read, by first tensor.
+
+        The layer is run no further than to the last of them.
+        """
         running = self._running(stages)
-        with self._watched(running):
-            for _ in self._outputs():
-                pass
+        with self._watched(running, stop_at=list(running)[-1]):
+            for index in range(len(self._hidden)):
+                with contextlib.suppress(_CaughtError):
+                    self._output(index)
         return self._moments(running)
 
     def advance(self, stages: Iterable[Sequence[str]] = ()) -> tuple[float, dict[str, Moments]]:
@@ -163,8 +168,8 @@ class Walk:
         running = self._running(stages)
         cosines, tokens = 0.0, 0
         with self._watched(running):
-            for index, after_BTD in enumerate(self._outputs()):
-                before_BTD = self._hidden[index]
+            for index, before_BTD in enumerate(self._hidden):
+                after_BTD = self._output(index)
                 if not bool(torch.isfinite(after_BTD).all()):
                     raise LowrankError(
                         f"layer {self.layer} leaves hidden states that are not finite"
@@ -187,33 +192,35 @@ class Walk:
         }
 
     @contextlib.contextmanager
-    def _watched(self, running: Mapping[str, RunningMoments]) -> Iterator[None]:
+    def _watched(
+        self, running: Mapping[str, RunningMoments], stop_at: str | None = None
+    ) -> Iterator[None]:
         """Count what goes into modules of the loaded layer, by tensor, for the time being."""
 
-        def watch(own: RunningMoments) -> Any:
+        def watch(tensor: str) -> RemovableHandle:
             def see(module: nn.Module, given: tuple[Tensor, ...]) -> None:
-                own.add(given[0].reshape(-1, given[0].shape[-1]).double().cpu().numpy())
+                x_NI = given[0].reshape(-1, given[0].shape[-1])
+                running[tensor].add(x_NI.double().cpu().numpy())
+                if tensor == stop_at:
+                    raise _CaughtError
 
-            return see
+            module = self.module.get_submodule(self.submodule_path(tensor))
+            return module.register_forward_pre_hook(see)
 
-        handles = [
-            self.module.get_submodule(self.submodule_path(tensor)).register_forward_pre_hook(
-                watch(own)
-            )
-            for tensor, own in running.items()
-        ]
+        handles = [watch(tensor) for tensor in running]
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
-    def _outputs(self) -> Iterator[Tensor]:
-        with torch.inference_mode():
-            for hidden_BTD, given in zip(self._hidden, self._given, strict=True):
-                named = {key: value for key, value in given.items() if key != "_positional"}
-                after = self.module(hidden_BTD, *given["_positional"], **named)
-                yield after[0] if isinstance(after, tuple) else after
+    @torch.inference_mode()
+    def _output(self, index: int) -> Tensor:
+        """Return what the loaded layer makes of a batch."""
+        given = self._given[index]
+        named = {key: value for key, value in given.items() if key != "_positional"}
+        after = self.module(self._hidden[index], *given["_positional"], **named)
+        return after[0] if isinstance(after, tuple) else after
 
 
 def _caught(base: nn.Module, catcher: nn.Module, ids_BT: Tensor) -> tuple[Tensor, dict[str, Any]]:
