@@ -28,9 +28,9 @@ LookOf = Callable[["OpenTest"], int]
 """From a test to the look that it is counted up to."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OpenTest:
-    """An undecided test, and what would decide it.
+    """An undecided test, and what would decide it; two of equal content are two tests.
 
     Attributes
     ----------
