@@ -1,10 +1,9 @@
-"""Write the compressed model of one configuration."""
+"""Cut one configuration from stored factors."""
 
 from lowrank.base import cli
-from lowrank.decompose.compressed import compress, stored_channels, stored_cuts
+from lowrank.decompose.compressed import compress
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
-from lowrank.space.methods import CHANNELS
 
 
 def main() -> None:
@@ -17,17 +16,13 @@ def main() -> None:
     decomposition = Decomposition.from_name(
         architecture, arguments.decomposition, arguments.modules
     )
-    files = dict(zip(decomposition.layers, arguments.layer_factors, strict=False))
     compress(
         architecture,
         arguments.model,
         arguments.base_manifest,
         decomposition,
-        stored_cuts(architecture, decomposition, files),
+        dict(zip(decomposition.layers, arguments.layer_factors, strict=False)),
         arguments.output,
-        stored_channels(architecture, decomposition, files)
-        if decomposition.form == CHANNELS
-        else (),
     )
 
 

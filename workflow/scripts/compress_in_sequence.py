@@ -2,7 +2,7 @@
 
 from lowrank.assets.calibration import read_calibration
 from lowrank.base import cli
-from lowrank.decompose.compressed import compress
+from lowrank.decompose.compressed import write_compressed
 from lowrank.decompose.sequential import sequential_cuts
 from lowrank.running.devices import lease
 from lowrank.space.architecture import Architecture
@@ -30,13 +30,13 @@ def main() -> None:
             arguments.dtype,
             arguments.device,
         )
-        compress(
+        write_compressed(
             architecture,
             arguments.model,
             arguments.base_manifest,
             decomposition,
-            cuts,
             arguments.output,
+            cuts,
         )
 
 

@@ -8,7 +8,7 @@ import torch
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import write_json
 from lowrank.decompose.channels import kept_channels, read_importance, wanda, write_importance
-from lowrank.decompose.compressed import compress, stored_channels
+from lowrank.decompose.compressed import compress
 from lowrank.decompose.export import export_dense
 from lowrank.decompose.layer_factors import factorize_layer
 from lowrank.decompose.loading import load_base, load_compressed
@@ -60,9 +60,8 @@ def test_what_is_left_is_the_dense_model_with_zeros(kind, tmp_path):
     for layer, path in files.items():
         own = tmp_path / "moments" / moments_file(layer)
         factorize_layer(weights, architecture, layer, 1, "wanda", path, moments=own)
-    channels = stored_channels(architecture, chosen, files)
     folder = tmp_path / "c"
-    compress(architecture, "tiny", tmp_path / "base.json", chosen, (), folder, channels)
+    compress(architecture, "tiny", tmp_path / "base.json", chosen, files, folder)
     model, manifest = load_compressed(weights, folder, "float32")
     total = sum(parameter.numel() for parameter in model.parameters())
     assert total == manifest["parameters"]["compressed"]

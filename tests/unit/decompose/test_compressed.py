@@ -6,7 +6,7 @@ import tiny
 import torch
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json, write_json
-from lowrank.decompose.compressed import compress, stored_cuts
+from lowrank.decompose.compressed import compress
 from lowrank.decompose.export import export_dense
 from lowrank.decompose.layer_factors import LayerFactors, factorize_layer
 from lowrank.decompose.linear import LowRankLinear
@@ -43,8 +43,7 @@ def compressed(base, output, layers, **fields):
     decomposition = Decomposition.make(ARCHITECTURE, layers, **fields)
     method = decomposition.method
     files = {layer: base / f"{method}-{layer}.safetensors" for layer in decomposition.layers}
-    cuts = stored_cuts(ARCHITECTURE, decomposition, files)
-    compress(ARCHITECTURE, "tiny", base / "manifest.json", decomposition, cuts, output)
+    compress(ARCHITECTURE, "tiny", base / "manifest.json", decomposition, files, output)
     return output
 
 
@@ -305,8 +304,7 @@ def test_equal_factors_and_models_are_equal_files(base, tmp_path):
         for layer, path in files.items():
             factorize_layer(base / "weights", ARCHITECTURE, layer, 4, "tucker", path)
         chosen = Decomposition.make(ARCHITECTURE, [2, 3])
-        cuts = stored_cuts(ARCHITECTURE, chosen, files)
-        compress(ARCHITECTURE, "tiny", base / "manifest.json", chosen, cuts, folder / "c")
+        compress(ARCHITECTURE, "tiny", base / "manifest.json", chosen, files, folder / "c")
         export_dense(base / "weights", folder / "c", "float32", folder / "exported")
         written.append([contents(folder), contents(folder / "c"), contents(folder / "exported")])
     assert written[0] == written[1]

@@ -7,7 +7,7 @@ import tiny_bert
 import torch
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import write_json
-from lowrank.decompose.compressed import compress, stored_cuts
+from lowrank.decompose.compressed import compress, write_compressed
 from lowrank.decompose.layer_factors import factorize_layer
 from lowrank.decompose.loading import load_base, load_compressed
 from lowrank.decompose.moments import moments_file, read_influence, read_moments
@@ -93,8 +93,13 @@ def test_an_encoder_is_walked_as_well(tmp_path, config):
     assert np.allclose(found.second_moment_II, x_NI.T @ x_NI / len(x_NI), rtol=1e-4, atol=1e-5)
 
 
-def compressed(weights, chosen, cuts, output):
-    compress(ARCHITECTURE, "tiny", weights.parent / "manifest.json", chosen, cuts, output)
+def compressed(weights, chosen, made, output):
+    """Write and load a model from files of factors, or from cuts."""
+    given = (ARCHITECTURE, "tiny", weights.parent / "manifest.json", chosen)
+    if isinstance(made, dict):
+        compress(*given, made, output)
+    else:
+        write_compressed(*given, output, cuts=made)
     return load_compressed(weights, output, "float32")
 
 
@@ -109,8 +114,7 @@ def test_a_model_is_cut_from_stored_factors_in_either_form(
         factorize_layer(weights, ARCHITECTURE, layer, 32, method, path, moments=own)
     fields = {"method": method, "calibration": "made", "form": form}
     chosen = Decomposition.make(ARCHITECTURE, [2, 3], ["q", "v", "d"], 7, **fields)
-    cuts = stored_cuts(ARCHITECTURE, chosen, files)
-    model, manifest = compressed(weights, chosen, cuts, tmp_path / form)
+    model, manifest = compressed(weights, chosen, files, tmp_path / form)
     total = sum(parameter.numel() for parameter in model.parameters())
     assert total == manifest["parameters"]["compressed"]
     x_NI = inputs_by_hooks(model, [ARCHITECTURE.module_path(2, "q")])
@@ -118,9 +122,7 @@ def test_a_model_is_cut_from_stored_factors_in_either_form(
     other = Decomposition.make(
         ARCHITECTURE, [2, 3], ["q", "v", "d"], 7, **{**fields, "form": "pairs"}
     )
-    pairs, _ = compressed(
-        weights, other, stored_cuts(ARCHITECTURE, other, files), tmp_path / "other"
-    )
+    pairs, _ = compressed(weights, other, files, tmp_path / "other")
     ids = torch.from_numpy(TOKENS.astype("int64"))
     with torch.no_grad():
         assert torch.allclose(model(ids).logits, pairs(ids).logits, atol=2e-3)
@@ -133,8 +135,7 @@ def test_the_whole_rank_is_the_dense_model(weights, moments, tmp_path):
     chosen = Decomposition.make(
         ARCHITECTURE, [1], ["q"], 32, "lord", calibration="made", form="pivoted"
     )
-    cuts = stored_cuts(ARCHITECTURE, chosen, {1: path})
-    model, _ = compressed(weights, chosen, cuts, tmp_path / "c")
+    model, _ = compressed(weights, chosen, {1: path}, tmp_path / "c")
     ids = torch.from_numpy(TOKENS.astype("int64"))
     with torch.no_grad():
         dense = load_base(weights, "float32")(ids).logits

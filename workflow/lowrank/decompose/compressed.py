@@ -15,52 +15,13 @@ from lowrank.decompose.forms import stored
 from lowrank.decompose.layer_factors import Cut, LayerFactors
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
-from lowrank.space.methods import METHODS
+from lowrank.space.methods import CHANNELS, METHODS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
-def stored_cuts(
-    architecture: Architecture,
-    decomposition: Decomposition,
-    layer_files: Mapping[int, str | Path],
-) -> Iterator[Cut]:
-    """Yield the factors of a configuration, cut from stored ones.
-
-    Parameters
-    ----------
-    architecture
-        The model's architecture.
-    decomposition
-        The configuration.
-    layer_files
-        From layer number to the factor file of `factorize_layer`.
-    """
-    if decomposition.is_dense or METHODS[decomposition.method].scope != "tensor":
-        return
-    for layer in decomposition.layers:
-        factors = LayerFactors(layer_files[layer], decomposition.method, layer)
-        for tensor in decomposition.tensors:
-            rank = decomposition.rank.rank_of(architecture, layer, tensor)
-            yield factors.cut(tensor, rank)
-
-
-def stored_channels(
-    architecture: Architecture,
-    decomposition: Decomposition,
-    layer_files: Mapping[int, str | Path],
-) -> Iterator[tuple[int, NDArray, float]]:
-    """Yield of each layer the channels that a configuration keeps, and what it leaves out.
-
-    What it leaves out is a share of all that matters. The parameters are those of `stored_cuts`.
-    """
-    for layer in decomposition.layers:
-        importance_C = read_importance(layer_files[layer], decomposition.method, layer)
-        count = decomposition.rank.rank_of(architecture, layer, decomposition.tensors[0])
-        kept = kept_channels(importance_C, count)
-        total = float(importance_C.sum())
-        yield layer, kept, 1 - float(importance_C[kept].sum()) / total if total else 0.0
+Kept = tuple[int, "NDArray", float]
+"""A layer, the channels that are kept of it, and the share of all that matters that is not."""
 
 
 def compress(
@@ -68,9 +29,37 @@ def compress(
     model: str,
     base_manifest: str | Path,
     decomposition: Decomposition,
-    cuts: Iterable[Cut],
+    layer_files: Mapping[int, str | Path],
     output: str | Path,
-    channels: Iterable[tuple[int, NDArray, float]] = (),
+) -> None:
+    """Write the compressed model of one configuration, by cutting stored factors.
+
+    Parameters
+    ----------
+    architecture, model, base_manifest, decomposition, output
+        As `write_compressed` takes them.
+    layer_files
+        From layer number to the file of `factorize_layer`.
+    """
+    cuts: Iterable[Cut] = ()
+    channels: Iterable[Kept] = ()
+    if decomposition.form == CHANNELS:
+        channels = _stored_channels(architecture, decomposition, layer_files)
+    elif not decomposition.is_dense and METHODS[decomposition.method].scope == "tensor":
+        cuts = _stored_cuts(architecture, decomposition, layer_files)
+    write_compressed(
+        architecture, model, base_manifest, decomposition, output, cuts=cuts, channels=channels
+    )
+
+
+def write_compressed(
+    architecture: Architecture,
+    model: str,
+    base_manifest: str | Path,
+    decomposition: Decomposition,
+    output: str | Path,
+    cuts: Iterable[Cut] = (),
+    channels: Iterable[Kept] = (),
 ) -> None:
     """Write the compressed model of one configuration.
 
@@ -89,13 +78,13 @@ def compress(
         The manifest of the model directory that the factors go on top of.
     decomposition
         The configuration.
-    cuts
-        The factors of its tensors: `stored_cuts`, or what
-        `lowrank.decompose.sequential.sequential_cuts` yields.
     output
         The directory to write.
+    cuts
+        The factors of its tensors, such as `lowrank.decompose.sequential.sequential_cuts` yields.
     channels
-        For a method of channels, what `stored_channels` yields.
+        For a method of channels: of each layer those that are kept, and which share of all that
+        matters is not.
     """
     arrays: dict[str, NDArray] = {}
     modules: dict[str, dict[str, Any]] = {}
@@ -147,3 +136,30 @@ def compress(
             "provenance": provenance(model_source=base["source"]),
         }
         write_json(directory / MANIFEST, manifest)
+
+
+def _stored_cuts(
+    architecture: Architecture,
+    decomposition: Decomposition,
+    layer_files: Mapping[int, str | Path],
+) -> Iterator[Cut]:
+    """Yield the factors of a configuration, cut from stored ones."""
+    for layer in decomposition.layers:
+        factors = LayerFactors(layer_files[layer], decomposition.method, layer)
+        for tensor in decomposition.tensors:
+            rank = decomposition.rank.rank_of(architecture, layer, tensor)
+            yield factors.cut(tensor, rank)
+
+
+def _stored_channels(
+    architecture: Architecture,
+    decomposition: Decomposition,
+    layer_files: Mapping[int, str | Path],
+) -> Iterator[Kept]:
+    """Yield the channels that a configuration keeps, by how much they were found to matter."""
+    for layer in decomposition.layers:
+        importance_C = read_importance(layer_files[layer], decomposition.method, layer)
+        count = decomposition.rank.rank_of(architecture, layer, decomposition.tensors[0])
+        kept = kept_channels(importance_C, count)
+        total = float(importance_C.sum())
+        yield layer, kept, 1 - float(importance_C[kept].sum()) / total if total else 0.0
