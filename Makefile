@@ -15,7 +15,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 RUN := PYTHONPATH=workflow .ci/guard.sh $(SNAKEMAKE) --logger=progress
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce doctor smoke decide compare reference report test test-slurm lint layers audit lock ci-run gpu-reference archive clean
+.PHONY: help setup reproduce doctor smoke decide methods compare reference report test test-slurm lint layers audit lock ci-run gpu-reference archive clean
 
 help: ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -52,6 +52,9 @@ decide: $(VENV)/.runtime ## Ask more questions where they decide a claim: make d
 	@PYTHONPATH=workflow $(BIN)/python workflow/scripts/decide.py --budget $(BUDGET) --cores $(CORES) \
 	  --folder config --configfiles $(CONFIG) config/decide.yaml
 	@cat results/decided/claims.txt
+
+methods: $(VENV)/.runtime ## Compare methods of compression at equal budgets, on the real small model.
+	@$(RUN) --configfile config/laptop.yaml config/methods.yaml
 
 compare: $(VENV)/.runtime ## Set this run beside a kept one: make compare REF=paper/reference/laptop
 	@PYTHONPATH=workflow $(BIN)/python workflow/scripts/compare.py --results $(RESULTS) --reference $(REF)

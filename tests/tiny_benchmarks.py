@@ -14,7 +14,7 @@ from lowrank.decompose.compressed import compress
 from lowrank.decompose.export import export_dense
 from lowrank.decompose.layer_factors import factorize_layer
 from lowrank.evaluate.causal import evaluate
-from lowrank.evaluate.requests import prepare_requests
+from lowrank.evaluate.preparing import prepare
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
 
@@ -26,10 +26,13 @@ ASKING = {"limit": 9, "block": 4, "seed": 3, "sampling": "random", "max_new_toke
 RUN = {"seed": 3, "sampling": "random", "dtype": "float32", "device": "cpu", "batch_size": 4}
 """What shapes a whole evaluation."""
 
+WINDOW = 100
+"""Tokens of a window of a text."""
+
 OUTPUTS = ("result.json", "samples.jsonl", "scores.csv")
 
-Case = tuple[dict[str, Any], pa.Table, dict[str, Any]]
-"""A benchmark's entry, its questions, and all that shapes an evaluation on it."""
+Case = tuple[dict[str, Any], pa.Table | str, dict[str, Any]]
+"""A benchmark's entry, its questions or its text, and all that shapes an evaluation on it."""
 
 
 def save_compressed(folder: Path) -> Path:
@@ -99,6 +102,15 @@ def truthfulqa_rows(count):
     return pa.Table.from_pylist(rows)
 
 
+def wikitext_rows(count):
+    """Pages of one to seven windows, in the tokenization that lm-eval undoes."""
+    pages = [
+        " = Page = \n \n " + " , ".join(tiny.words(index * 13 + k, 7) for k in range(1 + index * 3))
+        for index in range(count)
+    ]
+    return pa.Table.from_pylist([{"page": f"{page} @-@ é . \n"} for page in pages])
+
+
 CASES = {
     "arc_easy": {"": tiny.arc_rows(20)},
     "arc_challenge": {"": tiny.arc_rows(20, seed=5)},
@@ -107,6 +119,7 @@ CASES = {
     "winogrande": {"": tiny.winogrande_rows(20)},
     "gsm8k": {"": gsm8k_rows(12)},
     "mmlu": {"anatomy": mmlu_rows(7), "astronomy": mmlu_rows(11)},
+    "wikitext": {"": wikitext_rows(11)},
 }
 
 
@@ -114,12 +127,20 @@ def case(name: str, scorer: str, **changes: Any) -> Case:
     """Return a benchmark with tiny questions; `changes` are of what shapes the evaluation."""
     entry = read_yaml(f"config/benchmarks/{name}.yaml") | {"name": name}
     entry = {"generation": False} | entry
+    if "max_length" in entry:
+        entry["max_length"] = WINDOW
     settings = ASKING | RUN | {"max_new_tokens": 12 if name == "gsm8k" else None, "scorer": scorer}
     table = pa.concat_tables(
         rows.append_column(SUBSET, pa.array([subset] * len(rows)))
         for subset, rows in CASES[name].items()
     )
     return entry, table, settings | changes
+
+
+def windows_case(text: str, scorer: str, **changes: Any) -> Case:
+    """Return a benchmark of windows of a text; `changes` are of what shapes the evaluation."""
+    entry = read_yaml("config/benchmarks/perplexity_prose.yaml") | {"name": "perplexity_prose"}
+    return entry | {"length": WINDOW}, text, ASKING | RUN | {"scorer": scorer} | changes
 
 
 def run(model: Path, folder: Path, cases: Sequence[Case], answers: Path | None = None) -> Path:
@@ -139,13 +160,16 @@ def run(model: Path, folder: Path, cases: Sequence[Case], answers: Path | None =
     benchmarks, asked, requests = [], [], []
     for entry, table, settings in cases:
         own = folder / entry["name"]
-        tiny.write_parquet(table, own / "questions.parquet")
+        questions = own / "questions"
+        if isinstance(table, str):
+            own.mkdir(parents=True, exist_ok=True)
+            questions.write_text(table, encoding="utf-8")
+        else:
+            tiny.write_parquet(table, questions)
         asked.append(str(own / "asked.parquet"))
         requests.append(str(own / "requests.parquet"))
         asking = {key: settings[key] for key in ASKING}
-        prepare_requests(
-            model / "weights", own / "questions.parquet", entry, asking, asked[-1], requests[-1]
-        )
+        prepare(model / "weights", questions, entry, asking, asked[-1], requests[-1])
         answering = asking | {"batch_size": settings["batch_size"]}
         benchmarks.append({"entry": entry, "settings": answering})
     evaluate(

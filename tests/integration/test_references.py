@@ -13,6 +13,8 @@ STUDY = {
     "method": "tucker",
     "rank": 1,
     "tensors": "all",
+    "calibration": "",
+    "form": "pairs",
     "control": False,
     "depth": None,
     "width": None,

@@ -22,10 +22,10 @@ from lowrank.assets.models import fetch_model
 from lowrank.base import cli
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_yaml, write_json
+from lowrank.base.tensor_file import read_description, write_tensors
 from lowrank.decompose.compressed import compress
 from lowrank.decompose.layer_factors import LayerFactors, factorize_layer
 from lowrank.decompose.loading import load_base, load_compressed, load_tokenizer
-from lowrank.decompose.tensor_file import read_description, write_tensors
 from lowrank.evaluate.requests import prepare_requests
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition

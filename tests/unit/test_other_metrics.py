@@ -1,6 +1,6 @@
-"""Perplexity, bits per byte and pass@1 go where accuracy goes: from answers to every result.
+"""Perplexities, bits per byte and pass@1 go where accuracy goes: from answers to every result.
 
-One made study asks four benchmarks of three configurations. Each number is computed again with
+One made study asks five benchmarks of three configurations. Each number is computed again with
 plain NumPy.
 """
 
@@ -32,13 +32,19 @@ METRIC_OF = {
     "humaneval": Metric.from_config("pass@1,create_test"),
     "wikitext": Metric.from_config("word_perplexity"),
     "enwik8": Metric.from_config("bits_per_byte"),
+    "prose": Metric.from_config(
+        {"name": "token_perplexity", "label": "Perplexity (prose, 512 tokens)"}
+    ),
 }
+PERPLEXITIES = ("wikitext", "prose")
 WEIGHTS = {name: RNG.integers(20, 900, QUESTIONS) for name in ("wikitext", "enwik8")}
+WEIGHTS["prose"] = np.full(QUESTIONS, 511)
 DENSE = {
     "arc_easy": RNG.random(QUESTIONS) < 0.8,
     "humaneval": RNG.random(QUESTIONS) < 0.4,
     "wikitext": RNG.normal(2.5, 0.3, QUESTIONS),
     "enwik8": RNG.normal(1.0, 0.1, QUESTIONS),
+    "prose": RNG.normal(3.0, 0.2, QUESTIONS),
 }
 WORSE = {
     name: values & (RNG.random(QUESTIONS) < 0.6)
@@ -61,7 +67,7 @@ def score(benchmark, values, counts=1):
     """The score of a benchmark, each question weighted."""
     weights = counts * WEIGHTS.get(benchmark, np.ones(QUESTIONS))
     mean = (weights * values).sum() / weights.sum()
-    return np.exp(mean) if benchmark == "wikitext" else mean
+    return np.exp(mean) if benchmark in PERPLEXITIES else mean
 
 
 def resampled(benchmark, values):
@@ -195,16 +201,18 @@ def test_figure_4_1_has_a_panel_a_kind(table, tmp_path, monkeypatch):
     monkeypatch.setattr(accuracy, "draw", draw)
     outputs = [tmp_path / f"figure.{suffix}" for suffix in ("csv", "pdf", "png")]
     importlib.import_module("lowrank.figures.figure_4_1").render(table, "M", "s", *outputs)
-    for benchmark, factor in {"arc_easy": 100, "humaneval": 100, "wikitext": 1}.items():
+    for benchmark, factor in {"arc_easy": 100, "humaneval": 100, "wikitext": 1, "prose": 1}.items():
         value, _ = drawn["tucker", benchmark]
         assert value == pytest.approx(factor * score(benchmark, WORSE[benchmark]), rel=1e-5)
     axes = {name: drawn["tucker", name][1] for name in (*METRIC_OF, AGGREGATE)}
     assert axes["arc_easy"] is axes["humaneval"]
-    assert len(set(axes.values())) == 4
+    assert len(set(axes.values())) == 5
     assert axes["arc_easy"].get_ylabel() == "Score (%)"
     assert axes["wikitext"].get_ylabel() == "Word perplexity,\nlower is better"
     assert axes["enwik8"].get_ylabel() == "Cross-entropy (bits/byte),\nlower is better"
-    assert axes["wikitext"].get_yscale() == "log" and axes["arc_easy"].get_ylim()[0] == 0
+    assert axes["prose"].get_ylabel() == "Perplexity (prose,\n512 tokens),\nlower is better"
+    assert axes["wikitext"].get_yscale() == axes["prose"].get_yscale() == "log"
+    assert axes["arc_easy"].get_ylim()[0] == 0
     assert "$" not in pypdf.PdfReader(outputs[1]).pages[0].extract_text()
     assert axes[AGGREGATE].get_ylabel() == "Score (%),\nmean of 2 benchmarks"
     # The data behind the figure are the study's own numbers.
@@ -222,6 +230,7 @@ def test_every_figure_of_scores_draws_them(table, tmp_path, figure):
     assert "Score (%)" in text
     assert ("Pass@1 (%)" in text) == has_panels
     assert ("Word perplexity,\nlower is better" in text) == has_panels
+    assert ("512 tokens),\nlower is better" in text) == has_panels
 
 
 def test_a_loss_is_above_zero_where_a_configuration_is_worse(results, table):
@@ -242,9 +251,12 @@ def test_a_loss_is_above_zero_where_a_configuration_is_worse(results, table):
         OPERATORS["loss"](evidence, "made", {}, ["arc_easy", "wikitext"])
     with pytest.raises(LowrankError, match="have no mean"):
         OPERATORS["loss_above_smallest"](evidence, "made", {}, "wikitext", ["enwik8"])
-    increase = OPERATORS["perplexity_increase"](evidence, "made", {}, "wikitext")
-    ratio = score("wikitext", WORSE["wikitext"]) / score("wikitext", DENSE["wikitext"])
-    assert increase.value == pytest.approx(100 * (ratio - 1))
+    with pytest.raises(LowrankError, match=r"wikitext .* and prose .* have no mean"):
+        OPERATORS["loss"](evidence, "made", {}, ["wikitext", "prose"])
+    for name in PERPLEXITIES:
+        increase = OPERATORS["perplexity_increase"](evidence, "made", {}, name)
+        ratio = score(name, WORSE[name]) / score(name, DENSE[name])
+        assert increase.value == pytest.approx(100 * (ratio - 1))
 
 
 def changed(results, folder, benchmark, change):
@@ -277,6 +289,7 @@ def of_questions(benchmark):
     [
         of_itself("wikitext"),
         of_itself("enwik8"),
+        of_itself("prose"),
         of_questions("humaneval"),
         of_questions(AGGREGATE),
     ],
@@ -308,5 +321,6 @@ def test_table_4_1_says_which_way_is_better():
         "pass@1 (create_test)",
         "word_perplexity, lower is better",
         "bits_per_byte, lower is better",
+        "token_perplexity, lower is better",
     ]
     assert [line[2] for line in made.data[1:]] == list(map(str, METRIC_OF.values()))

@@ -1,6 +1,11 @@
-# Pinned inputs: any source of a model or of questions becomes one form.
+# Pinned inputs: any source of a model, of questions or of a text becomes one form.
 
-from lowrank.project.views.assets import questions_settings
+from lowrank.project.views.assets import (
+    calibration_settings,
+    calibration_text,
+    questions_settings,
+    text_settings,
+)
 
 
 rule fetch_model:
@@ -43,3 +48,52 @@ rule fetch_benchmark:
     shell:
         "PYTHONPATH=workflow python {input.script} --benchmark {params.benchmark:q} "
         "--output {output.questions} --manifest {output.manifest} 2> {log}"
+
+
+rule fetch_text:
+    """Fetch a text from the first of its sources: a part to calibrate on, and one to evaluate on."""
+    input:
+        script=script("fetch_text"),
+        library=library("fetch_text"),
+        lock=LOCK,
+    output:
+        calibration="<results>/texts/{text}.calibration.txt",
+        evaluation="<results>/texts/{text}.evaluation.txt",
+        manifest="<results>/texts/{text}.json",
+    log:
+        "<logs>/fetch_text/{text}.log",
+    wildcard_constraints:
+        text="[a-z0-9_]+",
+    conda:
+        "../../environment.yml"
+    params:
+        text=lambda wildcards: as_json(text_settings(project, wildcards.text)),
+    shell:
+        "PYTHONPATH=workflow python {input.script} --text {params.text:q} "
+        "--calibration {output.calibration} --evaluation {output.evaluation} "
+        "--manifest {output.manifest} 2> {log}"
+
+
+rule prepare_calibration:
+    """Draw windows of a text's calibration part, as a model's tokens."""
+    input:
+        script=script("prepare_calibration"),
+        library=library("prepare_calibration"),
+        lock=LOCK,
+        weights=rules.fetch_model.output.weights,
+        text=lambda wildcards: calibration_text(
+            project, wildcards.calibration, rules.fetch_text.output.calibration
+        ),
+    output:
+        "<results>/models/{model}/calibration/{calibration}.safetensors",
+    log:
+        "<logs>/prepare_calibration/{model}/{calibration}.log",
+    wildcard_constraints:
+        calibration="[a-z0-9_]+",
+    conda:
+        "../../environment.yml"
+    params:
+        settings=lambda wildcards: as_json(calibration_settings(project, wildcards.calibration)),
+    shell:
+        "PYTHONPATH=workflow python {input.script} --weights {input.weights} --text {input.text} "
+        "--settings {params.settings:q} --output {output} 2> {log}"

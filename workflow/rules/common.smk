@@ -14,7 +14,6 @@ from lowrank.project.configuration import Project
 from lowrank.project.views.figures import EFFICIENCY_FIGURES, SCHEMATICS, drawings, figure_names
 from lowrank.running.imports import library_files
 from lowrank.running.variables import surroundings
-from lowrank.space.methods import METHODS
 
 # What a job needs from its surroundings travels in the environment: it shapes where bytes come
 # from, never what they are, so a change of it reruns nothing.
@@ -32,7 +31,8 @@ THESIS = "paper/thesis.yaml"  # what the thesis prints, to stand beside our valu
 wildcard_constraints:
     model="[a-z0-9.-]+",
     decomposition="[a-z0-9_.-]+",
-    method="|".join(METHODS),
+    factorization=r"[a-z_]+(\.[a-z0-9_]+)?",
+    calibration="[a-z0-9_]+",
     layer=r"\d+",
     benchmark="[a-z0-9_]+",
     limit=r"\d+|all",

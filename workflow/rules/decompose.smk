@@ -1,32 +1,77 @@
-# Factor each weight once, at the largest rank that any study asks for; configurations cut.
+# Factor each weight once, at the largest rank that any study asks for; configurations cut. Methods
+# that read what goes into a module walk the dense model once for all of them. Those that look
+# behind compressed modules are factored a configuration.
 
-from lowrank.project.views.decompose import layer_factors
+from lowrank.project.views.decompose import (
+    SEQUENTIAL,
+    layer_factors,
+    layer_moments,
+    method_module,
+)
 
 
-rule factorize_layer:
-    """Factorize the decomposable tensors of one layer."""
+rule gather_moments:
+    """Walk the dense model over a calibration set: the moments of what goes into its modules."""
     input:
-        script=script("factorize_layer"),
-        library=library("factorize_layer"),
+        script=script("gather_moments"),
+        library=library("gather_moments"),
         lock=LOCK,
         weights=rules.fetch_model.output.weights,
+        calibration=rules.prepare_calibration.output[0],
     output:
-        "<results>/models/{model}/factors/{method}/layer-{layer}.safetensors",
+        temp(directory("<results>/models/{model}/moments/{calibration}")),
     log:
-        "<logs>/factorize_layer/{model}/{method}/{layer}.log",
+        "<logs>/gather_moments/{model}/{calibration}.log",
     conda:
         "../../environment.yml"
     resources:
         gpu=gpus,
     params:
         architecture=architecture_of,
-        rank=lambda wildcards: project.largest_rank(wildcards.model, wildcards.method),
+        dtype=project.settings["dtype"],
+        device=project.settings["device"],
+    shell:
+        "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
+        "--architecture {params.architecture:q} --calibration {input.calibration} "
+        "--dtype {params.dtype} --device {params.device} --gpus {resources.gpu} "
+        "--output {output} 2> {log}"
+
+
+rule factorize_layer:
+    """Factorize the decomposable tensors of one layer."""
+    input:
+        script=script("factorize_layer"),
+        library=lambda wildcards: library("factorize_layer", method_module(wildcards.factorization)),
+        lock=LOCK,
+        weights=rules.fetch_model.output.weights,
+        moments=lambda wildcards: layer_moments(
+            wildcards.model, wildcards.factorization, rules.gather_moments.output[0]
+        ),
+    output:
+        "<results>/models/{model}/factors/{factorization}/layer-{layer}.safetensors",
+    log:
+        "<logs>/factorize_layer/{model}/{factorization}/{layer}.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        gpu=gpus,
+    params:
+        architecture=architecture_of,
+        rank=lambda wildcards: project.largest_rank(wildcards.model, wildcards.factorization),
+        method=lambda wildcards: wildcards.factorization.split(".")[0],
+        moments=lambda wildcards, input: f"--moments {input.moments}" if input.moments else "",
         device=project.settings["device"],
     shell:
         "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
         "--architecture {params.architecture:q} --layer {wildcards.layer} --rank {params.rank} "
-        "--method {wildcards.method} --device {params.device} --gpus {resources.gpu} "
-        "--output {output} 2> {log}"
+        "--method {params.method} --device {params.device} --gpus {resources.gpu} "
+        "{params.moments} --output {output} 2> {log}"
+
+
+# The ranks a module of a configuration, whose name holds their digest.
+modules_of = lambda wildcards: as_json(
+    project.decomposition(model_of(wildcards), wildcards.decomposition).rank.modules
+)
 
 
 rule compress:
@@ -47,18 +92,58 @@ rule compress:
         manifest="<results>/models/{model}/compressed/{decomposition}/manifest.json",
     log:
         "<logs>/compress/{model}/{decomposition}.log",
+    wildcard_constraints:
+        decomposition=rf"(?!({SEQUENTIAL})\.)[a-z0-9_.-]+",
     conda:
         "../../environment.yml"
     params:
         architecture=architecture_of,
-        modules=lambda wildcards: as_json(
-            project.decomposition(model_of(wildcards), wildcards.decomposition).rank.modules
-        ),
+        modules=modules_of,
     shell:
         "PYTHONPATH=workflow python {input.script} --model {wildcards.model} "
         "--architecture {params.architecture:q} --base-manifest {input.manifest} "
         "--decomposition {wildcards.decomposition} --modules {params.modules:q} "
         "--layer-factors {input.factors} "
+        "--output $(dirname {output.manifest}) 2> {log}"
+
+
+rule compress_in_sequence:
+    """Factor one configuration behind its own compressed modules: nothing is stored to be cut."""
+    input:
+        script=script("compress_in_sequence"),
+        library=lambda wildcards: library("compress_in_sequence", method_module(wildcards.method)),
+        lock=LOCK,
+        weights=rules.fetch_model.output.weights,
+        manifest=rules.fetch_model.output.manifest,
+        calibration=rules.prepare_calibration.output[0],
+    output:
+        factors="<results>/models/{model}/compressed/{method}.{calibration}-{rest}/factors.safetensors",
+        manifest="<results>/models/{model}/compressed/{method}.{calibration}-{rest}/manifest.json",
+    log:
+        "<logs>/compress/{model}/{method}.{calibration}-{rest}.log",
+    wildcard_constraints:
+        method=SEQUENTIAL,
+        rest="[a-z0-9_.-]+",
+    conda:
+        "../../environment.yml"
+    resources:
+        gpu=gpus,
+    params:
+        architecture=architecture_of,
+        decomposition="{method}.{calibration}-{rest}",
+        modules=lambda wildcards: as_json(
+            project.decomposition(
+                model_of(wildcards), "{method}.{calibration}-{rest}".format(**wildcards)
+            ).rank.modules
+        ),
+        dtype=project.settings["dtype"],
+        device=project.settings["device"],
+    shell:
+        "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
+        "--model {wildcards.model} --architecture {params.architecture:q} "
+        "--base-manifest {input.manifest} --calibration {input.calibration} "
+        "--decomposition {params.decomposition} --modules {params.modules:q} "
+        "--dtype {params.dtype} --device {params.device} --gpus {resources.gpu} "
         "--output $(dirname {output.manifest}) 2> {log}"
 
 

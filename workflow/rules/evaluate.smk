@@ -1,6 +1,7 @@
 # One result a configuration, over all its benchmarks: lm-eval's own tasks and metrics for causal
 # models, the library's for encoders.
 
+from lowrank.project.views.assets import questions_file
 from lowrank.project.views.evaluate import (
     answers_folder,
     asked_of,
@@ -25,13 +26,18 @@ of_benchmarks = lambda path: lambda wildcards: files_of_benchmarks(
 
 
 rule prepare_requests:
-    """Choose the questions to ask, and tokenize lm-eval's requests, once for all configurations."""
+    """Choose the questions to ask, or windows of a text, and tokenize them for a model."""
     input:
         script=script("prepare_requests"),
         library=library("prepare_requests"),
         lock=LOCK,
         weights=rules.fetch_model.output.weights,
-        questions=rules.fetch_benchmark.output.questions,
+        questions=lambda wildcards: questions_file(
+            project,
+            wildcards.benchmark,
+            rules.fetch_benchmark.output.questions,
+            rules.fetch_text.output.evaluation,
+        ),
     output:
         asked="<results>/models/{model}/requests/{benchmark}.{limit}.questions.parquet",
         requests="<results>/models/{model}/requests/{benchmark}.{limit}.parquet",

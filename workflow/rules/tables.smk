@@ -1,5 +1,6 @@
 # Tables: PDF, PNG and the CSV behind each.
 
+from lowrank.project.views.assets import counted_benchmarks
 from lowrank.project.views.tables import (
     is_carried_over,
     table_1_1_rows,
@@ -74,7 +75,9 @@ rule table_4_1:
         library=library("table_4_1"),
         lock=LOCK,
         thesis=THESIS,
-        manifests=expand(rules.fetch_benchmark.output.manifest, benchmark=project.benchmarks),
+        manifests=expand(
+            rules.fetch_benchmark.output.manifest, benchmark=counted_benchmarks(project)
+        ),
     output:
         csv="<figures>/thesis/table_4_1.csv",
         pdf="<figures>/thesis/table_4_1.pdf",

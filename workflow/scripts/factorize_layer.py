@@ -1,7 +1,10 @@
 """Factorize the decomposable tensors of one layer."""
 
+from pathlib import Path
+
 from lowrank.base import cli
 from lowrank.decompose.layer_factors import factorize_layer
+from lowrank.decompose.moments import moments_file
 from lowrank.running.devices import lease
 from lowrank.space.architecture import Architecture
 
@@ -9,17 +12,21 @@ from lowrank.space.architecture import Architecture
 def main() -> None:
     names = ("weights", "layer", "rank", "method", "device", "output")
     parser = cli.parser(__doc__, *names, architecture="JSON")
+    parser.add_argument("--moments", help="the folder of moments that the method reads")
     parser.add_argument("--gpus", type=int, default=1, help="how many to lease on `cuda`")
     arguments = parser.parse_args()
+    layer = int(arguments.layer)
+    moments = arguments.moments and Path(arguments.moments, moments_file(layer))
     with lease(arguments.device, arguments.gpus):
         factorize_layer(
             arguments.weights,
             Architecture.from_config(arguments.architecture),
-            int(arguments.layer),
+            layer,
             int(arguments.rank),
             arguments.method,
             arguments.output,
             arguments.device,
+            moments,
         )
 
 

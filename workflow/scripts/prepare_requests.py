@@ -1,14 +1,14 @@
-"""Choose a benchmark's questions and tokenize lm-eval's requests for one model."""
+"""Choose a benchmark's questions, or windows of its text, and tokenize them for one model."""
 
 from lowrank.base import cli
 
 
 def main() -> None:
-    from lowrank.evaluate.requests import prepare_requests
+    from lowrank.evaluate.preparing import prepare
 
     names = ("weights", "questions", "asked", "requests")
     arguments = cli.parser(__doc__, *names, benchmark="JSON", settings="JSON").parse_args()
-    prepare_requests(
+    prepare(
         arguments.weights,
         arguments.questions,
         arguments.benchmark,

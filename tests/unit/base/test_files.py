@@ -13,6 +13,7 @@ from lowrank.base.files import (
     exclusive_lock,
     merge,
     read_json,
+    read_text,
     read_yaml,
     require_sha256,
     write_json,
@@ -149,3 +150,13 @@ def test_locks_exclude(tmp_path):
 def test_configurations_are_laid_over_each_other_key_by_key():
     made = merge([{"a": {"x": 1, "y": 2}, "b": [1]}, {"a": {"y": 3}, "b": [2]}, {"a": {"z": {}}}])
     assert made == {"a": {"x": 1, "y": 3, "z": {}}, "b": [2]}
+
+
+def test_a_text_is_read_as_it_was_written(tmp_path):
+    text = "äöü 戦\r\nline\rline\n"
+    (tmp_path / "t").write_bytes(text.encode())
+    assert read_text(tmp_path / "t") == text
+    (tmp_path / "t").write_bytes(b"\xff")
+    for name in ("t", "none"):
+        with pytest.raises(LowrankError, match=f"{name} cannot be read .*: delete it"):
+            read_text(tmp_path / name)

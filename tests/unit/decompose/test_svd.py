@@ -16,7 +16,7 @@ def decaying(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def product(factors: svd.Factors, rank: int) -> np.ndarray:
-    return (factors.left_OR[:, :rank] * factors.singular_values_R[:rank]) @ factors.right_RI[:rank]
+    return (factors.left_OR[:, :rank] * factors.scales_R[:rank]) @ factors.right_RI[:rank]
 
 
 def optimum(weight: np.ndarray, rank: int) -> float:

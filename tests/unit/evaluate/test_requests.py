@@ -162,6 +162,27 @@ def test_a_store_answers_what_was_prepared_and_nothing_else(prepared, tmp_path):
         answer([Instance(kind, {}, other, 0)])
 
 
+def test_a_whole_text_is_answered_by_the_sum_of_its_windows(tmp_path):
+    """Two questions of one text have its windows once, not twice."""
+    store = AnswerStore(tmp_path / "answers", {})
+    store.add({b"a": (-1.5, True), b"b": (-2.0, False), b"c": (-4.0, True)})
+    asked = [(0, "long", b"a"), (0, "long", b"b"), (1, "short", b"c"), (2, "long", b"a")]
+    asked.append((2, "long", b"b"))
+    rows = [
+        {"kind": "loglikelihood_rolling", "task": "t", "question": question, "key": key}
+        | {"context": "", "continuation": text, "options": ""}
+        for question, text, key in asked
+    ]
+    stored = StoredLM(rows, store)
+
+    def asking(*texts):
+        return [Instance("loglikelihood_rolling", {}, (text,), 0) for text in texts]
+
+    assert stored.loglikelihood_rolling(asking("short", "long", "long")) == [-4.0, -3.5, -3.5]
+    with pytest.raises(LowrankError, match="^no request was prepared that begins with 'other'"):
+        stored.loglikelihood_rolling(asking("other"))
+
+
 def test_another_file_is_refused_in_one_line(prepared):
     table, _ = prepared
     with pytest.raises(LowrankError, match=r"^q does not say what its questions were chosen"):

@@ -164,3 +164,46 @@ def test_gsm8k_is_scored_by_the_filter_that_was_called_get_answer():
     assert name == "exact_match" and [own["function"] for own in used] == ["regex", "take_first"]
     assert used[0]["regex_pattern"] == r"#### (\-?[0-9\.\,]+)" and "group_select" not in used[0]
     assert re.search(used[0]["regex_pattern"], "So 9.\n#### 1,200 or #### 7")[1] == "1,200"
+
+
+def rolling_samples(task, answers):
+    """Samples of whole texts, each of its log-likelihood and its numbers of words and bytes."""
+    return [
+        {
+            "task": task,
+            "doc_id": number,
+            "word_perplexity": (log_likelihood, words),
+            "bits_per_byte": (log_likelihood, size),
+        }
+        for number, (log_likelihood, words, size) in enumerate(answers)
+    ]
+
+
+def test_a_whole_text_has_a_weight():
+    """exp(30 / 5) a word of two texts; 30 nats are 30 / ln 2 bits of 20 bytes."""
+    samples = rolling_samples("w", [(-10.0, 4, 15), (-20.0, 1, 5)])
+    tasks = {"w": SimpleNamespace(OUTPUT_TYPE="loglikelihood_rolling")}
+    by_word, beside = quantities(
+        {"name": "w", "metric": "word_perplexity", "beside": {"bpb": {"metric": "bits_per_byte"}}}
+    )
+    words, bits = (question_scores(samples, own, tasks) for own in (by_word, beside["bpb"]))
+    assert [(row["value"], row["weight"]) for row in words] == [(2.5, 4), (20.0, 1)]
+    assert [row["value"] for row in bits] == pytest.approx(
+        [10 / 15 / math.log(2), 20 / 5 / math.log(2)]
+    )
+    assert all(row["chance"] is None and row["log_probability"] is None for row in words + bits)
+    theirs = {"word_perplexity,none": math.exp(6), "bits_per_byte,none": 1.5 / math.log(2)}
+    require_agreement({"w": theirs}, words, by_word)
+    require_agreement({"w": theirs}, bits, beside["bpb"])
+    for other in (math.exp(6) * (1 + 1e-8), math.inf, math.nan):
+        with pytest.raises(LowrankError, match=r"w: lm-eval scores .*, its samples give 403\.4"):
+            require_agreement({"w": {"word_perplexity,none": other}}, words, by_word)
+
+
+def test_the_texts_of_several_tasks_agree_task_by_task():
+    quantity = headline(metric="word_perplexity")
+    scores = [{"task": task, "value": value, "weight": 2.0} for task, value in (("a", 1), ("b", 2))]
+    results = {"a": {"word_perplexity,none": math.e}, "b": {"word_perplexity,none": math.e**2}}
+    require_agreement(results, scores, quantity)
+    with pytest.raises(LowrankError, match="toy: lm-eval scores"):
+        require_agreement(results | {"b": results["a"]}, scores, quantity)

@@ -20,6 +20,8 @@ STUDY = {
     "method": "tucker",
     "rank": 1,
     "tensors": "all",
+    "calibration": "",
+    "form": "pairs",
     "control": True,
     "depth": None,
     "width": None,

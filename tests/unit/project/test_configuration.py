@@ -90,6 +90,28 @@ def bert(monkeypatch):
     return Project({**PAPER, **BERT}, "config")
 
 
+def test_methods_of_equal_budgets_remove_as_much_in_either_form():
+    """Of the decoder's linear weights, as the label says, to the numbers of one rank a tensor."""
+    config = merged("laptop.yaml", "methods.yaml")
+    project = Project(config | {"hub": False}, "config")
+    (model,) = project.models.values()
+    shapes = model.architecture
+    linear = shapes.layers * shapes.tensor_parameters()
+    ranks = {}
+    for row in project.configurations("methods", model):
+        removed = row.decomposition.removed_parameters(shapes)
+        if row.decomposition.method in ("tucker", "drop"):
+            continue
+        share = int(row.label.rstrip("%")) / 100
+        biases = 0
+        if row.decomposition.method == "lord":
+            biases = shapes.layers * sum(shapes.shape(tensor)[0] for tensor in shapes.tensors)
+        assert -1e-4 <= (removed + biases) / linear - share < 0.005
+        ranks[row.series, row.label] = row.decomposition.rank.rank_of(shapes, 1, "q")
+    # Of 576 × 576: pairs break even at 288; 0.8 of the numbers hold 318 pivoted ranks.
+    assert (ranks["SVD-LLM", "20%"], ranks["SVD-LLM, pivoted", "20%"]) == (230, 318)
+
+
 def test_models_meet_the_benchmarks_and_studies_of_their_kind(bert):
     minilm, squad = bert.models.values()
     assert bert.study_benchmarks("bert_figure_3_4", minilm) == ["mrpc"]
@@ -308,6 +330,24 @@ MISTAKES = {
     "rank file without a decomposed layer": (
         rank_file({3: dict.fromkeys(("q", "k", "v", "so", "g", "u", "d"), 5)}),
         "configurations.6%: the ranks lack tensor q of layer 30",
+    ),
+    "method without its calibration set": (
+        bad_file(STUDY, "method", "svd_llm"),
+        "configurations.6%: method 'svd_llm' needs a calibration set, named in small letters: ''",
+    ),
+    "unknown calibration set": (
+        bad_file(
+            STUDY, "configurations.6%", {"method": "lord", "calibration": "pros", "layers": [1]}
+        ),
+        "config: calibration: .*pros.yaml does not exist; did you mean 'prose'",
+    ),
+    "unknown form": (
+        bad_file(STUDY, "form", "pivot"),
+        r"table_4_2.yaml: form: 'pivot' is not one of \['pairs', 'pivoted'\]",
+    ),
+    "share above all": (
+        bad_file(STUDY, "rank", {"share": 1.2}),
+        "table_4_2.yaml: rank.share: 1.2 is greater than the maximum of 1",
     ),
     "unknown tensor": (
         bad_file(STUDY, "configurations.6%.tensors", ["w"]),

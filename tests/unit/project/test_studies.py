@@ -13,6 +13,8 @@ DEFAULTS = {
     "method": "tucker",
     "rank": 1,
     "tensors": "all",
+    "calibration": "",
+    "form": "pairs",
     "depth": None,
     "width": None,
     "control": False,
@@ -26,6 +28,27 @@ def expand(model=LLAMA, **fields):
 
 def names(rows, model=LLAMA):
     return [row.decomposition.name(model.architecture) for row in rows]
+
+
+def test_a_share_of_the_parameters_goes_by_the_form():
+    rows = expand(
+        method="svd_llm",
+        calibration="prose",
+        rank={"share": 0.8},
+        series={
+            "pairs": {},
+            "pivoted": {"form": "pivoted"},
+            "plain": {"method": "svd"},
+            "channels": {"method": "wanda"},
+        },
+        configurations={"20%": {"layers": [1]}},
+    )
+    assert names(rows) == [
+        "svd_llm.prose-b0.8-l1-all",
+        "svd_llm.prose-p0.8-l1-all-pivoted",
+        "svd-b0.8-l1-all",
+        "wanda.prose-k0.8-l1",
+    ]
 
 
 def test_series_cross_labels_and_own_fields_win():

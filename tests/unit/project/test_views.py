@@ -33,7 +33,13 @@ from lowrank.project.views.claims import (
     documents,
     judged_models,
 )
-from lowrank.project.views.decompose import decomposition_names, layer_factors
+from lowrank.project.views.decompose import (
+    SEQUENTIAL,
+    decomposition_names,
+    layer_factors,
+    layer_moments,
+    method_module,
+)
 from lowrank.project.views.evaluate import (
     asking_settings,
     metrics_modules,
@@ -132,7 +138,7 @@ def test_names_of_a_study_begin_with_the_dense_model_and_repeat_nothing(project,
 
 
 def test_a_configuration_is_cut_from_the_factors_of_its_layers(project, llama):
-    pattern = "{model}/{method}/{layer}"
+    pattern = "{model}/{factorization}/{layer}"
     made = layer_factors(project, llama, "tucker-r1-l3.28-all", pattern)
     assert made == ["smollm2-135m-instruct/tucker/3", "smollm2-135m-instruct/tucker/28"]
     assert layer_factors(project, llama, "dense", pattern) == []
@@ -150,6 +156,7 @@ def test_what_shapes_a_score(project):
         "beside": {"acc_norm": {"metric": "acc_norm"}},
         "clusters": None,
         "generation": False,
+        "max_length": None,
     }
     assert scoring(project, "mmlu")["clusters"] == "task"
     assert scoring(project, "gsm8k")["metric"] == "exact_match,strict-match"
@@ -210,11 +217,33 @@ def test_what_shapes_a_study_s_scores_is_what_it_shows(project_of, llama):
 def test_the_scripts_behind_a_study_s_scores(project, llama, bert):
     causal = shaping_scripts(project, "table_4_2", llama)
     assert {"prepare_requests", "evaluate", "fetch_benchmark"} < set(causal)
-    assert not any(causal.values())
+    assert {name: own for name, own in causal.items() if own} == {
+        "factorize_layer": ["lowrank.decompose.svd"]
+    }
     encoder = shaping_scripts(project, "bert_figure_3_6", bert)
     assert encoder["evaluate_encoder"] == ["lowrank.evaluate.metrics.mrpc"]
     assert "evaluate" not in encoder
     assert all(Path(f"workflow/scripts/{name}.py").exists() for name in {**causal, **encoder})
+
+
+def test_calibrated_methods_are_shaped_by_their_set_and_its_text(project_of, llama):
+    project = project_of(studies=["methods", "bert_figure_3_6"])
+    shape = shaped_by(project, "methods", llama)
+    assert list(shape["calibrations"]) == ["prose"]
+    assert shape["calibrations"]["prose"]["text"]["held_out"] == 0.2
+    assert shape["ranks"]["svd_llm.prose"] > shape["ranks"]["asvd.prose"]
+    scripts = shaping_scripts(project, "methods", llama)
+    assert {"fetch_text", "prepare_calibration", "gather_moments"} < set(scripts)
+    modules = [f"lowrank.decompose.{name}" for name in ("calibrated", "channels", "svd")]
+    assert scripts["factorize_layer"] == scripts["compress_in_sequence"] == modules
+    assert method_module("lord.prose") == method_module("rom") == modules[0]
+
+
+def test_the_moments_that_a_factorization_reads():
+    path = "{model}/moments/{calibration}"
+    assert layer_moments("small", "svd_llm.prose", path) == ["small/moments/prose"]
+    assert layer_moments("small", "tucker", path) == []
+    assert SEQUENTIAL == "rom|rom_bias"
 
 
 def test_rows_and_labels_of_a_study(project_of, project, llama):

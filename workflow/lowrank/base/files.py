@@ -158,6 +158,20 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def read_text(path: str | Path) -> str:
+    """Return the text of the UTF-8 file `path`.
+
+    Raises
+    ------
+    LowrankError
+        If the file cannot be read, or is not UTF-8.
+    """
+    try:
+        return Path(path).read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LowrankError(f"{path} cannot be read ({error}): delete it and run again") from None
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` to `path` atomically, as indented JSON with sorted keys.
 

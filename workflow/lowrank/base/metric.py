@@ -21,7 +21,7 @@ AVERAGINGS = ("mean", "average_precision", "weighted_mean", "perplexity")
     scored in bits per byte is its own bits per byte, the weight its number of bytes.
 `perplexity`
     exp of the weighted mean. The value of a text is its own negative log-likelihood (natural
-    logarithm) per word or byte, the weight its number of them.
+    logarithm) per token, word or byte, the weight its number of them.
 """
 
 HIGHER, LOWER = "higher", "lower"
@@ -243,9 +243,17 @@ METRICS: Mapping[str, Metric] = {
         _share("pass@1", "Pass@1"),
         _share("pass_at_1", "Pass@1"),
         _share("average_precision", "Average precision", "average_precision"),
+        _of_text("token_perplexity", "Token perplexity", "perplexity"),
         _of_text("word_perplexity", "Word perplexity", "perplexity"),
         _of_text("byte_perplexity", "Byte perplexity", "perplexity"),
         _of_text("bits_per_byte", "Cross-entropy", "weighted_mean", "bits/byte"),
     )
 }
 """The metrics that need no description in a benchmark's entry, by lm-eval's name."""
+
+WINDOW_METRICS: Mapping[str, str] = {
+    "token_perplexity": "predictions",
+    "byte_perplexity": "bytes",
+    "bits_per_byte": "bytes",
+}
+"""From each metric that windows of a text have to what a window has as its weight."""

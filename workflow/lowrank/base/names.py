@@ -28,3 +28,6 @@ PLACE = "place"
 
 PLAN = "plan.json"
 """The file, among the results of a run, that plans its looks at growing numbers of questions."""
+
+PERPLEXITY = "perplexity"
+"""The scorer that asks windows of a text, in place of questions."""

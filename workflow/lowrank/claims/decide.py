@@ -68,11 +68,18 @@ def make_decisions(
     results = project.settings["pathvars"].get("results", "results")
     path, ledger = Path(results, PLAN), f"{results}/claims.json"
     models = judged_models(project)
-    names = [b for model in models.values() for b in project.benchmarks_of(model)]
+    # How many windows a text has, the tokenizer says: nothing can be planned of them beforehand.
+    available = {b: entry["questions"] for b, entry in project.benchmarks.items()}
+    names = [
+        b
+        for model in models.values()
+        for b in project.benchmarks_of(model)
+        if available[b] is not None
+    ]
     plan = begin_plan(
         path,
         {b: project.settings["benchmarks"][b]["limit"] for b in names},
-        {b: project.benchmarks[b]["questions"] for b in names},
+        {b: available[b] for b in names},
         project.settings["looks"]["count"],
     )
     looks = looks_of(plan)

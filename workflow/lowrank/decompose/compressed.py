@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from lowrank.base.files import atomic_path, read_json, sha256_file, write_json
 from lowrank.base.provenance import provenance
+from lowrank.base.tensor_file import write_tensors
+from lowrank.decompose.channels import channel_axes, kept_channels, read_importance
 from lowrank.decompose.compressed_format import FACTORS, FORMAT, MANIFEST
-from lowrank.decompose.layer_factors import LayerFactors
-from lowrank.decompose.tensor_file import write_tensors
+from lowrank.decompose.forms import stored
+from lowrank.decompose.layer_factors import Cut, LayerFactors
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
-from lowrank.space.methods import METHODS
+from lowrank.space.methods import CHANNELS, METHODS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+Kept = tuple[int, "NDArray", float]
+"""A layer, the channels that are kept of it, and the share of all that matters that is not."""
 
 
 def compress(
@@ -31,10 +34,39 @@ def compress(
 ) -> None:
     """Write the compressed model of one configuration, by cutting stored factors.
 
-    The directory `output` gets `factors.safetensors`, with `{module}.left` (out × rank),
-    `{module}.core` (rank × rank, Tucker only) and `{module}.right` (rank × in) for every
-    decomposed module, and `manifest.json`, which says what they are. It holds neither a
-    configuration nor the remaining weights, so no other loader can take it for a model.
+    Parameters
+    ----------
+    architecture, model, base_manifest, decomposition, output
+        As `write_compressed` takes them.
+    layer_files
+        From layer number to the file of `factorize_layer`.
+    """
+    cuts: Iterable[Cut] = ()
+    channels: Iterable[Kept] = ()
+    if decomposition.form == CHANNELS:
+        channels = _stored_channels(architecture, decomposition, layer_files)
+    elif not decomposition.is_dense and METHODS[decomposition.method].scope == "tensor":
+        cuts = _stored_cuts(architecture, decomposition, layer_files)
+    write_compressed(
+        architecture, model, base_manifest, decomposition, output, cuts=cuts, channels=channels
+    )
+
+
+def write_compressed(
+    architecture: Architecture,
+    model: str,
+    base_manifest: str | Path,
+    decomposition: Decomposition,
+    output: str | Path,
+    cuts: Iterable[Cut] = (),
+    channels: Iterable[Kept] = (),
+) -> None:
+    """Write the compressed model of one configuration.
+
+    The directory `output` gets `factors.safetensors`, with what `lowrank.decompose.forms.stored`
+    returns, as `{module}.{array}`, for every decomposed module, and `manifest.json`, which says
+    what they are. It holds neither a configuration nor the remaining weights, so no other loader
+    can take it for a model.
 
     Parameters
     ----------
@@ -46,33 +78,39 @@ def compress(
         The manifest of the model directory that the factors go on top of.
     decomposition
         The configuration.
-    layer_files
-        From layer number to the factor file of `factorize_layer`.
     output
         The directory to write.
+    cuts
+        The factors of its tensors, such as `lowrank.decompose.sequential.sequential_cuts` yields.
+    channels
+        For a method of channels: of each layer those that are kept, and which share of all that
+        matters is not.
     """
     arrays: dict[str, NDArray] = {}
     modules: dict[str, dict[str, Any]] = {}
-    if not decomposition.is_dense and METHODS[decomposition.method].scope == "tensor":
-        for layer in decomposition.layers:
-            factors = LayerFactors(layer_files[layer], decomposition.method, layer)
-            for tensor in decomposition.tensors:
-                path = architecture.module_path(layer, tensor)
-                rank = decomposition.rank.rank_of(architecture, layer, tensor)
-                left, values, right, error = factors.cut(tensor, rank)
-                if METHODS[decomposition.method].has_core:
-                    arrays[f"{path}.core"] = np.diag(values)
-                else:
-                    left = left * values
-                arrays[f"{path}.left"] = np.ascontiguousarray(left)
-                arrays[f"{path}.right"] = np.ascontiguousarray(right)
-                modules[path] = {
-                    "layer": layer,
-                    "tensor": tensor,
-                    "shape": list(architecture.shape(tensor)),
-                    "rank": rank,
-                    "relative_error": error,
-                }
+    for layer, kept, error in channels:
+        for tensor, axis in channel_axes(decomposition.tensors):
+            path = architecture.module_path(layer, tensor)
+            arrays[f"{path}.kept"] = kept
+            modules[path] = {
+                "layer": layer,
+                "tensor": tensor,
+                "shape": list(architecture.shape(tensor)),
+                "rank": len(kept),
+                "relative_error": error,
+                "axis": axis,
+            }
+    for cut in cuts:
+        path = architecture.module_path(cut.layer, cut.tensor)
+        made = stored(cut, decomposition.form, METHODS[decomposition.method].has_core)
+        arrays |= {f"{path}.{name}": array for name, array in made.items()}
+        modules[path] = {
+            "layer": cut.layer,
+            "tensor": cut.tensor,
+            "shape": list(architecture.shape(cut.tensor)),
+            "rank": len(cut.scales_R),
+            "relative_error": cut.error,
+        }
     total, removed = architecture.parameters(), decomposition.removed_parameters(architecture)
     base = read_json(base_manifest)
     with atomic_path(output) as directory:
@@ -87,6 +125,8 @@ def compress(
                 "rank": decomposition.rank.label,
                 "layers": list(decomposition.layers),
                 "tensors": list(decomposition.tensors),
+                "calibration": decomposition.calibration,
+                "form": decomposition.form,
             },
             "parameters": {"dense": total, "compressed": total - removed},
             "parameter_reduction_percent": decomposition.parameter_reduction(architecture),
@@ -96,3 +136,30 @@ def compress(
             "provenance": provenance(model_source=base["source"]),
         }
         write_json(directory / MANIFEST, manifest)
+
+
+def _stored_cuts(
+    architecture: Architecture,
+    decomposition: Decomposition,
+    layer_files: Mapping[int, str | Path],
+) -> Iterator[Cut]:
+    """Yield the factors of a configuration, cut from stored ones."""
+    for layer in decomposition.layers:
+        factors = LayerFactors(layer_files[layer], decomposition.method, layer)
+        for tensor in decomposition.tensors:
+            rank = decomposition.rank.rank_of(architecture, layer, tensor)
+            yield factors.cut(tensor, rank)
+
+
+def _stored_channels(
+    architecture: Architecture,
+    decomposition: Decomposition,
+    layer_files: Mapping[int, str | Path],
+) -> Iterator[Kept]:
+    """Yield the channels that a configuration keeps, by how much they were found to matter."""
+    for layer in decomposition.layers:
+        importance_C = read_importance(layer_files[layer], decomposition.method, layer)
+        count = decomposition.rank.rank_of(architecture, layer, decomposition.tensors[0])
+        kept = kept_channels(importance_C, count)
+        total = float(importance_C.sum())
+        yield layer, kept, 1 - float(importance_C[kept].sum()) / total if total else 0.0

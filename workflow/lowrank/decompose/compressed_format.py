@@ -1,5 +1,12 @@
 """Names in a compressed model's directory, shared by what writes it and what loads it."""
 
-FORMAT = "lowrank-compressed-1"
+FORMAT = "lowrank-compressed-2"
 MANIFEST = "manifest.json"
 FACTORS = "factors.safetensors"
+
+ARRAYS = {
+    "pairs": ("left", "right"),
+    "pivoted": ("rows", "coefficients", "order"),
+    "channels": ("kept",),
+}
+"""What a module has in each form; a pair may have a `core` as well, and any module a `shift`."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -15,8 +16,10 @@ from safetensors import SafetensorError, safe_open
 from lowrank.assets.weights import read_weight
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path
-from lowrank.decompose.svd import Factors, relative_error
-from lowrank.decompose.tensor_file import read_description, write_tensors
+from lowrank.base.tensor_file import read_description, write_tensors
+from lowrank.decompose.channels import write_importance
+from lowrank.decompose.moments import Moments, read_moments
+from lowrank.decompose.svd import Factors
 from lowrank.space.architecture import Architecture
 from lowrank.space.methods import METHODS
 
@@ -34,12 +37,14 @@ def factorize_layer(
     method: str,
     output: str | Path,
     device: str = "cpu",
+    moments: str | Path | None = None,
 ) -> None:
     """Factorize the decomposable tensors of one layer and store the factors.
 
     Each tensor is factorized at `rank`, or at its own rank where that is smaller. The file holds
-    `{tensor}.left` (out × rank), `{tensor}.singular_values` and `{tensor}.right` (rank × in) in
-    float32; its header has the squared norms and every array's SHA-256.
+    `{tensor}.left` (out × rank), `{tensor}.scales`, `{tensor}.right` (rank × in), of a method with
+    a bias `{tensor}.mean` (out), in float32, and `{tensor}.energies` in float64. Its header has
+    the squared norms and every array's SHA-256.
 
     Parameters
     ----------
@@ -57,24 +62,34 @@ def factorize_layer(
         The file to write.
     device
         Where to compute.
+    moments
+        The file of the layer's moments (`lowrank.decompose.moments`), for a method that reads the
+        dense model's inputs.
 
     Raises
     ------
     LowrankError
         If a weight is missing, misshapen or not finite.
     """
-    module, function = METHODS[method].factorization.split(":")
-    factorize = getattr(importlib.import_module(module), function)
+    if METHODS[method].scope == "channels":
+        _weigh_channels(model_directory, architecture, layer, method, output, moments)
+        return
     arrays: dict[str, NDArray] = {}
     squared_norms: dict[str, float] = {}
-    for tensor in architecture.tensors:
-        weight_name = f"{architecture.module_path(layer, tensor)}.weight"
-        weight_OI = read_weight(model_directory, weight_name, architecture.shape(tensor))
-        factors: Factors = factorize(weight_OI, min(rank, architecture.rank(tensor)), device)
-        arrays[f"{tensor}.left"] = factors.left_OR.astype(np.float32)
-        arrays[f"{tensor}.singular_values"] = factors.singular_values_R.astype(np.float32)
-        arrays[f"{tensor}.right"] = factors.right_RI.astype(np.float32)
-        squared_norms[tensor] = factors.squared_norm
+    for stage in architecture.family.stages:
+        inputs = None if moments is None else read_moments(moments, layer, stage[0])
+        for tensor in stage:
+            weight_name = f"{architecture.module_path(layer, tensor)}.weight"
+            weight_OI = read_weight(model_directory, weight_name, architecture.shape(tensor))
+            kept = min(rank, architecture.rank(tensor))
+            factors = factorize(weight_OI, kept, method, device, inputs)
+            parts = {"left": factors.left_OR, "scales": factors.scales_R, "right": factors.right_RI}
+            if factors.mean_O is not None:
+                parts["mean"] = factors.mean_O
+            for part, array in parts.items():
+                arrays[f"{tensor}.{part}"] = array.astype(np.float32)
+            arrays[f"{tensor}.energies"] = factors.energies_R
+            squared_norms[tensor] = factors.squared_norm
     sums = {name: _sha256(array) for name, array in arrays.items()}
     description = {
         "method": method,
@@ -84,6 +99,107 @@ def factorize_layer(
     }
     with atomic_path(output) as temporary:
         write_tensors(temporary, arrays, description)
+
+
+def _weigh_channels(
+    model_directory: str | Path,
+    architecture: Architecture,
+    layer: int,
+    method: str,
+    output: str | Path,
+    moments: str | Path | None,
+) -> None:
+    """Write how much the channels of a layer's MLP matter."""
+    tensors = architecture.family.groups["mlp"]
+    weights = {
+        tensor: read_weight(
+            model_directory,
+            f"{architecture.module_path(layer, tensor)}.weight",
+            architecture.shape(tensor),
+        )
+        for tensor in tensors
+    }
+    inputs = {
+        tensor: read_moments(moments or "", layer, stage[0])
+        for stage in architecture.family.stages
+        for tensor in stage
+        if tensor in tensors
+    }
+    with atomic_path(output) as temporary:
+        write_importance(temporary, method, layer, function_of(method)(weights, inputs))
+
+
+def function_of(method: str) -> Callable[..., Any]:
+    """Return the function that the registry names for a method."""
+    module, function = METHODS[method].factorization.split(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def factorize(
+    weight_OI: NDArray[np.floating],
+    rank: int,
+    method: str,
+    device: str = "cpu",
+    inputs: Moments | None = None,
+) -> Factors:
+    """Return the factors of one weight by a method of the registry.
+
+    Parameters
+    ----------
+    weight_OI
+        The weight, (out × in).
+    rank
+        How many terms, 1 … min(out, in).
+    method
+        Key of `lowrank.space.methods.METHODS`; it must have a factorization.
+    device
+        Where to compute.
+    inputs
+        The moments of what goes into the module, for a method that reads it.
+    """
+    given = [] if METHODS[method].inputs == "none" else [inputs]
+    return function_of(method)(weight_OI, rank, device, *given)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The factors of one tensor, cut at the rank of a configuration.
+
+    Attributes
+    ----------
+    layer, tensor
+        Which tensor.
+    left_OR, scales_R, right_RI
+        As `lowrank.decompose.svd.Factors` has them, cut.
+    shift_O
+        What is added to the module's bias, (out,), or None.
+    error
+        The relative error, in the norm of the method.
+    """
+
+    layer: int
+    tensor: str
+    left_OR: NDArray
+    scales_R: NDArray
+    right_RI: NDArray
+    shift_O: NDArray | None
+    error: float
+
+    @classmethod
+    def of(cls, layer: int, tensor: str, factors: Factors, rank: int) -> Cut:
+        """Return the cut of factors at a rank."""
+        left_OR = factors.left_OR[:, :rank]
+        mean_O = factors.mean_O
+        shift_O = None if mean_O is None else mean_O - left_OR @ (left_OR.T @ mean_O)
+        return cls(
+            layer,
+            tensor,
+            left_OR,
+            factors.scales_R[:rank],
+            factors.right_RI[:rank],
+            shift_O,
+            factors.relative_error(rank),
+        )
 
 
 def _sha256(array: NDArray) -> str:
@@ -111,7 +227,7 @@ class LayerFactors:
     """
 
     def __init__(self, path: str | Path, method: str, layer: int) -> None:
-        self.path = Path(path)
+        self.path, self._method, self._layer = Path(path), method, layer
         try:
             self._tensors = safe_open(self.path, framework="np")
             header = read_description(self._tensors)
@@ -126,21 +242,27 @@ class LayerFactors:
                 f"it holds layer {found[1]} by {found[0]}, not layer {layer} by {method}"
             )
 
-    def cut(self, tensor: str, rank: int) -> tuple[NDArray, NDArray, NDArray, float]:
-        """Return (left_OR, singular_values_R, right_RI, relative error) at a rank.
+    def cut(self, tensor: str, rank: int) -> Cut:
+        """Return the factors of a tensor at a rank.
 
         Raises
         ------
         LowrankError
             If the file holds fewer ranks than asked for, or not what was written into it.
         """
-        values = self._read(tensor, "singular_values")
-        if rank > len(values):
-            raise LowrankError(f"{self.path} holds {len(values)} ranks of {tensor}, not {rank}")
-        left = self._read(tensor, "left")[:, :rank]
-        right = self._read(tensor, "right")[:rank, :]
-        error = relative_error(values, self._squared_norms[tensor], rank)
-        return left, values[:rank], right, error
+        scales = self._read(tensor, "scales")
+        if rank > len(scales):
+            raise LowrankError(f"{self.path} holds {len(scales)} ranks of {tensor}, not {rank}")
+        has_mean = METHODS[self._method].has_bias
+        factors = Factors(
+            self._read(tensor, "left"),
+            scales,
+            self._read(tensor, "right"),
+            self._read(tensor, "energies"),
+            self._squared_norms[tensor],
+            self._read(tensor, "mean") if has_mean else None,
+        )
+        return Cut.of(self._layer, tensor, factors, rank)
 
     def _read(self, tensor: str, part: str) -> NDArray:
         """Return an array that is what was written: whole, by its checksum, and finite."""

@@ -17,8 +17,8 @@ from lowrank.assets.model_classes import auto_class
 from lowrank.base.errors import LowrankError, is_out_of_memory, one_line
 from lowrank.base.files import read_json, sha256_file
 from lowrank.base.names import DROP
-from lowrank.decompose.compressed_format import FACTORS, FORMAT, MANIFEST
-from lowrank.decompose.linear import LowRankLinear
+from lowrank.decompose.compressed_format import ARRAYS, FACTORS, FORMAT, MANIFEST
+from lowrank.decompose.linear import ChannelLinear, LowRankLinear, PivotedLinear
 from lowrank.space.architecture import Architecture
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -197,20 +197,38 @@ def read_manifest(compressed: str | Path) -> dict[str, Any]:
 def _replace_modules(
     model: nn.Module, manifest: dict[str, Any], tensors: dict[str, Tensor], dtype: torch.dtype
 ) -> None:
+    names = ARRAYS[manifest["decomposition"]["form"]]
     for path, module in manifest["modules"].items():
         try:
             dense = model.get_submodule(path)
-            left, right = tensors.pop(f"{path}.left"), tensors.pop(f"{path}.right")
+            arrays = [tensors.pop(f"{path}.{name}") for name in names]
         except (AttributeError, KeyError) as error:
             raise LowrankError(f"{path} is in the manifest but not in {error}") from None
         if not isinstance(dense, nn.Linear) or list(dense.weight.shape) != module["shape"]:
             raise LowrankError(f"{path} of the base model is not a {module['shape']} linear layer")
-        core = tensors.pop(f"{path}.core", None)
-        left = left if core is None else left @ core
-        bias = None if dense.bias is None else dense.bias.data
-        model.set_submodule(path, LowRankLinear(left.to(dtype), right.to(dtype), bias), strict=True)
+        if "axis" in module:
+            model.set_submodule(path, ChannelLinear(dense, *arrays, module["axis"]), strict=True)
+            continue
+        core, shift = (tensors.pop(f"{path}.{name}", None) for name in ("core", "shift"))
+        if core is not None:
+            arrays[0] = arrays[0] @ core
+        made = _linear(arrays, _shifted(dense.bias, shift, dtype), dtype)
+        model.set_submodule(path, made, strict=True)
     if tensors:
         raise LowrankError(f"the factors hold {sorted(tensors)[0]}, which the manifest lacks")
+
+
+def _shifted(bias_O: Tensor | None, shift_O: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """Return a module's bias with what its compression adds to it."""
+    if shift_O is None:
+        return None if bias_O is None else bias_O.data
+    return (shift_O if bias_O is None else shift_O + bias_O.data.float()).to(dtype)
+
+
+def _linear(arrays: list[Tensor], bias_O: Tensor | None, dtype: torch.dtype) -> nn.Module:
+    """Return the module of what a form stores."""
+    made = [array.to(dtype) if array.is_floating_point() else array for array in arrays]
+    return LowRankLinear(*made, bias_O) if len(made) == 2 else PivotedLinear(*made, bias_O)
 
 
 def _drop_layers(model: PreTrainedModel, layers: list[int]) -> None:

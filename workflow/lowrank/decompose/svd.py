@@ -25,38 +25,47 @@ LANCZOS_FRACTION = 0.02
 
 @dataclass(frozen=True)
 class Factors:
-    """A factorization W ≈ left · diag(singular_values) · right, ordered so that it can be cut.
+    """A factorization W ≈ left · diag(scales) · right, ordered so that it can be cut.
 
-    The first r columns, values and rows are the best factorization of rank r, for every r up to
-    the one computed.
+    The first r columns, scales and rows are the best factorization of rank r in the norm of the
+    method, for every r up to the one computed. A singular value decomposition has the Frobenius
+    norm of the weight. A calibrated method has that of the outputs.
 
     Attributes
     ----------
     left_OR
         Orthonormal columns, (out × rank), float64.
-    singular_values_R
-        Descending, (rank,), float64.
+    scales_R
+        The singular values, (rank,), float64; a method that has none folds them into `right`, and
+        these are 1.
     right_RI
-        Orthonormal rows, (rank × in), float64.
+        The rows, (rank × in), float64; orthonormal in a singular value decomposition.
+    energies_R
+        What each term adds to the squared norm, descending, (rank,), float64.
     squared_norm
-        Squared Frobenius norm of the weight, so that the error of any cut is known.
+        The squared norm of the whole, so that the error of any cut is known.
+    mean_O
+        The mean output without the module's own bias, (out,), of a method that adds a bias: what
+        the columns leave of it is added at every rank. None for others.
     """
 
     left_OR: NDArray[np.float64]
-    singular_values_R: NDArray[np.float64]
+    scales_R: NDArray[np.float64]
     right_RI: NDArray[np.float64]
+    energies_R: NDArray[np.float64]
     squared_norm: float
+    mean_O: NDArray[np.float64] | None = None
 
     def relative_error(self, rank: int) -> float:
-        """Return ‖W − W_r‖ / ‖W‖ in the Frobenius norm for the cut at `rank`."""
-        return relative_error(self.singular_values_R, self.squared_norm, rank)
+        """Return the relative error of the cut at `rank`, in the norm of the method."""
+        return relative_error(self.energies_R, self.squared_norm, rank)
 
 
-def relative_error(singular_values_R: NDArray[np.float64], squared_norm: float, rank: int) -> float:
-    """Return the relative Frobenius error of a cut: what the kept singular values leave over."""
+def relative_error(energies_R: NDArray[np.float64], squared_norm: float, rank: int) -> float:
+    """Return the relative error of a cut: what the energies that are kept leave over."""
     if squared_norm == 0.0:
         return 0.0
-    kept = float(np.sum(np.square(singular_values_R[:rank], dtype=np.float64)))
+    kept = float(np.sum(energies_R[:rank], dtype=np.float64))
     return float(np.sqrt(max(squared_norm - kept, 0.0) / squared_norm))
 
 
@@ -98,7 +107,7 @@ def truncated_svd(weight_OI: NDArray[np.floating], rank: int, device: str = "cpu
         left, values, right = _gram_svd(weight_OI, rank)
     else:
         left, values, right = _gram_svd_cuda(weight_OI, rank, device)
-    return _fixed_signs(left, values, right, squared_norm)
+    return _decomposed(left, values, right, squared_norm)
 
 
 def higher_order_orthogonal_iteration(
@@ -120,7 +129,7 @@ def higher_order_orthogonal_iteration(
         )
     rotation_left, values, rotation_right = np.linalg.svd(core_RR)
     squared_norm = float(np.sum(np.square(weight_OI)))
-    return _fixed_signs(left_OR @ rotation_left, values, rotation_right @ right_IR.T, squared_norm)
+    return _decomposed(left_OR @ rotation_left, values, rotation_right @ right_IR.T, squared_norm)
 
 
 def _gram_svd(
@@ -159,23 +168,34 @@ def _gram_svd_cuda(
     return left.cpu().numpy(), values.cpu().numpy(), right.cpu().numpy()
 
 
-def _fixed_signs(
+def fixed_signs(
+    left_OR: NDArray[np.float64], *rights_RI: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], ...]:
+    """Make the largest entry of each left vector positive: a singular pair's sign is free.
+
+    Parameters
+    ----------
+    left_OR
+        The left vectors, as columns.
+    *rights_RI
+        Their partners, as rows, which change their signs with them.
+    """
+    largest = np.argmax(np.abs(left_OR), axis=0)
+    signs_R = np.where(left_OR[largest, np.arange(left_OR.shape[1])] < 0, -1.0, 1.0)
+    turned = [left_OR * signs_R, *(right_RI * signs_R[:, None] for right_RI in rights_RI)]
+    return tuple(np.ascontiguousarray(own) for own in turned)
+
+
+def _decomposed(
     left: NDArray[np.float64],
     values: NDArray[np.float64],
     right: NDArray[np.float64],
     squared_norm: float,
 ) -> Factors:
-    """Make the largest entry of each left vector positive: a singular pair's sign is free."""
-    largest = np.argmax(np.abs(left), axis=0)
-    signs = np.where(left[largest, np.arange(left.shape[1])] < 0, -1.0, 1.0)
-    return Factors(
-        np.ascontiguousarray(left * signs),
-        np.ascontiguousarray(values),
-        np.ascontiguousarray(right * signs[:, None]),
-        squared_norm,
-    )
+    left, right = fixed_signs(left, right)
+    return Factors(left, np.ascontiguousarray(values), right, np.square(values), squared_norm)
 
 
 def _zero_factors(shape: tuple[int, ...], rank: int) -> Factors:
     left, right = np.eye(shape[0], rank), np.eye(rank, shape[1])
-    return Factors(left, np.zeros(rank), right, 0.0)
+    return Factors(left, np.zeros(rank), right, np.zeros(rank), 0.0)

@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 KEEP_SECONDS = 20.0
 """How long answers wait to be written: a killed job loses no more than these."""
 
+SCORED = ("loglikelihood", "loglikelihood_rolling")
+"""The kinds of requests whose answer is the log-likelihood of their continuation."""
+
 PLACE = "place"
 """The column of requests that says the place of their question in the order of asking."""
 
@@ -90,7 +93,7 @@ def _lacks(store: AnswerStore, rows: Sequence[Mapping[str, Any]]) -> bool:
 def _answers(language_model: HFLM, rows: Sequence[Mapping[str, Any]]) -> dict[bytes, Answer]:
     """Return the answers to the requests of one block, by their keys."""
     made: dict[bytes, Answer] = {}
-    scored = [row for row in rows if row["kind"] == "loglikelihood"]
+    scored = [row for row in rows if row["kind"] in SCORED]
     if scored:
         pairs = [
             ((row["context"], row["continuation"]), row["context_ids"], row["continuation_ids"])

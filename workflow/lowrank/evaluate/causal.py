@@ -1,4 +1,4 @@
-"""Score a causal model on a benchmark with lm-eval's own tasks, requests and metrics."""
+"""Score a causal model on lm-eval's own tasks, requests and metrics, or on windows of a text."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lm_eval.api.task import Task
 from lm_eval.models.huggingface import HFLM
 
 from lowrank.assets.choice import read_questions
-from lowrank.base.names import PLACE
+from lowrank.base.names import PERPLEXITY, PLACE
 from lowrank.evaluate.asking import ask
 from lowrank.evaluate.configuration import Configuration
 from lowrank.evaluate.evaluation import Asked, evaluate_with
 from lowrank.evaluate.finite import NotFiniteError
 from lowrank.evaluate.job import prepare as prepare  # what the warm server calls
 from lowrank.evaluate.packed.lm import PackedLM
+from lowrank.evaluate.perplexity import score_windows
 from lowrank.evaluate.requests import (
+    ROLLING,
     asked_facts,
     first_questions,
     original_positions,
@@ -71,12 +74,11 @@ class CausalAnswerer:
         Parameters
         ----------
         asked
-            What is asked. Its entry has `name`, `tasks`, `task_folder`, `exemplars`, `metric`,
-            `weights`, `beside`, `clusters` and `generation`.
+            What is asked. Its entry has the keys that `lowrank.project.scorers.SCORERS` lists.
 
         Returns
         -------
-        The answers, and what else the result says: lm-eval's own results.
+        The answers, and what else the result says: lm-eval's own results, or the windows' length.
 
         Raises
         ------
@@ -88,6 +90,9 @@ class CausalAnswerer:
         benchmark, settings = asked.benchmark, asked.settings
         requests = read_requests(asked.requests)
         self._ask(requests, asked)
+        if benchmark.get("scorer") == PERPLEXITY:
+            own = self._configuration
+            return score_windows(asked, requests, own.store, own.settings["dtype"])
         whole = read_questions(asked.questions)
         table = first_questions(whole, settings["limit"])
         tasks, subsets = load_tasks(table, benchmark)
@@ -95,7 +100,9 @@ class CausalAnswerer:
         results = run_tasks(stored, tasks, benchmark, settings)
         positions = original_positions(table)
         samples = [
-            {"task": task} | sample | {"doc_id": positions[subsets[task]][sample["doc_id"]]}
+            {"task": task}
+            | _without_text(sample, tasks["tasks"][task])
+            | {"doc_id": positions[subsets[task]][sample["doc_id"]]}
             for task in sorted(subsets)
             for sample in sorted(results["samples"][task], key=lambda sample: sample["doc_id"])
         ]
@@ -133,6 +140,13 @@ class CausalAnswerer:
             ask(language_model, requests, store, name, settings["block"])
         except NotFiniteError as error:
             raise error.told_of(self._configuration.manifest) from None
+
+
+def _without_text(sample: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
+    """Return a sample of lm-eval's; where it is of a whole text, without the text."""
+    if task.OUTPUT_TYPE != ROLLING:
+        return sample
+    return {key: sample[key] for key in sample if key != "target"}
 
 
 evaluate = functools.partial(evaluate_with, CausalAnswerer)

@@ -7,7 +7,7 @@ over; and the tokens of every request that lm-eval makes of them, by its own joi
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pyarrow.parquet
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from transformers import PreTrainedModel
 
 from lowrank.assets.choice import SUBSET, asked_first, asking_order, read_questions
@@ -50,9 +51,12 @@ REQUESTS = pa.schema(
         ("continuation_ids", pa.list_(pa.int32())),
     ]
 )
-"""One request a row: `loglikelihood` of a continuation, or `generate_until` (no continuation, but
-`options` as JSON). `task` and `question` (its position) say what it is of, `place` is the
-question's in the order of asking, and `key` is that of its answer in the store."""
+"""One request a row: `loglikelihood` of a continuation, `loglikelihood_rolling` of a window of a
+whole text (which is the row's `continuation`), or `generate_until` (no continuation, but `options`
+as JSON). `task` and `question` (its position) say what it is of, `place` is the question's in the
+order of asking, and `key` is that of its answer in the store."""
+
+ROLLING = "loglikelihood_rolling"
 
 
 def prepare_requests(
@@ -72,7 +76,7 @@ def prepare_requests(
     questions
         The file of `lowrank.assets.questions.fetch_benchmark`.
     benchmark
-        Its entry: `name`, `tasks`, `task_folder`, `exemplars`, `generation`.
+        Its entry: `name`, `tasks`, `task_folder`, `exemplars`, `generation`, `max_length`.
     settings
         `limit`, `block`, `seed`, `sampling` and `max_new_tokens`.
     questions_output
@@ -84,31 +88,65 @@ def prepare_requests(
     Raises
     ------
     LowrankError
-        If the questions cannot be read, or lm-eval does not have a task.
+        If the questions cannot be read, lm-eval does not have a task, or the model does not read as
+        many tokens as a window is to have.
     """
     table = read_questions(questions)
-    asked = asked_questions(table, settings).replace_schema_metadata(
-        {_FACTS: _facts(len(table), sha256_file(questions))}
-    )
+    asked = with_facts(asked_questions(table, settings), len(table), sha256_file(questions))
     recorder = _Recorder(
         pretrained=_without_weights(base), tokenizer=load_tokenizer(base), backend="causal"
     )
+    recorder.window_length = benchmark.get("max_length") or recorder.max_length
+    require_readable(recorder.window_length, base, benchmark["name"])
     tasks, subsets = load_tasks(asked, benchmark)
     run_tasks(recorder, tasks, benchmark, settings)
     positions, places = _of_subsets(asked, POSITION), _of_subsets(asked, PLACE)
     for row in recorder.rows:
         subset, number = subsets[row["task"]], row["question"]
         row |= {"question": positions[subset][number], "place": places[subset][number]}
-    _require_vocabulary(recorder.rows, read_json(Path(base) / "config.json")["vocab_size"], base)
+    write_requests(base, asked, recorder.rows, questions_output, requests_output)
+
+
+def write_requests(
+    base: str | Path,
+    asked: pa.Table,
+    rows: Sequence[Mapping[str, Any]],
+    questions_output: str | Path,
+    requests_output: str | Path,
+) -> None:
+    """Write what `prepare_requests` makes: the questions to ask, and rows of `REQUESTS`.
+
+    Raises
+    ------
+    LowrankError
+        If a token is none that the model of `base` knows.
+    """
+    _require_vocabulary(rows, read_json(Path(base) / "config.json")["vocab_size"], base)
     for made, path in (
         (asked, questions_output),
-        (pa.Table.from_pylist(recorder.rows, REQUESTS), requests_output),
+        (pa.Table.from_pylist(list(rows), REQUESTS), requests_output),
     ):
         with atomic_path(path) as temporary:
             pyarrow.parquet.write_table(made, temporary)
 
 
-def _require_vocabulary(rows: list[dict[str, Any]], size: int, base: str | Path) -> None:
+def require_readable(length: int, base: str | Path, benchmark: str) -> None:
+    """Check that the model of a directory reads windows of so many tokens.
+
+    Raises
+    ------
+    LowrankError
+        If it reads fewer at once.
+    """
+    most = read_json(Path(base) / "config.json").get("max_position_embeddings")
+    if most is not None and length > most:
+        raise LowrankError(
+            f"{benchmark}: its windows have {length} tokens, but the model in {base} reads {most} "
+            "at once; leave the benchmark or the model out"
+        )
+
+
+def _require_vocabulary(rows: Sequence[Mapping[str, Any]], size: int, base: str | Path) -> None:
     largest = max(
         (token for row in rows for token in (*row["context_ids"], *row["continuation_ids"])),
         default=0,
@@ -199,8 +237,10 @@ def first_questions(table: pa.Table, limit: int | None) -> pa.Table:
     return table if limit is None else table.filter(pyarrow.compute.less(table[PLACE], limit))
 
 
-def _facts(available: int, sha256: str) -> bytes:
-    return json.dumps({"available": available, "questions_sha256": sha256}).encode()
+def with_facts(table: pa.Table, available: int, sha256: str) -> pa.Table:
+    """Return questions to ask with what they were chosen from, which `asked_facts` reads."""
+    facts = {"available": available, "questions_sha256": sha256}
+    return table.replace_schema_metadata({_FACTS: json.dumps(facts).encode()})
 
 
 def _without_weights(base: str | Path) -> PreTrainedModel:
@@ -210,11 +250,20 @@ def _without_weights(base: str | Path) -> PreTrainedModel:
 
 
 class _Recorder(HFLM):
-    """Tokenizes as lm-eval's `HFLM` does, notes the tokens, and answers nothing of use."""
+    """Tokenizes as lm-eval's `HFLM` does, notes the tokens, and answers nothing of use.
+
+    Attributes
+    ----------
+    rows
+        What was asked, as mappings of `REQUESTS`, without `place`.
+    window_length
+        Tokens of a window of a whole text; the last one has fewer.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.rows: list[dict[str, Any]] = []
+        self.window_length = self.max_length
         self._asked: list[Instance] = []
 
     def loglikelihood(
@@ -232,6 +281,21 @@ class _Recorder(HFLM):
             tokens = list(map(int, context_ids)), list(map(int, continuation_ids))
             self.rows[-1]["key"] = digest(tokens)
         return [(0.0, False)] * len(requests)
+
+    def loglikelihood_rolling(
+        self, requests: list[Instance], disable_tqdm: bool = False
+    ) -> list[float]:
+        for request in requests:
+            (text,) = request.args
+            # lm-eval's own windows: every token is predicted once, the first after a prefix token.
+            windows = get_rolling_token_windows(
+                self.tok_encode(text), self.prefix_token_id, self.window_length, context_len=1
+            )
+            for context_ids, continuation_ids in map(make_disjoint_window, windows):
+                self._note(ROLLING, request, "", context_ids, text, "")
+                key = digest([context_ids, continuation_ids])
+                self.rows[-1] |= {"continuation_ids": continuation_ids, "key": key}
+        return [0.0] * len(requests)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         for request in requests:

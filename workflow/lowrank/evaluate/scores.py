@@ -1,4 +1,8 @@
-"""What the questions of lm-eval's tasks are worth: the headline metric, and those beside it."""
+"""What the questions of lm-eval's tasks are worth: the headline metric, and those beside it.
+
+A whole text has no right or wrong. Its value is its negative log-likelihood a word or a byte, and
+its weight the number of them, from which `lowrank.base.metric.AVERAGINGS` make a perplexity.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from lm_eval.api.task import Task
 
 from lowrank.base.errors import LowrankError
 from lowrank.base.metric import Metric
 from lowrank.base.names import CLUSTER
+from lowrank.base.statistics import AVERAGES
 
 RIGHT_CHOICES = ("acc", "acc_norm")
 """Metrics that are 1 where the right choice has the highest score, else 0."""
@@ -85,7 +91,8 @@ def question_scores(
     Returns
     -------
     `task`, `question` (position within the task's data), `value`, `log_probability` and `chance`;
-    the last two are None where there is none. `cluster` where questions are in clusters.
+    the last two are None where there is none. `weight` where questions are whole texts. `cluster`
+    where questions are in clusters.
 
     Raises
     ------
@@ -103,7 +110,7 @@ def question_scores(
         if sample.get("filter", "none") == (metric.filter or "none"):
             key = (task if weights is None else quantity.name, sample["doc_id"])
             found.setdefault(key, {})[task] = (
-                _value(sample, metric.name),
+                *_value(sample, metric.name),
                 _log_probability(sample, metric.name, tasks[task]),
                 _chance(sample, metric.name, tasks[task]),
             )
@@ -111,7 +118,7 @@ def question_scores(
     for (task, question), of_tasks in found.items():
         if weights is not None and set(of_tasks) != set(weights):
             raise LowrankError(f"{quantity.name}: its tasks did not ask the same questions")
-        value, companion, chance = (
+        value, weight, companion, chance = (
             _weighted_mean(column, [1.0 if weights is None else weights[own] for own in of_tasks])
             for column in zip(*of_tasks.values(), strict=True)
         )
@@ -122,6 +129,7 @@ def question_scores(
                 "value": value,
                 "log_probability": companion,
                 "chance": chance,
+                **({} if weight is None else {"weight": weight}),
                 **({CLUSTER: task} if quantity.in_clusters else {}),
             }
         )
@@ -133,7 +141,7 @@ def require_agreement(
     scores: Sequence[Mapping[str, Any]],
     quantity: Quantity,
 ) -> None:
-    """Check that lm-eval's own score is the mean of the questions' values.
+    """Check that lm-eval's own score is what the questions' values average to.
 
     Otherwise the samples, on which every comparison rests, would not be what was scored.
 
@@ -153,14 +161,32 @@ def require_agreement(
     """
     metric, weights = quantity.metric, quantity.weights
     key = f"{metric.name},{metric.filter or 'none'}"
+    if metric.averaging != "mean":
+        for task in dict.fromkeys(score["task"] for score in scores):
+            own = [score for score in scores if score["task"] == task]
+            _require_equal(results[task][key], _average(own, metric), quantity)
+        return
     if weights is None:
         theirs = sum(results[score["task"]][key] for score in scores) / len(scores)
     else:
         theirs = sum(weight * results[task][key] for task, weight in weights.items())
         theirs /= sum(weights.values())
     ours = sum(score["value"] for score in scores) / len(scores)
-    if not abs(theirs - ours) <= 1e-9:
+    _require_equal(theirs, ours, quantity)
+
+
+def _require_equal(theirs: float, ours: float, quantity: Quantity) -> None:
+    if not abs(theirs - ours) <= 1e-9 * max(1.0, abs(ours)):
         raise LowrankError(f"{quantity.name}: lm-eval scores {theirs}, its samples give {ours}")
+
+
+def _average(scores: Sequence[Mapping[str, Any]], metric: Metric) -> float:
+    """Return what the questions of one task average to, where that is no plain mean."""
+    average = AVERAGES[metric.averaging]
+    values_Q1 = np.array([score["value"] for score in scores])[:, None]
+    return float(
+        average.scores(values_Q1, np.array([score[average.column] for score in scores]))[0]
+    )
 
 
 def _weighted_mean(values: Sequence[float | None], weights: Sequence[float]) -> float | None:
@@ -173,7 +199,12 @@ def _weighted_mean(values: Sequence[float | None], weights: Sequence[float]) -> 
     return sum(weight * value for value, weight in pairs) / sum(weights)
 
 
-def _value(sample: Mapping[str, Any], metric: str) -> float:
+def _value(sample: Mapping[str, Any], metric: str) -> tuple[float, float | None]:
+    """Return a question's value, and its weight where it is a whole text."""
+    if isinstance(sample[metric], (tuple, list)):  # the log-likelihood, and how many words or bytes
+        log_likelihood, count = sample[metric]
+        unit = math.log(2) if metric == "bits_per_byte" else 1.0
+        return -float(log_likelihood) / unit / count, float(count)
     value = float(sample[metric])
     if not math.isfinite(value):
         raise LowrankError(
@@ -181,7 +212,7 @@ def _value(sample: Mapping[str, Any], metric: str) -> float:
             "probability of every choice is too small for a float; leave this configuration or "
             "this benchmark out"
         )
-    return value
+    return value, None
 
 
 def _log_probability(sample: Mapping[str, Any], metric: str, task: Task) -> float | None:

@@ -9,7 +9,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from lowrank.base.errors import LowrankError
-from lowrank.evaluate.requests import generation_options
+from lowrank.evaluate.requests import ROLLING, generation_options
 from lowrank.evaluate.store import AnswerStore
 
 
@@ -34,8 +34,17 @@ class StoredLM(LM):
         super().__init__()
         self._store = store
         self._keys = {
-            (row["context"], row["continuation"], row["options"]): row["key"] for row in requests
+            (row["context"], row["continuation"], row["options"]): row["key"]
+            for row in requests
+            if row["kind"] != ROLLING
         }
+        windows: dict[tuple[str, int, str], list[bytes]] = {}
+        for row in requests:
+            if row["kind"] == ROLLING:
+                own = row["task"], row["question"], row["continuation"]
+                windows.setdefault(own, []).append(row["key"])
+        # Questions may share a text; each has all of its windows.
+        self._windows = {text: keys for (_, _, text), keys in windows.items()}
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[Any]:
         """Return the log-likelihood of each continuation, and whether it is the greedy one."""
@@ -51,14 +60,24 @@ class StoredLM(LM):
     def loglikelihood_rolling(
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[Any]:
-        """Not asked by any task of the workflow."""
-        raise NotImplementedError("whole texts are not prepared")
+        """Return the log-likelihood of each whole text: the sum over its windows."""
+        return [self._rolling_answer(*request.args) for request in requests]
+
+    def _rolling_answer(self, text: str) -> float:
+        try:
+            return sum(self._store[key][0] for key in self._windows[text])
+        except KeyError:
+            raise _not_prepared(text) from None
 
     def _answer(self, context: str, continuation: str, options: str) -> Any:
         try:
             return self._store[self._keys[context, continuation, options]]
         except KeyError:
-            raise LowrankError(
-                f"no request was prepared that begins with {context[:60]!r}: delete the prepared "
-                "requests and run again"
-            ) from None
+            raise _not_prepared(context) from None
+
+
+def _not_prepared(text: str) -> LowrankError:
+    return LowrankError(
+        f"no request was prepared that begins with {text[:60]!r}: delete the prepared requests and "
+        "run again"
+    )

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lowrank.assets import sources
 from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
-from lowrank.base.names import DENSE
+from lowrank.base.names import DENSE, PERPLEXITY
 from lowrank.project.registry import Registry
 from lowrank.project.scorers import BASELINES, SCORERS
 from lowrank.project.studies import Configuration, Model, expand_study, with_rank_files
+from lowrank.project.windows import require_windows
 from lowrank.space.architecture import FAMILIES, Architecture
 from lowrank.space.design_space import Decomposition
 
@@ -45,8 +47,8 @@ class Project:
     model
         A function from a name to any model of the registry, whether the run uses it or not.
     largest_rank
-        A function from the names of a model and of a method to the largest rank of any tensor
-        that any study asks for: the rank at which weights are factorized.
+        A function from the names of a model and of a factorization to the largest rank of any
+        tensor that any study asks for: the rank at which weights are factorized.
 
     Raises
     ------
@@ -70,9 +72,7 @@ class Project:
             if name not in left_out
         }
         self.benchmarks = {
-            name: entry
-            for name, entry in self._named.items()
-            if any(sources.is_present(source, entry["subsets"]) for source in entry["sources"])
+            name: entry for name, entry in self._named.items() if self._has_source(entry)
         }
         self.unavailable_benchmarks = [
             name
@@ -106,12 +106,14 @@ class Project:
         """Return any benchmark of the registry, whether the run uses it or not.
 
         It is the entry with its `name`; its `metric`, which has the chance level, is a `Metric`.
+        The metric of windows of a text has the benchmark's label, which says text and length: so no
+        axis and no mean takes two of them.
 
         Raises
         ------
         LowrankError
-            If there is none, or if its scorer, a metric, its baseline or a task that it weighs is
-            not known.
+            If there is none, or if its scorer, a metric, its baseline, its text or a task that it
+            weighs is not known.
         """
         entry = self.registry.entry("benchmark", name)
         try:
@@ -125,13 +127,67 @@ class Project:
                 Metric.from_config(own["metric"])
             _require_tasks(entry)
             _require_baseline(entry)
+            if entry["scorer"] == PERPLEXITY:
+                require_windows(entry | {"chance": metric.chance}, self.text(entry["text"]))
+                metric = replace(metric, label=entry["label"])
+            elif "text" in entry or "length" in entry:
+                raise LowrankError("`text` and `length` are for the scorer `perplexity`")
         except LowrankError as error:
             raise LowrankError(f"{self.registry.path('benchmark', name)}: {error}") from None
         return entry | {"name": name, "metric": metric}
 
+    def sources_of(self, benchmark: str) -> tuple[list[sources.Source], list[str]]:
+        """Return where what a benchmark asks comes from, and the subsets that its sources have.
+
+        They are those of its questions, or of its text.
+        """
+        return self._sources_of(self.benchmark(benchmark))
+
+    def _sources_of(self, entry: Mapping[str, Any]) -> tuple[list[sources.Source], list[str]]:
+        if entry["scorer"] != PERPLEXITY:
+            return entry["sources"], entry["subsets"]
+        text = self.text(entry["text"])
+        return text["sources"], list(text.get("parts", {}).values())
+
+    def _has_source(self, entry: Mapping[str, Any]) -> bool:
+        own, subsets = self._sources_of(entry)
+        return any(sources.is_present(source, subsets) for source in own)
+
     def benchmarks_of(self, model: Model) -> list[str]:
         """Return the benchmarks of the run that score models of this task."""
         return [name for name, entry in self.benchmarks.items() if _scores(entry, model)]
+
+    def text(self, name: str) -> dict[str, Any]:
+        """Return a text of the registry: the entry with its `name`.
+
+        Raises
+        ------
+        LowrankError
+            If there is none, or if it does not say once how it is divided into its two parts.
+        """
+        entry = self.registry.entry("text", name)
+        try:
+            _require_division(entry)
+        except LowrankError as error:
+            raise LowrankError(f"{self.registry.path('text', name)}: {error}") from None
+        return entry | {"name": name}
+
+    def calibration(self, name: str) -> dict[str, Any]:
+        """Return a calibration set of the registry: the entry with its `name`.
+
+        Raises
+        ------
+        LowrankError
+            If there is none, if its text is not known, or if that has no source here.
+        """
+        entry = self.registry.entry("calibration", name)
+        try:
+            text = self.text(entry["text"])
+            subsets = list(text.get("parts", {}).values())
+            sources.choose_source(text["sources"], f"text {text['name']}", subsets or None)
+        except LowrankError as error:
+            raise LowrankError(f"{self.registry.path('calibration', name)}: {error}") from None
+        return entry | {"name": name}
 
     def study(self, name: str) -> dict[str, Any]:
         """Return a study of the run, with its defaults."""
@@ -150,7 +206,8 @@ class Project:
         """Return how many questions of a benchmark a configuration is asked; None for all.
 
         It is the most that the benchmark, a study of the configuration (`limits`) or the
-        configuration itself (`asked`) is to have.
+        configuration itself (`asked`) is to have. There may be fewer windows of a text: then all of
+        them are asked.
         """
         own = self.settings["asked"].get(model.name, {}).get(decomposition, {})
         wanted = [self.settings["benchmarks"][benchmark]["limit"], own.get(benchmark, 0)]
@@ -158,7 +215,8 @@ class Project:
             wanted.append((self.settings["limits"].get(study) or {}).get(benchmark, 0))
         if None in wanted:
             return None
-        return min(max(wanted), self.benchmarks[benchmark]["questions"])
+        exist = self.benchmarks[benchmark]["questions"]
+        return max(wanted) if exist is None else min(max(wanted), exist)
 
     def study_benchmarks(self, study: str, model: Model, available: bool = True) -> list[str]:
         """Return the benchmarks that a study asks of a model, in the run's order.
@@ -200,7 +258,11 @@ class Project:
         if (study, model.name) not in self._configurations:
             entry = self._studies[study] if study in self._studies else self._study(study)
             place = self.registry.path("study", study)
-            self._configurations[study, model.name] = expand_study(entry, model, str(place))
+            made = expand_study(entry, model, str(place))
+            for name in dict.fromkeys(row.decomposition.calibration for row in made):
+                if name:
+                    self.calibration(name)
+            self._configurations[study, model.name] = made
         return self._configurations[study, model.name]
 
     def decompositions(self, model: Model) -> dict[str, Decomposition]:
@@ -238,12 +300,12 @@ class Project:
                 made[name].append(study)
         return made
 
-    def _largest_rank(self, model_name: str, method: str) -> int:
+    def _largest_rank(self, model_name: str, factorization: str) -> int:
         architecture = self.model(model_name).architecture
         ranks = (
             made.rank.rank_of(architecture, layer, tensor)
             for made in self._decompositions(model_name).values()
-            if made.method == method
+            if made.factorization == factorization
             for layer in made.layers
             for tensor in made.tensors
         )
@@ -265,10 +327,10 @@ class Project:
 
     def _benchmark(self, name: str) -> dict[str, Any]:
         entry = self.benchmark(name)
-        limit = self.settings["benchmarks"][name]["limit"]
-        if limit is not None and limit > entry["questions"]:
+        limit, exist = self.settings["benchmarks"][name]["limit"], entry["questions"]
+        if None not in (limit, exist) and limit > exist:
             raise LowrankError(
-                f"config: benchmarks.{name}.limit: {limit} is above the {entry['questions']} "
+                f"config: benchmarks.{name}.limit: {limit} is above the {exist} "
                 "questions there are; null asks all of them"
             )
         return entry
@@ -284,6 +346,18 @@ class Project:
                 f"{suggestion(entry['family'], dict.fromkeys(families))}"
             )
         return with_rank_files(entry, self.registry.ranks)
+
+
+def _require_division(text: Mapping[str, Any]) -> None:
+    """Check that a text has one way to its parts, and that its sources go that way, too."""
+    if ("parts" in text) == ("held_out" in text):
+        raise LowrankError("it needs either `parts` or `held_out`")
+    for number, source in enumerate(text["sources"]):
+        places = [source.get("mirror", ""), source.get("split", ""), *source.get("members", ())]
+        has_parts = any("{subset}" in place for place in places)
+        if has_parts != ("parts" in text):
+            where = "no place" if "parts" in text else "a place"
+            raise LowrankError(f"sources.{number}: it has {where} for `{{subset}}`")
 
 
 def _require_tasks(benchmark: Mapping[str, Any]) -> None:

@@ -20,6 +20,8 @@ FOLDERS = {
     "architecture": "architectures",
     "benchmark": "benchmarks",
     "study": "studies",
+    "text": "texts",
+    "calibration": "calibration",
 }
 """From a kind of entry, which is its schema's name, to the folder of its files."""
 

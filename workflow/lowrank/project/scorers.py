@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lowrank.base.names import PERPLEXITY
+
 
 @dataclass(frozen=True)
 class Scorer:
@@ -23,8 +25,8 @@ class Scorer:
         The keys of the benchmark's entry that shape a score.
     metrics
         The module of its metrics, which has what `lowrank.evaluate.encoder.MetricModule` lists;
-        None for lm-eval's own. A name, not the module, so that reading the registry imports no
-        torch.
+        None for lm-eval's own and for perplexity. A name, not the module, so that reading the
+        registry imports no torch.
     """
 
     task: str
@@ -47,8 +49,10 @@ SCORERS: Mapping[str, Scorer] = {
             "beside",
             "clusters",
             "generation",
+            "max_length",
         ),
     ),
+    PERPLEXITY: Scorer("causal", ("name", "scorer", "text", "length", "metric", "beside")),
     "mrpc": Scorer("encoder", _OWN_KEYS, "lowrank.evaluate.metrics.mrpc"),
     "probe": Scorer("encoder", _OWN_KEYS, "lowrank.evaluate.metrics.probe"),
     "squad": Scorer("question_answering", _OWN_KEYS, "lowrank.evaluate.metrics.squad"),

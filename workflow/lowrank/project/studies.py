@@ -12,10 +12,22 @@ from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.names import CONTROL, DROP
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition, every_layers, expand_layers, scale_layers
-from lowrank.space.methods import METHODS
-from lowrank.space.rank_rule import BreakEvenShare, ModuleRanks, PrunedRank, RankRule, Ranks
+from lowrank.space.methods import METHODS, PIVOTED
+from lowrank.space.rank_rule import (
+    BreakEvenShare,
+    ChannelShare,
+    FullRankShare,
+    ModuleRanks,
+    PivotedShare,
+    PrunedRank,
+    RankRule,
+    Ranks,
+)
 
 EACH = "each"
+
+OF_DECOMPOSITION = ("method", "rank", "tensors", "calibration", "form")
+"""Fields that a study, a series and a label may give."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +116,7 @@ def expand_study(study: Mapping[str, Any], model: Model, where: str) -> list[Con
             raise LowrankError(f"{where}: series {series!r} has no configurations")
         for label, own in labels.items():
             fields = {
-                **{key: study[key] for key in ("method", "rank", "tensors")},
+                **{key: study[key] for key in OF_DECOMPOSITION},
                 **shared,
                 **own,
             }
@@ -148,7 +160,7 @@ def _expand(
         raise LowrankError(
             f"unknown method {fields['method']!r}{suggestion(fields['method'], METHODS)}"
         )
-    rank = _rank_rule(fields["rank"], study["width"], model.architecture)
+    rank = _rank_rule(fields, study["width"], model.architecture)
     if fields["layers"] == EACH:
         rows = [(str(n), (n,), float(n)) for n in range(1, model.architecture.layers + 1)]
     else:
@@ -159,7 +171,13 @@ def _expand(
             fields.get("series", series),
             row_label,
             Decomposition.make(
-                model.architecture, layers, fields["tensors"], rank, fields["method"]
+                model.architecture,
+                layers,
+                fields["tensors"],
+                rank,
+                fields["method"],
+                fields["calibration"],
+                fields["form"],
             ),
             position,
             fields.get("thesis_reduction"),
@@ -169,13 +187,24 @@ def _expand(
 
 
 def _rank_rule(
-    given: int | Mapping[str, Any], width: int | None, architecture: Architecture
+    fields: Mapping[str, Any], width: int | None, architecture: Architecture
 ) -> RankRule:
-    """Return the rule of an entry's `rank`; shares and ranks a module hold as they are."""
+    """Return the rule of an entry's `rank`; shares and ranks a module hold as they are.
+
+    A share of the parameters of factor pairs is one of the break-even rank; of a method of channels
+    it is one of the channels.
+    """
+    given = fields["rank"]
     if not isinstance(given, Mapping):
         return PrunedRank(carry_rank(given, width, architecture))
     if "break_even" in given:
         return BreakEvenShare.make(given["break_even"])
+    if "full_rank" in given:
+        return FullRankShare.make(given["full_rank"])
+    if "share" in given:
+        if METHODS[fields["method"]].scope == "channels":
+            return ChannelShare.make(given["share"])
+        return (PivotedShare if fields["form"] == PIVOTED else BreakEvenShare).make(given["share"])
     try:
         return ModuleRanks.make(architecture, given["ranks"])
     except LowrankError as error:

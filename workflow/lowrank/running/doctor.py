@@ -334,11 +334,10 @@ def _scale(scale: Scale, folder: str | Path, found: Mapping[str, Finding]) -> Fi
             lacks.append(f"{MEMORY / GIGABYTE:.0f} GB of memory")
         if on_gpu and found["GPUs"].amount < max(weights):
             lacks.append(f"a GPU with {max(weights) / GIGABYTE:.0f} GB or more")
-        assets = {name: model.sources for name, model in project.models.items()}
-        assets |= {name: entry["sources"] for name, entry in project.benchmarks.items()}
+        assets = {name: (model.sources, None) for name, model in project.models.items()}
+        assets |= {name: project.sources_of(name) for name in project.benchmarks}
         of_the_hub = []
-        for name, sources in assets.items():
-            subsets = project.benchmarks[name]["subsets"] if name in project.benchmarks else None
+        for name, (sources, subsets) in assets.items():
             chosen = next((s for s in sources if is_present(s, subsets)), None)
             if chosen is None:
                 lacks.append(f"a source of {name}")

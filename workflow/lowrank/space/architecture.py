@@ -31,6 +31,9 @@ class Family:
         Path of the list of layers in the model that is loaded.
     groups
         Named groups of tensors, for configurations that name a group instead of its members.
+    stages
+        The tensors of a layer in the order in which they are applied; those of one stage read
+        the same input.
     outside
         Parameters outside the layers: a function of the configuration and the task.
     norms
@@ -49,6 +52,7 @@ class Family:
     symbols: Mapping[str, str]
     layer_path: str
     groups: Mapping[str, tuple[str, ...]]
+    stages: tuple[tuple[str, ...], ...]
     outside: Callable[[Mapping[str, Any], str], int]
     norms: int
     biased: tuple[str, ...] = ()
@@ -87,6 +91,7 @@ LLAMA = Family(
     symbols={"q": "Q", "k": "K", "v": "V", "so": "SO", "g": "G", "u": "U", "d": "D"},
     layer_path="model.layers",
     groups={"qkv": ("q", "k", "v"), "attention": ("q", "k", "v", "so"), "mlp": ("g", "u", "d")},
+    stages=(("q", "k", "v"), ("so",), ("g", "u"), ("d",)),
     outside=_outside_llama,
     norms=2,
 )
@@ -104,6 +109,7 @@ BERT = Family(
     symbols={"q": "Q", "k": "K", "v": "V", "so": "SO", "int": "Int", "o": "O"},
     layer_path="encoder.layer",
     groups={"qkv": ("q", "k", "v"), "attention": ("q", "k", "v", "so"), "mlp": ("int", "o")},
+    stages=(("q", "k", "v"), ("so",), ("int",), ("o",)),
     outside=_outside_bert,
     norms=4,  # two norms, a weight and a bias each
     biased=("q", "k", "v", "so", "int", "o"),
@@ -196,6 +202,13 @@ class Architecture:
         """Return the largest rank of one tensor, min(out, in)."""
         return min(self.shape(tensor))
 
+    def has_bias(self, tensor: str) -> bool:
+        """Return whether a tensor's linear module has a bias."""
+        if tensor in self.family.biased:
+            return True
+        switch = "attention_bias" if tensor in self.family.groups["attention"] else "mlp_bias"
+        return bool(self.config.get(switch))
+
     def module_path(self, layer: int, tensor: str) -> str:
         """Return the path of a tensor's linear module in the model; `layer` counts from 1."""
         return f"{self.family.layer_path}.{layer - 1}.{self.family.tensors[tensor]}"
@@ -206,10 +219,7 @@ class Architecture:
 
     def layer_parameters(self) -> int:
         """Return the number of parameters of one whole layer: tensors, biases, norms."""
-        biased = list(self.family.biased)
-        biased += [t for t in ("q", "k", "v", "so") if self.config.get("attention_bias")]
-        biased += [t for t in ("g", "u", "d") if self.config.get("mlp_bias")]
-        biases = sum(self.shape(tensor)[0] for tensor in biased)
+        biases = sum(self.shape(tensor)[0] for tensor in self.tensors if self.has_bias(tensor))
         return self.tensor_parameters() + biases + self.family.norms * self.config["hidden_size"]
 
     def parameters(self) -> int:

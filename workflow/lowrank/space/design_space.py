@@ -16,8 +16,15 @@ from fractions import Fraction
 from lowrank.base.errors import LowrankError
 from lowrank.base.names import DENSE
 from lowrank.space.architecture import Architecture
-from lowrank.space.methods import METHODS
-from lowrank.space.rank_rule import NO_RANK, PrunedRank, RankRule, Ranks, rule_of_name
+from lowrank.space.methods import CHANNELS, FORMS, METHODS, PAIRS, PIVOTED
+from lowrank.space.rank_rule import (
+    NO_RANK,
+    ChannelShare,
+    PrunedRank,
+    RankRule,
+    Ranks,
+    rule_of_name,
+)
 
 
 @dataclass(frozen=True)
@@ -37,13 +44,21 @@ class Decomposition:
     layers
         Decomposed layers, counted from 1, ascending.
     tensors
-        Decomposed tensors in the family's order; all of them for a method of whole layers.
+        Decomposed tensors in the family's order; all of them for a method of whole layers, those
+        of the MLP for a method of its channels.
+    calibration
+        Name of the calibration set of a method that reads inputs; empty for others.
+    form
+        How the factors are stored, one of `lowrank.space.methods.FORMS`; `CHANNELS` for a method
+        of channels.
     """
 
     method: str
     rank: RankRule
     layers: tuple[int, ...]
     tensors: tuple[str, ...]
+    calibration: str = ""
+    form: str = PAIRS
 
     @classmethod
     def make(
@@ -53,6 +68,8 @@ class Decomposition:
         tensors: str | Iterable[str] = "all",
         rank: int | RankRule = 1,
         method: str = "tucker",
+        calibration: str = "",
+        form: str = PAIRS,
     ) -> Decomposition:
         """Build the canonical γ for a model, checking validity (Proposition 3.1).
 
@@ -68,14 +85,21 @@ class Decomposition:
             A pruned rank, 1 … the smallest rank of the decomposed tensors, or another rule.
         method
             Key of `lowrank.space.methods.METHODS`.
+        calibration
+            Name of the calibration set. A method that reads no inputs leaves it aside.
+        form
+            How the factors are stored; a method of whole layers leaves it aside.
 
         Raises
         ------
         LowrankError
-            If a layer, a tensor, a rank or the method does not exist, or one is repeated.
+            If a layer, a tensor, a rank, the method or the form does not exist, or one is
+            repeated; if a method lacks its calibration set or has no such form.
         """
         if method not in METHODS:
             raise LowrankError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+        if form not in FORMS:
+            raise LowrankError(f"unknown form {form!r}; known: {', '.join(FORMS)}")
         layer_numbers = expand_layers(layers)
         for layer in layer_numbers:
             if not 1 <= layer <= architecture.layers:
@@ -85,25 +109,55 @@ class Decomposition:
             return cls(DENSE, NO_RANK, (), ())
         if METHODS[method].scope == "layer":
             return cls(method, NO_RANK, layer_numbers, architecture.tensors)
+        reads_inputs = METHODS[method].inputs != "none"
+        if reads_inputs and not re.fullmatch(r"[a-z0-9_]+", calibration):
+            raise LowrankError(
+                f"method {method!r} needs a calibration set, named in small letters: "
+                f"{calibration!r} is none"
+            )
+        if form == PIVOTED and METHODS[method].has_core:
+            raise LowrankError(f"method {method!r} has a core and no form {PIVOTED!r}: use 'svd'")
         rule = rank if isinstance(rank, RankRule) else PrunedRank(rank)
+        of_channels = METHODS[method].scope == "channels"
+        if of_channels != isinstance(rule, ChannelShare):
+            raise LowrankError(
+                f"method {method!r} keeps a share of the channels, and no rank"
+                if of_channels
+                else f"method {method!r} keeps ranks, and no share of the channels"
+            )
+        if of_channels:
+            tensor_names, form = architecture.family.groups["mlp"], CHANNELS
         fitted = rule.fitted(architecture, layer_numbers, tensor_names)
-        return cls(method, fitted, layer_numbers, tensor_names)
+        return cls(
+            method, fitted, layer_numbers, tensor_names, calibration if reads_inputs else "", form
+        )
 
     @property
     def is_dense(self) -> bool:
         """Whether nothing is decomposed."""
         return not self.layers
 
+    @property
+    def factorization(self) -> str:
+        """The method with its calibration set, e.g. `svd_llm.prose`: what names stored factors."""
+        return ".".join(filter(None, (self.method, self.calibration)))
+
     def name(self, architecture: Architecture) -> str:
-        """Return the canonical name, e.g. `tucker-r1-l3.18.32-all`; usable as a file name."""
+        """Return the canonical name; usable as a file name.
+
+        For example `tucker-r1-l3.18.32-all`, or `svd_llm.prose-p0.8-l1-30-all-pivoted`.
+        """
         if self.is_dense:
             return DENSE
         layers = "l" + ".".join(_ranges(self.layers))
         if METHODS[self.method].scope == "layer":
             return f"{self.method}-{layers}"
+        if self.form == CHANNELS:
+            return f"{self.factorization}-{self.rank.name}-{layers}"
         every = self.tensors == architecture.tensors
         tensors = "all" if every else ".".join(self.tensors)
-        return f"{self.method}-{self.rank.name}-{layers}-{tensors}"
+        form = [] if self.form == PAIRS else [self.form]
+        return "-".join([self.factorization, self.rank.name, layers, tensors, *form])
 
     @classmethod
     def from_name(
@@ -132,7 +186,8 @@ class Decomposition:
         if name == DENSE:
             return cls(DENSE, NO_RANK, (), ())
         match = re.fullmatch(
-            r"(?P<method>\w+?)(-(?P<rank>[rbm][\w.]+))?-l(?P<layers>[\d.-]+?)(-(?P<tensors>[a-z.]+))?",
+            r"(?P<method>\w+?)(\.(?P<calibration>\w+))?(-(?P<rank>[rbfpkm][\w.]+))?-l(?P<layers>[\d.-]+?)"
+            r"(-(?P<tensors>[a-z.]+)(-(?P<form>[a-z]+))?)?",
             name,
         )
         if match is None:
@@ -144,6 +199,8 @@ class Decomposition:
             tensors if tensors == "all" else tensors.split("."),
             rule_of_name(architecture, match["rank"] or "r1", modules),
             match["method"],
+            match["calibration"] or "",
+            match["form"] or PAIRS,
         )
         if made.name(architecture) != name:
             raise LowrankError(f"{name!r} is not canonical: {made.name(architecture)!r} is")
@@ -156,13 +213,23 @@ class Decomposition:
         method = METHODS[self.method]
         if method.scope == "layer":
             return len(self.layers) * architecture.layer_parameters()
-        shapes = {tensor: architecture.shape(tensor) for tensor in self.tensors}
         return sum(
-            math.prod(shape)
-            - method.parameters(*shape, self.rank.rank_of(architecture, layer, tensor))
+            math.prod(architecture.shape(tensor))
+            - self.stored_parameters(architecture, layer, tensor)
             for layer in self.layers
-            for tensor, shape in shapes.items()
+            for tensor in self.tensors
         )
+
+    def stored_parameters(self, architecture: Architecture, layer: int, tensor: str) -> int:
+        """Return the parameters of one decomposed tensor, and what its bias has more or less."""
+        method, shape = METHODS[self.method], architecture.shape(tensor)
+        new_bias = method.has_bias and not architecture.has_bias(tensor)
+        rank = self.rank.rank_of(architecture, layer, tensor)
+        if self.form == CHANNELS:
+            channels = architecture.config["intermediate_size"]
+            loses_bias = tensor != self.tensors[-1] and architecture.has_bias(tensor)
+            return math.prod(shape) // channels * rank - loses_bias * (channels - rank)
+        return method.stored_parameters(self.form, *shape, rank) + new_bias * shape[0]
 
     def parameter_reduction(self, architecture: Architecture) -> float:
         """Return the parameter reduction in percent of all the model's parameters."""

@@ -1,16 +1,24 @@
 """The decomposition methods: one entry of `METHODS` is all that the workflow knows of a method.
 
-To add a method, write its factorization in `lowrank.decompose.svd` (or point to a function of
-your own) and add an entry here.
+To add a method, write its factorization as a function in a module of your own and add an entry
+here that names it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from lowrank.base.names import DROP
+
+PAIRS, PIVOTED = "pairs", "pivoted"
+"""How a product of factors is stored; see `stored_parameters`."""
+
+FORMS = (PAIRS, PIVOTED)
+
+CHANNELS = "channels"
+"""The form of what is left where whole channels of the MLP are left out."""
 
 
 @dataclass(frozen=True)
@@ -21,47 +29,103 @@ class Method:
     ----------
     description
         One line for tables and captions.
-    parameters
-        Parameters of one decomposed tensor: a function of (out, in, rank).
     factorization
-        `module:function` of the factorization `(weight_OI, rank, device) -> Factors`, or None
-        for a method that stores no factors. A name, not the function, so that reading the
-        registry imports no torch.
+        `module:function` of the factorization, or None for a method that stores no factors. It is
+        called with (weight_OI, rank, device) and returns `lowrank.decompose.svd.Factors`; where
+        it has `inputs`, it gets `lowrank.decompose.moments.Moments` of them as a fourth argument.
+        That of channels is called with (weights, inputs), each by tensor, and returns how much
+        each channel matters. A name, not the function, so that reading the registry imports no
+        torch.
+    inputs
+        What it reads beside the weight: `none`; the inputs of the `dense` model's modules on a
+        calibration set; or those behind the `compressed` predecessors, so that each configuration
+        is factorized by itself.
     has_core
         Whether the (rank × rank) core is stored beside the two factors.
+    has_bias
+        Whether it changes the bias of a module, or gives it one.
     scope
-        `tensor` if tensors are decomposed one by one; `layer` if the layer goes as a whole.
+        `tensor` if tensors are decomposed one by one; `channels` if channels of the MLP go;
+        `layer` if the layer goes as a whole.
     """
 
     description: str
-    parameters: Callable[[int, int, int], int]
     factorization: str | None
-    scope: Literal["tensor", "layer"] = "tensor"
+    inputs: Literal["none", "dense", "compressed"] = "none"
     has_core: bool = False
+    has_bias: bool = False
+    scope: Literal["tensor", "channels", "layer"] = "tensor"
+
+    def stored_parameters(self, form: str, out: int, in_: int, rank: int) -> int:
+        """Return the parameters of one decomposed tensor, without its bias.
+
+        `pairs` holds two factors, (out × rank) and (rank × in), and the core if there is one.
+        `pivoted` holds `rank` rows of the product, and the other rows as combinations of them:
+        rank² fewer (arXiv 2501.19090). Indices are not parameters.
+
+        Parameters
+        ----------
+        form
+            One of `FORMS`.
+        out, in_, rank
+            The tensor's shape, and the rank that is kept.
+        """
+        pairs = rank * (out + in_)
+        return pairs - rank**2 if form == PIVOTED else pairs + rank**2 * self.has_core
 
 
 METHODS: Mapping[str, Method] = {
     "tucker": Method(
         "second-order Tucker decomposition, computed as a truncated singular value decomposition",
-        lambda out, in_, rank: out * rank + rank * rank + rank * in_,
         "lowrank.decompose.svd:truncated_svd",
         has_core=True,
     ),
     "tucker_hoi": Method(
         "second-order Tucker decomposition by higher-order orthogonal iteration (tensorly)",
-        lambda out, in_, rank: out * rank + rank * rank + rank * in_,
         "lowrank.decompose.svd:higher_order_orthogonal_iteration",
         has_core=True,
     ),
     "svd": Method(
         "truncated singular value decomposition, the core folded into a factor",
-        lambda out, in_, rank: rank * (out + in_),
         "lowrank.decompose.svd:truncated_svd",
     ),
-    DROP: Method(
-        "the layer is left out altogether (a control)",
-        lambda out, in_, rank: 0,
-        None,
-        scope="layer",
+    "asvd": Method(
+        "singular value decomposition with columns scaled by their inputs' mean magnitude (ASVD)",
+        "lowrank.decompose.calibrated:activation_scaled_svd",
+        inputs="dense",
     ),
+    "svd_llm": Method(
+        "principal outputs, uncentred: the least error of the outputs (SVD-LLM)",
+        "lowrank.decompose.calibrated:principal_outputs",
+        inputs="dense",
+    ),
+    "lord": Method(
+        "principal outputs, centred, with a bias for their mean (LoRD, atomic feature mimicking)",
+        "lowrank.decompose.calibrated:principal_features",
+        inputs="dense",
+        has_bias=True,
+    ),
+    "rom": Method(
+        "principal outputs, centred, without a bias, behind compressed modules (LLM-ROM)",
+        "lowrank.decompose.calibrated:centred_principal_outputs",
+        inputs="compressed",
+    ),
+    "rom_dense": Method(
+        "principal outputs, centred, without a bias, of the dense model (LLM-ROM, other inputs)",
+        "lowrank.decompose.calibrated:centred_principal_outputs",
+        inputs="dense",
+    ),
+    "rom_bias": Method(
+        "principal outputs, centred, with a bias, behind compressed modules (LLM-ROM, with a bias)",
+        "lowrank.decompose.calibrated:principal_features",
+        inputs="compressed",
+        has_bias=True,
+    ),
+    "wanda": Method(
+        "the least channels of the MLP are left out, by weights and inputs (a control; Wanda)",
+        "lowrank.decompose.channels:wanda",
+        inputs="dense",
+        scope="channels",
+    ),
+    DROP: Method("the layer is left out altogether (a control)", None, scope="layer"),
 }

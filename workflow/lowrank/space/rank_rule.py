@@ -1,8 +1,9 @@
 """How a γ says at which rank each decomposed tensor is cut.
 
-There are three rules: one pruned rank for all tensors, a share of each tensor's break-even rank,
-and a rank for each module. A rule is an immutable value with one canonical name, as γ itself is:
-two rules are equal if and only if their names are.
+A rule is one pruned rank for all tensors; a share of each tensor's full rank, of its break-even
+rank or of its parameters in the pivoted form; or a rank for each module. Another one says which
+share of the MLP's channels is kept. A rule is an immutable value with one canonical name, as γ
+itself is: two rules are equal if and only if their names are.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from typing import ClassVar, Self
 
 from lowrank.base.errors import LowrankError
 from lowrank.space.architecture import Architecture
@@ -97,29 +99,30 @@ NO_RANK = PrunedRank(0)
 
 
 @dataclass(frozen=True)
-class BreakEvenShare(RankRule):
-    """A share of each tensor's break-even rank, named like `b0.6`.
-
-    Two factors of an H × W tensor are as large as the tensor itself at rank HW/(H + W), its
-    break-even rank. A share b keeps rank ⌊b · HW/(H + W)⌋, at least 1, in exact arithmetic: the
-    budget of LLM-ROM (arXiv 2312.07046) and the ratio of SVD-LLM (arXiv 2403.07378).
+class Share(RankRule):
+    """A share of something of each tensor, named by a letter and the share, like `b0.6`.
 
     Attributes
     ----------
     share
-        The share b as it is written in decimals; 0.60 and 0.6 are one share.
+        The share as it is written in decimals; 0.60 and 0.6 are one share.
     """
 
     share: Decimal
 
+    letter: ClassVar[str]
+    of: ClassVar[str]
+    most: ClassVar[int | None] = 1
+
     @classmethod
-    def make(cls, share: float | int | str | Decimal) -> BreakEvenShare:
+    def make(cls, share: float | int | str | Decimal) -> Self:
         """Return the rule of a share; a float stands for its shortest decimal.
 
         Raises
         ------
         LowrankError
-            If it is not a positive number, or has too many decimals.
+            If it is not a positive number, has too many decimals, or is above 1 where there is no
+            more than all.
         """
         try:
             exact = Decimal(str(share))
@@ -127,25 +130,47 @@ class BreakEvenShare(RankRule):
             exact = Decimal(0)
         if not exact.is_finite() or exact <= 0 or exact.as_tuple().exponent < -DECIMALS:
             raise LowrankError(
-                f"the share {share!r} of break-even is not a positive number of at most "
+                f"the share {share!r} of {cls.of} is not a positive number of at most "
                 f"{DECIMALS} decimals"
             )
+        if cls.most is not None and exact > cls.most:
+            raise LowrankError(f"the share {share!r} of {cls.of} is above {cls.most}")
         return cls(exact)
 
     @property
     def name(self) -> str:
-        """`b` and the share, in its shortest decimal."""
-        return f"b{self._decimal}"
+        """The letter and the share, in its shortest decimal."""
+        return f"{self.letter}{self._decimal}"
 
     @property
     def label(self) -> str:
         """The share, in words."""
-        return f"{self._decimal} of break-even"
+        return f"{self._decimal} of {self.of}"
 
     @property
     def _decimal(self) -> str:
         text = f"{self.share:f}"
         return text.rstrip("0").rstrip(".") if "." in text else text
+
+    def fitted(
+        self, architecture: Architecture, layers: Sequence[int], tensors: Sequence[str]
+    ) -> Self:
+        """Return the rule itself, if every tensor can have its rank."""
+        for tensor in tensors:  # the same in every layer
+            rank = self.rank_of(architecture, layers[0], tensor)
+            _require_fit(architecture, tensor, rank, f"{self.label}: ")
+        return self
+
+
+class BreakEvenShare(Share):
+    """A share of each tensor's break-even rank, named like `b0.6`.
+
+    Two factors of an H × W tensor are as large as the tensor itself at rank HW/(H + W), its
+    break-even rank. A share b keeps rank ⌊b · HW/(H + W)⌋, at least 1, in exact arithmetic: the
+    budget of LLM-ROM (arXiv 2312.07046) and the ratio of SVD-LLM (arXiv 2403.07378).
+    """
+
+    letter, of, most = "b", "break-even", None
 
     def rank_of(self, architecture: Architecture, layer: int, tensor: str) -> int:
         """Return the share of the tensor's break-even rank, rounded down; at least 1."""
@@ -153,14 +178,63 @@ class BreakEvenShare(RankRule):
         break_even = Fraction(height * width, height + width)
         return max(1, math.floor(Fraction(self.share) * break_even))
 
+
+class FullRankShare(Share):
+    """A share of each tensor's full rank, named like `f0.6042`: what LoRD counts.
+
+    Its abstract (arXiv 2309.14021) cuts ranks by 39.58%: 3712 of 6144 are kept. Two factors of a
+    square tensor are larger than it is from half of its rank on.
+    """
+
+    letter, of = "f", "the full rank"
+
+    def rank_of(self, architecture: Architecture, layer: int, tensor: str) -> int:
+        """Return the share of the tensor's full rank, rounded down; at least 1."""
+        return max(1, math.floor(Fraction(self.share) * architecture.rank(tensor)))
+
+
+class PivotedShare(Share):
+    """A share of each tensor's parameters in the pivoted form, named like `p0.6`.
+
+    The pivoted form of rank r takes r(H + W) − r² numbers for an H × W tensor (arXiv 2501.19090).
+    A share p keeps the largest rank at which these are no more than p · HW, at least 1, in exact
+    arithmetic. Factor pairs have it as a share of the break-even rank.
+    """
+
+    letter, of = "p", "the parameters, pivoted"
+
+    def rank_of(self, architecture: Architecture, layer: int, tensor: str) -> int:
+        """Return the largest rank whose pivoted form keeps to the share; at least 1."""
+        height, width = architecture.shape(tensor)
+        total, most = height + width, math.floor(Fraction(self.share) * height * width)
+        # r(H + W) − r² rises up to the full rank: the smaller root of it, rounded down.
+        rank = (total - math.isqrt(total**2 - 4 * most)) // 2
+        while rank * total - rank**2 > most:  # the root was rounded down, so r was not
+            rank -= 1
+        return max(1, rank)
+
+
+class ChannelShare(Share):
+    """A share of the MLP's channels, named like `k0.6`: the number that is kept, rounded down."""
+
+    letter, of = "k", "the channels"
+
+    def rank_of(self, architecture: Architecture, layer: int, tensor: str) -> int:
+        """Return how many channels are kept; at least 1."""
+        channels = architecture.config["intermediate_size"]
+        return max(1, math.floor(Fraction(self.share) * channels))
+
     def fitted(
         self, architecture: Architecture, layers: Sequence[int], tensors: Sequence[str]
-    ) -> BreakEvenShare:
-        """Return the rule itself, if every tensor can have its rank."""
-        for tensor in tensors:  # the same in every layer
-            rank = self.rank_of(architecture, layers[0], tensor)
-            _require_fit(architecture, tensor, rank, f"{self.label}: ")
+    ) -> ChannelShare:
+        """Return the rule itself: channels are no ranks."""
         return self
+
+
+SHARES: Mapping[str, type[Share]] = {
+    rule.letter: rule for rule in (BreakEvenShare, FullRankShare, PivotedShare, ChannelShare)
+}
+"""From the first letter of a name to its rule."""
 
 
 @dataclass(frozen=True)
@@ -275,8 +349,8 @@ def rule_of_name(architecture: Architecture, name: str, modules: Ranks | None = 
     """
     if re.fullmatch(r"r\d+", name):
         return PrunedRank(int(name[1:]))
-    if re.fullmatch(r"b\d+(\.\d+)?", name):
-        return BreakEvenShare.make(name[1:])
+    if re.fullmatch(r"[bfpk]\d+(\.\d+)?", name):
+        return SHARES[name[0]].make(name[1:])
     if not re.fullmatch(r"m[0-9a-f]{10}", name):
         raise LowrankError(f"{name!r} is not the name of a rank, a share or ranks a module")
     if modules is None:

@@ -59,7 +59,8 @@ def table(
     ----------
     benchmarks
         `name`, `label`, `task`, `tasks`, `weights`, `metric` (as a record), `beside` and `subsets`
-        of the registry's entry of each row; `splits` ((name, questions) of each) and `split` (the
+        of the registry's entry of each row; `counted` (false for windows of a text, whose number
+        depends on the model's tokenizer); `splits` ((name, questions) of each) and `split` (the
         one that is evaluated); `used` (whether the run asks it) and `limits` (how many of its
         questions configurations are asked, each number once; None for all).
     manifests
@@ -77,13 +78,13 @@ def table(
     rows, data = [], [DATA_HEADER]
     for entry in benchmarks:
         name, metric = entry["name"], Metric.from_record(entry["metric"])
-        if entry["used"] and name not in available:
+        if entry["used"] and entry["counted"] and name not in available:
             raise LowrankError(f"there is no manifest of benchmark {name}")
         reference = printed.get(name)
         mark = REMARKS[name][0] if reference and name in REMARKS else ""
         total = sum(size for _, size in entry["splits"])
-        questions = available[name] if entry["used"] else None
-        asked = _asked(entry["limits"], questions) if entry["used"] and entry["limits"] else None
+        questions = available.get(name) if entry["used"] else None
+        limits = entry["limits"] if entry["used"] else []
         rows.append(
             (
                 entry["label"],
@@ -94,11 +95,11 @@ def table(
                 f"{total:,}" if total else "–",
                 entry["split"],
                 "–" if questions is None else f"{questions:,}",
-                "not used here" if asked is None else _range(*asked),
+                _used(limits, questions) if limits else "not used here",
             )
         )
         theirs = f"{quantity(reference['samples']):.12g}" if reference else ""
-        counts = [theirs, total or "", entry["split"], questions or "", *(asked or (0, 0))]
+        counts = [theirs, total or "", entry["split"], questions or "", *_asked(limits, questions)]
         data.append((name, _task(entry), str(metric), *map(str, counts)))
     return Table(
         "Table 4.1",
@@ -112,13 +113,23 @@ def table(
     )
 
 
-def _asked(limits: Sequence[int | None], questions: int) -> tuple[int, int]:
-    """Return the least and the most questions that configurations are asked."""
+def _asked(
+    limits: Sequence[int | None], questions: int | None
+) -> tuple[int, int] | tuple[str, int | str]:
+    """Return the least and the most questions that configurations are asked; empty if not known."""
+    if not limits:
+        return 0, 0
+    if questions is None:
+        return "", "" if None in limits else max(limit for limit in limits if limit is not None)
     numbers = [questions if limit is None else min(limit, questions) for limit in limits]
     return min(numbers), max(numbers)
 
 
-def _range(least: int, most: int) -> str:
+def _used(limits: Sequence[int | None], questions: int | None) -> str:
+    """Return how many questions, or windows of a text, configurations are asked."""
+    least, most = _asked(limits, questions)
+    if questions is None:
+        return f"{most:,} windows at most" if most else "all windows"
     return f"{least:,}" if least == most else f"{least:,} to {most:,}"
 
 

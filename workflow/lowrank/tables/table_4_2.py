@@ -8,7 +8,6 @@ from typing import Any
 from lowrank.base.errors import LowrankError
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
-from lowrank.space.methods import METHODS
 from lowrank.tables.meta_device import parameter_counts
 from lowrank.tables.typesetting import Table
 
@@ -86,12 +85,9 @@ def table(
 def _removed_on_meta_device(
     decomposition: Decomposition, architecture: Architecture, counts: Mapping[str, int]
 ) -> int:
-    method = METHODS[decomposition.method]
     return sum(
         counts[f"{architecture.module_path(layer, tensor)}.weight"]
-        - method.parameters(
-            *architecture.shape(tensor), decomposition.rank.rank_of(architecture, layer, tensor)
-        )
+        - decomposition.stored_parameters(architecture, layer, tensor)
         for layer in decomposition.layers
         for tensor in decomposition.tensors
     )

@@ -6,8 +6,13 @@ from typing import Any
 
 from lowrank.project.configuration import Project
 from lowrank.project.studies import Model
-from lowrank.project.views.assets import questions_settings
-from lowrank.project.views.decompose import decomposition_names
+from lowrank.project.views.assets import (
+    asks_windows,
+    calibration_settings,
+    questions_settings,
+    text_settings,
+)
+from lowrank.project.views.decompose import calibrations, decomposition_names, method_module
 from lowrank.project.views.evaluate import (
     answering_settings,
     is_causal,
@@ -44,15 +49,17 @@ def shaped_by(project: Project, study: str, model: Model) -> dict[str, Any]:
     benchmarks = project.study_benchmarks(study, model)
     names = decomposition_names(project, study, model)
     made = {name: project.decomposition(model, name) for name in names}
-    factorized = {
-        own.method
-        for own in made.values()
-        if not own.is_dense and METHODS[own.method].scope != "layer"
-    }
+    factorized = sorted(_factorized(project, study, model))
+    sets = calibrations(project, model, names)
     return {
         "sources": model.sources,
         "architecture": model.architecture.config,
-        "ranks": {name: project.largest_rank(model.name, name) for name in sorted(factorized)},
+        "ranks": {name: project.largest_rank(model.name, name) for name in factorized},
+        "calibrations": {
+            name: calibration_settings(project, name)
+            | {"text": text_settings(project, project.calibration(name)["text"])}
+            for name in sets
+        },
         "settings": run_settings(project),
         "benchmarks": {
             name: {
@@ -74,11 +81,32 @@ def shaped_by(project: Project, study: str, model: Model) -> dict[str, Any]:
 
 def shaping_scripts(project: Project, study: str, model: Model) -> dict[str, list[str]]:
     """Return the scripts that the scores of a study come from, with modules that each is given."""
-    common = ("fetch_model", "factorize_layer", "compress", "fetch_benchmark")
+    benchmarks = project.study_benchmarks(study, model)
+    methods = sorted({method_module(name) for name in _factorized(project, study, model)})
+    scripts = ["fetch_model", "compress", "fetch_benchmark"]
+    given = {"factorize_layer": methods}
+    is_calibrated = bool(calibrations(project, model, decomposition_names(project, study, model)))
+    if is_calibrated or any(asks_windows(project, name) for name in benchmarks):
+        scripts.append("fetch_text")
+    if is_calibrated:
+        scripts += ["prepare_calibration", "gather_moments"]
+        given["compress_in_sequence"] = methods
     if is_causal(model):
-        return {name: [] for name in (*common, "prepare_requests", "evaluate")}
-    modules = metrics_modules(project, project.study_benchmarks(study, model))
-    return {name: [] for name in common} | {"evaluate_encoder": modules}
+        scripts += ["prepare_requests", "evaluate"]
+    else:
+        given["evaluate_encoder"] = metrics_modules(project, benchmarks)
+    return {name: [] for name in scripts} | given
+
+
+def _factorized(project: Project, study: str, model: Model) -> set[str]:
+    """Return the factorizations that a study's configurations are made by."""
+    names = decomposition_names(project, study, model)
+    made = [project.decomposition(model, name) for name in names]
+    return {
+        own.factorization
+        for own in made
+        if not own.is_dense and METHODS[own.method].scope != "layer"
+    }
 
 
 def study_rows(project: Project, study: str, model: Model) -> list[dict[str, Any]]:

@@ -9,6 +9,9 @@ from lowrank.project.configuration import Project
 from lowrank.project.studies import Model
 from lowrank.space.methods import METHODS
 
+SEQUENTIAL = "|".join(name for name, own in METHODS.items() if own.inputs == "compressed")
+"""A pattern of the methods that factorize behind compressed predecessors."""
+
 
 def layer_factors(project: Project, model: Model, decomposition: str, path: str) -> list[str]:
     """Return the files that a configuration is cut from.
@@ -16,12 +19,45 @@ def layer_factors(project: Project, model: Model, decomposition: str, path: str)
     Parameters
     ----------
     path
-        The factors of a layer, by `{model}`, `{method}` and `{layer}`.
+        The factors of a layer, by `{model}`, `{factorization}` and `{layer}`.
     """
     made = project.decomposition(model, decomposition)
     if made.is_dense or METHODS[made.method].scope == "layer":
         return []
-    return [path.format(model=model.name, method=made.method, layer=layer) for layer in made.layers]
+    known = {"model": model.name, "factorization": made.factorization}
+    return [path.format(**known, layer=layer) for layer in made.layers]
+
+
+def method_module(factorization: str) -> str:
+    """Return the module that a factorization is in, by the name of its method and its set.
+
+    It is imported by this name, which no syntax tree shows.
+    """
+    return str(METHODS[factorization.partition(".")[0]].factorization).partition(":")[0]
+
+
+def calibrations(project: Project, model: Model, decompositions: Iterable[str]) -> list[str]:
+    """Return the calibration sets of configurations, each once."""
+    made = (project.decomposition(model, name) for name in decompositions)
+    return sorted({own.calibration for own in made if own.calibration})
+
+
+def layer_moments(model: str, factorization: str, path: str) -> list[str]:
+    """Return the moments that a factorization reads: none, or those of its calibration set.
+
+    Parameters
+    ----------
+    model
+        The model's name.
+    factorization
+        `Decomposition.factorization` of a configuration.
+    path
+        The folder of moments, by `{model}` and `{calibration}`.
+    """
+    method, _, calibration = factorization.partition(".")
+    if METHODS[method].inputs != "dense":
+        return []
+    return [path.format(model=model, calibration=calibration)]
 
 
 def decomposition_names(

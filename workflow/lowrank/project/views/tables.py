@@ -67,6 +67,7 @@ def table_4_1_row(project: Project, name: str) -> dict[str, Any]:
         "splits": list(entry["splits"].items()),  # a list, to keep its order as JSON
         "split": splits[0] if splits else "–",
         "used": used,
+        "counted": entry["questions"] is not None,
         "limits": _limits(project, name),
     }
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from lowrank.decompose.tensor_file import read_description, write_tensors
+from lowrank.base.tensor_file import read_description, write_tensors
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 

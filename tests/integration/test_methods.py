@@ -1,0 +1,72 @@
+"""Methods that read what goes into a module, on the tiny model: one real DAG, and what reruns."""
+
+import pytest
+import tiny
+import yaml
+from copied_workflow import make_workflow
+
+STUDY = {
+    "title": "Methods",
+    "figure": "figure_methods",
+    "calibration": "made",
+    "series": {
+        "SVD-LLM": {"method": "svd_llm"},
+        "LoRD, pivoted": {"method": "lord", "form": "pivoted"},
+        "ROM": {"method": "rom"},
+    },
+    "configurations": {"20%": {"layers": "all", "rank": {"share": 0.8}}},
+}
+
+
+@pytest.fixture(scope="module")
+def workflow(tmp_path_factory):
+    made = make_workflow(tmp_path_factory.mktemp("methods") / "workflow")
+    config, path = made.folder / "config", made.folder / "mirror/made.txt"
+    path.write_text("\n\n".join(tiny.words(seed, 60) for seed in range(20)))
+    text = {"label": "Made", "licence": "CC0-1.0", "held_out": 0.2}
+    text["sources"] = [{"mirror": "made.txt", "sha256": tiny.sha256(path), "format": "paragraphs"}]
+    (config / "texts/made.yaml").write_text(yaml.safe_dump(text))
+    calibration = {"label": "Made", "text": "made", "samples": 8, "length": 32}
+    (config / "calibration/made.yaml").write_text(yaml.safe_dump(calibration))
+    (config / "studies/methods.yaml").write_text(yaml.safe_dump(STUDY))
+    made.edit_yaml("config/config.yaml", lambda run: run.update(studies=["methods"]))
+    made.edit_yaml("config/config.yaml", lambda run: run["profile"].update(study=None))
+    made.run()
+    return made
+
+
+def test_every_method_makes_a_model_that_is_scored(workflow):
+    models = workflow.folder / "results/models/tiny"
+    names = {
+        path.parent.name: tiny.read_json(path) for path in models.glob("compressed/*/manifest.json")
+    }
+    assert set(names) == {
+        "dense",
+        "svd_llm.made-b0.8-l1-4-all",
+        "lord.made-p0.8-l1-4-all-pivoted",
+        "rom.made-b0.8-l1-4-all",
+    }
+    for name in names:
+        assert tiny.read_json(models / f"evaluations/{name}.json")["benchmarks"]
+    assert (workflow.folder / "figures/tiny/figure_methods.png").stat().st_size > 0
+    assert not (models / "moments/made").exists()  # large, and quickly made again
+    assert workflow.jobs() == {}
+
+
+def test_another_calibration_set_makes_what_rests_on_it_anew(workflow):
+    workflow.edit_yaml("config/calibration/made.yaml", lambda entry: entry.update(seed=1))
+    jobs = workflow.jobs()
+    assert jobs["prepare_calibration"] == jobs["gather_moments"] == 1
+    assert jobs["factorize_layer"] == 8 and jobs["compress"] == 2
+    assert jobs["compress_in_sequence"] == 1 and jobs["evaluate"] == 3
+    workflow.edit_yaml("config/calibration/made.yaml", lambda entry: entry.update(seed=0))
+
+
+def test_an_edit_of_a_method_makes_its_models_anew(workflow):
+    path = workflow.folder / "workflow/lowrank/decompose/calibrated.py"
+    before = path.read_text()
+    workflow.edit_code("workflow/lowrank/decompose/calibrated.py")
+    jobs = workflow.jobs()
+    path.write_text(before)
+    assert (jobs["factorize_layer"], jobs["compress_in_sequence"]) == (8, 1)
+    assert "prepare_calibration" not in jobs

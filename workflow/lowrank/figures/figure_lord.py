@@ -1,0 +1,5 @@
+"""Ranks cut by LoRD: drawn as methods at equal budgets are."""
+
+from lowrank.figures.figure_methods import render
+
+__all__ = ["render"]
