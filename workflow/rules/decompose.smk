@@ -59,13 +59,12 @@ rule factorize_layer:
         architecture=architecture_of,
         rank=lambda wildcards: project.largest_rank(wildcards.model, wildcards.factorization),
         method=lambda wildcards: wildcards.factorization.split(".")[0],
-        moments=lambda wildcards, input: f"--moments {input.moments}" if input.moments else "",
         device=project.settings["device"],
     shell:
         "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
         "--architecture {params.architecture:q} --layer {wildcards.layer} --rank {params.rank} "
-        "--method {params.method} --device {params.device} --gpus {resources.gpu} "
-        "{params.moments} --output {output} 2> {log}"
+        "--method {params.method:q} --device {params.device} --gpus {resources.gpu} "
+        "--moments {input.moments} --output {output} 2> {log}"
 
 
 # The ranks a module of a configuration, whose name holds their digest.
@@ -142,7 +141,7 @@ rule compress_in_sequence:
         "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
         "--model {wildcards.model} --architecture {params.architecture:q} "
         "--base-manifest {input.manifest} --calibration {input.calibration} "
-        "--decomposition {params.decomposition} --modules {params.modules:q} "
+        "--decomposition {params.decomposition:q} --modules {params.modules:q} "
         "--dtype {params.dtype} --device {params.device} --gpus {resources.gpu} "
         "--output $(dirname {output.manifest}) 2> {log}"
 

@@ -12,11 +12,11 @@ from lowrank.space.architecture import Architecture
 def main() -> None:
     names = ("weights", "layer", "rank", "method", "device", "output")
     parser = cli.parser(__doc__, *names, architecture="JSON")
-    parser.add_argument("--moments", help="the folder of moments that the method reads")
+    parser.add_argument("--moments", nargs="*", default=[], help="the folder that the method reads")
     parser.add_argument("--gpus", type=int, default=1, help="how many to lease on `cuda`")
     arguments = parser.parse_args()
     layer = int(arguments.layer)
-    moments = arguments.moments and Path(arguments.moments, moments_file(layer))
+    moments = Path(arguments.moments[0], moments_file(layer)) if arguments.moments else None
     with lease(arguments.device, arguments.gpus):
         factorize_layer(
             arguments.weights,
