@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,20 @@ def _not_finite(path: Path, name: str) -> str:
     return f"{path}: {name} holds values that are not finite (NaN or infinite)"
 
 
+def _checked(tensors: Any, path: Path, name: str, shape: Sequence[int]) -> Tensor:
+    """Return a tensor of an open file that has the shape expected and is finite."""
+    import torch
+
+    weight = tensors.get_tensor(name)
+    if tuple(weight.shape) != tuple(shape):
+        raise LowrankError(
+            f"{path}: {name} has shape {tuple(weight.shape)}, the architecture says {tuple(shape)}"
+        )
+    if not bool(torch.isfinite(weight).all()):
+        raise LowrankError(_not_finite(path, name))
+    return weight
+
+
 def read_weight(directory: str | Path, name: str, shape: tuple[int, int]) -> NDArray:
     """Return one weight as a float64 array, (out × in).
 
@@ -85,13 +99,7 @@ def read_weight(directory: str | Path, name: str, shape: tuple[int, int]) -> NDA
 
     path = shard_of(directory, name)
     with _readable(path) as tensors:
-        weight = tensors.get_tensor(name)
-    if tuple(weight.shape) != tuple(shape):
-        raise LowrankError(
-            f"{path}: {name} has shape {tuple(weight.shape)}, the architecture says {tuple(shape)}"
-        )
-    if not bool(torch.isfinite(weight).all()):
-        raise LowrankError(_not_finite(path, name))
+        weight = _checked(tensors, path, name, shape)
     return np.asarray(weight.to(torch.float64).numpy())
 
 
@@ -118,12 +126,4 @@ def read_parameters(directory: str | Path, wanted: Mapping[str, Tensor]) -> None
     for path, names in by_file.items():
         with _readable(path) as tensors, torch.no_grad():
             for name in names:
-                weight, parameter = tensors.get_tensor(name), wanted[name]
-                if weight.shape != parameter.shape:
-                    raise LowrankError(
-                        f"{path}: {name} has shape {tuple(weight.shape)}, the architecture says "
-                        f"{tuple(parameter.shape)}"
-                    )
-                if not bool(torch.isfinite(weight).all()):
-                    raise LowrankError(_not_finite(path, name))
-                parameter.copy_(weight)
+                wanted[name].copy_(_checked(tensors, path, name, wanted[name].shape))

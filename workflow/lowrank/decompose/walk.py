@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 TOKENS_AT_ONCE = 4096
 """Tokens that go through a layer together."""
 
+Given = tuple[tuple[Any, ...], dict[str, Any]]
+"""What a layer is called with beside hidden states: by position, and by name."""
+
 
 class _CaughtError(Exception):
     pass
@@ -38,10 +41,10 @@ class _Catcher(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.given: tuple[Tensor, dict[str, Any]] | None = None
+        self.given: tuple[Tensor, Given] | None = None
 
     def forward(self, hidden_BTD: Tensor, *given: Any, **named: Any) -> Tensor:
-        self.given = hidden_BTD, {**named, "_positional": given}
+        self.given = hidden_BTD, (given, named)
         raise _CaughtError
 
 
@@ -99,7 +102,7 @@ class Walk:
         self.layer = 0
         self.module: nn.Module = nn.Module()
         self._hidden: list[Tensor] = []
-        self._given: list[dict[str, Any]] = []
+        self._given: list[Given] = []
         base.to(device)
         with torch.inference_mode():
             for start in range(0, len(tokens_ST), self._at_once):
@@ -217,13 +220,12 @@ class Walk:
     @torch.inference_mode()
     def _output(self, index: int) -> Tensor:
         """Return what the loaded layer makes of a batch."""
-        given = self._given[index]
-        named = {key: value for key, value in given.items() if key != "_positional"}
-        after = self.module(self._hidden[index], *given["_positional"], **named)
+        given, named = self._given[index]
+        after = self.module(self._hidden[index], *given, **named)
         return after[0] if isinstance(after, tuple) else after
 
 
-def _caught(base: nn.Module, catcher: nn.Module, ids_BT: Tensor) -> tuple[Tensor, dict[str, Any]]:
+def _caught(base: nn.Module, catcher: nn.Module, ids_BT: Tensor) -> tuple[Tensor, Given]:
     options = {"use_cache": False} if hasattr(base.config, "use_cache") else {}
     with contextlib.suppress(_CaughtError):
         base(input_ids=ids_BT, **options)
