@@ -79,8 +79,7 @@ def factorize_layer(
     for stage in architecture.family.stages:
         inputs = None if moments is None else read_moments(moments, layer, stage[0])
         for tensor in stage:
-            weight_name = f"{architecture.module_path(layer, tensor)}.weight"
-            weight_OI = read_weight(model_directory, weight_name, architecture.shape(tensor))
+            weight_OI = weight_of(model_directory, architecture, layer, tensor)
             kept = min(rank, architecture.rank(tensor))
             factors = factorize(weight_OI, kept, method, device, inputs)
             parts = {"left": factors.left_OR, "scales": factors.scales_R, "right": factors.right_RI}
@@ -101,6 +100,20 @@ def factorize_layer(
         write_tensors(temporary, arrays, description)
 
 
+def weight_of(
+    model_directory: str | Path, architecture: Architecture, layer: int, tensor: str
+) -> NDArray:
+    """Return the weight of a layer's tensor, (out × in), float64.
+
+    Raises
+    ------
+    LowrankError
+        If it is missing, misshapen or not finite.
+    """
+    name = f"{architecture.module_path(layer, tensor)}.weight"
+    return read_weight(model_directory, name, architecture.shape(tensor))
+
+
 def _weigh_channels(
     model_directory: str | Path,
     architecture: Architecture,
@@ -112,12 +125,7 @@ def _weigh_channels(
     """Write how much the channels of a layer's MLP matter."""
     tensors = architecture.family.groups["mlp"]
     weights = {
-        tensor: read_weight(
-            model_directory,
-            f"{architecture.module_path(layer, tensor)}.weight",
-            architecture.shape(tensor),
-        )
-        for tensor in tensors
+        tensor: weight_of(model_directory, architecture, layer, tensor) for tensor in tensors
     }
     inputs = {
         tensor: read_moments(moments or "", layer, stage[0])

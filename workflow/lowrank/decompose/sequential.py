@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from lowrank.assets.weights import read_weight
-from lowrank.decompose.layer_factors import Cut, factorize
+from lowrank.decompose.layer_factors import Cut, factorize, weight_of
 from lowrank.decompose.linear import LowRankLinear
 from lowrank.decompose.walk import Walk
 from lowrank.space.architecture import Architecture
@@ -57,8 +56,7 @@ def sequential_cuts(
                 continue
             inputs = walk.inputs_of([stage])[stage[0]]
             for tensor in chosen:
-                name = f"{architecture.module_path(layer, tensor)}.weight"
-                weight_OI = read_weight(directory, name, architecture.shape(tensor))
+                weight_OI = weight_of(directory, architecture, layer, tensor)
                 rank = decomposition.rank.rank_of(architecture, layer, tensor)
                 factors = factorize(weight_OI, rank, decomposition.method, device, inputs)
                 cut = Cut.of(layer, tensor, factors, rank)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from lowrank.project.configuration import Project
@@ -20,6 +21,7 @@ from lowrank.project.views.evaluate import (
     run_settings,
     scoring,
 )
+from lowrank.space.design_space import Decomposition
 from lowrank.space.methods import METHODS
 
 
@@ -49,7 +51,7 @@ def shaped_by(project: Project, study: str, model: Model) -> dict[str, Any]:
     benchmarks = project.study_benchmarks(study, model)
     names = decomposition_names(project, study, model)
     made = {name: project.decomposition(model, name) for name in names}
-    factorized = sorted(_factorized(project, study, model))
+    factorized = sorted(_factorized(made.values()))
     sets = calibrations(project, model, names)
     return {
         "sources": model.sources,
@@ -82,10 +84,12 @@ def shaped_by(project: Project, study: str, model: Model) -> dict[str, Any]:
 def shaping_scripts(project: Project, study: str, model: Model) -> dict[str, list[str]]:
     """Return the scripts that the scores of a study come from, with modules that each is given."""
     benchmarks = project.study_benchmarks(study, model)
-    methods = sorted({method_module(name) for name in _factorized(project, study, model)})
+    names = decomposition_names(project, study, model)
+    made = [project.decomposition(model, name) for name in names]
+    methods = sorted({method_module(name) for name in _factorized(made)})
     scripts = ["fetch_model", "compress", "fetch_benchmark"]
     given = {"factorize_layer": methods}
-    is_calibrated = bool(calibrations(project, model, decomposition_names(project, study, model)))
+    is_calibrated = bool(calibrations(project, model, names))
     if is_calibrated or any(asks_windows(project, name) for name in benchmarks):
         scripts.append("fetch_text")
     if is_calibrated:
@@ -98,13 +102,11 @@ def shaping_scripts(project: Project, study: str, model: Model) -> dict[str, lis
     return {name: [] for name in scripts} | given
 
 
-def _factorized(project: Project, study: str, model: Model) -> set[str]:
-    """Return the factorizations that a study's configurations are made by."""
-    names = decomposition_names(project, study, model)
-    made = [project.decomposition(model, name) for name in names]
+def _factorized(decompositions: Iterable[Decomposition]) -> set[str]:
+    """Return the factorizations that configurations are made by."""
     return {
         own.factorization
-        for own in made
+        for own in decompositions
         if not own.is_dense and METHODS[own.method].scope != "layer"
     }
 
