@@ -39,14 +39,12 @@ from lm_eval.api.model import LM
 from lm_eval.models.huggingface import HFLM
 from lowrank.assets.choice import SUBSET, read_questions
 from lowrank.base.files import read_yaml
-from lowrank.base.names import DENSE
 from lowrank.decompose.loading import load_base, load_tokenizer
 from lowrank.evaluate.packed.lm import PackedLM
 from lowrank.evaluate.requests import asked_questions
 from lowrank.evaluate.tasks import load_tasks, run_tasks
 from lowrank.project.studies import Model
 from lowrank.space.architecture import Architecture
-from lowrank.space.design_space import Decomposition
 from transformers import PreTrainedModel
 
 CONFIG = Path(__file__).parent.parent / "config"
@@ -236,8 +234,8 @@ def load_model(arguments: argparse.Namespace, dtype: str, vocabulary: int) -> Pr
     fields = entry["architecture"] | {"vocab_size": vocabulary}
     architecture = Architecture.from_config(fields)
     model = Model(name, entry["label"], entry["sources"], architecture)
-    settings = {"device": arguments.device, "dtype": dtype, "seed": 0}
-    return random_model(model, Decomposition.from_name(architecture, DENSE), settings)
+    settings = {"dtype": dtype, "seed": 0}
+    return random_model(model, settings, arguments.device)
 
 
 def compare(

@@ -78,8 +78,9 @@ def test_the_record_holds_trials_ratios_memory_and_surroundings(record):
     assert low <= first["latency"]["ratio"]["value"] <= high
     assert (first["tokens"], first["rows"], first["dropped_rounds"]) == (24, 2, 0)
     assert (record["gpus"], record["largest_batch"]) == (0, None)
-    assert record["surroundings"]["before"]["cores"] >= 1
-    assert record["surroundings"]["after"]["busy_cores_of_others"] >= 0
+    [processor] = record["surroundings"]
+    assert processor["before"]["cores"] >= 1
+    assert processor["after"]["busy_cores_of_others"] >= 0
     assert record["provenance"]["seed"] == 3
     assert record["provenance"]["factors_sha256"]
 
@@ -350,6 +351,28 @@ def test_a_counter_that_freezes_during_a_run_makes_no_ratio(dense, monkeypatch):
     assert workload["latency"]["ratio"] is not None
 
 
+UNKNOWN = {"x": None, "dense": None}
+
+
+@pytest.mark.parametrize(("kernels", "said"), [(0.79, ["launch-bound"]), (0.81, [])])
+def test_an_iteration_in_which_the_gpu_waits_for_the_host_is_called_launch_bound(kernels, said):
+    trials = [Trial(name, k, 0, 1, 1.0) for k in range(5) for name in ("x", "dense")]
+    computing = {"x": kernels, "dense": 0.9, "other": 0.1}
+    made = job._workload_record("x", trials, computing, Workload("w", "prefill", (3,)), 1, None)
+    assert made["kernel_seconds"] == {"configuration": kernels, "dense": 0.9}
+    assert [text.split(":")[0] for text in made["doubts"]["device"]] == said
+
+
+def test_energy_is_doubted_where_reading_it_slowed_the_work_down():
+    trials = [
+        Trial(name, k, 0, 1, 1.0, energy_seconds=1.2, watts=9.0, joules=9.0)
+        for k in range(5)
+        for name in ("x", "dense")
+    ]
+    made = job._workload_record("x", trials, UNKNOWN, Workload("w", "prefill", (3,)), 1, None)
+    assert made["doubts"]["energy"] == ["reading the meter made the work more than 5% slower"]
+
+
 def test_rounds_of_a_slowed_gpu_are_left_out_where_enough_remain():
     trials = [
         Trial(name, number, 0, 1, 9.0 if number == 2 and name == "x" else 1.0, throttled=reasons)
@@ -358,12 +381,12 @@ def test_rounds_of_a_slowed_gpu_are_left_out_where_enough_remain():
         for reasons in [("hardware thermal slowdown",) if number == 2 else ()]
     ]
     workload = Workload("w", "prefill", (3,))
-    made = job._workload_record("x", trials, workload, 1, None)
+    made = job._workload_record("x", trials, UNKNOWN, workload, 1, None)
     assert (made["dropped_rounds"], made["latency"]["ratio"]["value"]) == (1, 1.0)
     assert made["doubts"]["device"] == [
         "rounds in which hardware or heat slowed the GPU down were dropped"
     ]
-    few = job._workload_record("x", trials[:10], workload, 1, None)
+    few = job._workload_record("x", trials[:10], UNKNOWN, workload, 1, None)
     assert (few["dropped_rounds"], few["latency"]["ratio"]["rounds"]) == (0, 5)
     assert few["doubts"]["device"] == ["throttled: hardware thermal slowdown"]
 

@@ -18,11 +18,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from lowrank.base.files import read_json, write_json
 from lowrank.base.names import DENSE, DROP
 from lowrank.base.provenance import code_digest, device_name
-from lowrank.decompose.linear import LowRankLinear
+from lowrank.decompose.linear import LowRankLinear, PivotedLinear
 from lowrank.decompose.loading import DTYPES, shared_copy
 from lowrank.profile import job
 from lowrank.project.studies import Model, expand_study
 from lowrank.space.design_space import Decomposition
+from lowrank.space.methods import PAIRS
 
 AGAIN = "dense again"
 """The dense model beside itself: what the protocol makes of no difference."""
@@ -132,22 +133,30 @@ def decomposed(
         for tensor in decomposition.tensors:
             path = model.architecture.module_path(layer, tensor)
             rank = decomposition.rank.rank_of(model.architecture, layer, tensor)
-            made.set_submodule(path, _random_factors(made, path, rank))
+            made.set_submodule(path, _random_factors(made, path, rank, decomposition.form))
     return made.requires_grad_(False).eval()
 
 
-def _random_factors(made: PreTrainedModel, path: str, rank: int) -> LowRankLinear:
+def _random_factors(
+    made: PreTrainedModel, path: str, rank: int, form: str
+) -> LowRankLinear | PivotedLinear:
     dense = made.get_submodule(path)
     assert isinstance(dense, nn.Linear)
     outputs, inputs = dense.weight.shape
+    bias = None if dense.bias is None else dense.bias.data
     # The product of two such factors has entries of the initialiser's standard deviation.
     scale = (made.config.initializer_range / rank**0.5) ** 0.5
-    factors = [
-        nn.init.normal_(torch.empty(shape, device=dense.weight.device), std=scale)
-        for shape in ((outputs, rank), (rank, inputs))
-    ]
-    left, right = (factor.to(dense.weight.dtype) for factor in factors)
-    return LowRankLinear(left, right, None if dense.bias is None else dense.bias.data)
+    rows = outputs if form == PAIRS else outputs - rank
+    left, right = (
+        nn.init.normal_(torch.empty(shape, device=dense.weight.device), std=scale).to(
+            dense.weight.dtype
+        )
+        for shape in ((rows, rank), (rank, inputs))
+    )
+    if form == PAIRS:
+        return LowRankLinear(left, right, bias)
+    order = torch.randperm(outputs, device=dense.weight.device)
+    return PivotedLinear(right, left, order, bias)
 
 
 def reference_folder(root: str | Path, device: str, model: str) -> Path:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import Cache, DynamicCache, PreTrainedModel
 
 from lowrank.profile.workloads import Workload, make_prompt
+from lowrank.running.growing_cache import GrowingLayer
 
 
 @dataclass
@@ -37,7 +39,9 @@ def make_work(model: PreTrainedModel, workload: Workload, seed: int) -> Work:
 
     Prefill computes the logits after the last token of each row, with keys and values. Decode holds
     those of its prompt for as long as it lives: it starts from there, takes the likeliest token
-    each time, and forgets what it added when it is done.
+    each time, and forgets what it added when it is done. Its keys and values lie in a buffer:
+    transformers' `DynamicCache` copies all of them for every token, which can be more traffic than
+    attention itself.
     """
     prompt = make_prompt(workload, model.config.vocab_size, seed)
     ids_BT = torch.from_numpy(prompt.ids_BT).to(model.device)
@@ -47,8 +51,7 @@ def make_work(model: PreTrainedModel, workload: Workload, seed: int) -> Work:
     held = [0]
 
     @torch.no_grad()
-    def prefill() -> tuple[torch.Tensor, DynamicCache]:
-        cache = DynamicCache(config=model.config)
+    def prefill(cache: Cache) -> torch.Tensor:
         logits_B1V = model(
             input_ids=ids_BT,
             attention_mask=mask_BT,
@@ -57,17 +60,20 @@ def make_work(model: PreTrainedModel, workload: Workload, seed: int) -> Work:
             **options,
         ).logits
         held[0] = held[0] or cache_bytes(cache)
-        return logits_B1V, cache
+        return logits_B1V
 
     if workload.phase == "prefill":
 
         def forget() -> None:
-            prefill()  # its keys and values are free again before the next model's turn
+            # Its keys and values are free again before the next model's turn.
+            prefill(DynamicCache(config=model.config))
 
         return Work(forget, lambda: held[0])
 
-    logits_B1V, cache = prefill()
-    first_B1 = logits_B1V[:, -1].argmax(-1, keepdim=True)
+    rows, length = ids_BT.shape
+    buffer = partial(GrowingLayer, rows, length + workload.new_tokens)
+    cache = Cache(layer_class_to_replicate=buffer)
+    first_B1 = prefill(cache)[:, -1].argmax(-1, keepdim=True)
     held[0] = 0
 
     @torch.no_grad()
@@ -77,7 +83,8 @@ def make_work(model: PreTrainedModel, workload: Workload, seed: int) -> Work:
             logits_B1V = model(input_ids=token_B1, past_key_values=cache, **options).logits
             token_B1 = logits_B1V[:, -1].argmax(-1, keepdim=True)
         held[0] = held[0] or cache_bytes(cache)
-        cache.crop(-workload.new_tokens)
+        for layer in cache.layers:
+            layer.rewind(length)
 
     return Work(decode, lambda: held[0])
 
@@ -89,7 +96,7 @@ def output_is_finite(model: PreTrainedModel) -> bool:
     return bool(model(input_ids=ids_1T, logits_to_keep=1).logits.amax().isfinite())
 
 
-def cache_bytes(cache: DynamicCache) -> int:
+def cache_bytes(cache: Cache) -> int:
     """Return the bytes of the keys and values of a cache."""
     return sum(
         states.numel() * states.element_size()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from lowrank.base.provenance import provenance
 from lowrank.decompose.loading import load_base, load_compressed_beside, read_manifest
 from lowrank.profile.batch import Models, chosen_workloads
 from lowrank.profile.iteration import make_work, output_is_finite
+from lowrank.profile.kernels import LAUNCH_BOUND, LEAST_SHARE, kernel_seconds
 from lowrank.profile.memory import alone, measure_memory, release
 from lowrank.profile.nvml import nvml_meter
 from lowrank.profile.rapl import rapl_meter
@@ -42,6 +44,9 @@ from lowrank.profile.workloads import (
 from lowrank.running.nvml import open_nvml
 
 OURS = "configuration"
+
+MOST_SLOWED = 1.05
+"""Ratio of the energy pass's time to the other's above which the meter is said to disturb."""
 
 IDLE_SECONDS: Mapping[str, float] = {"cuda": 4.0, "cpu": 1.0}
 
@@ -126,10 +131,11 @@ def measure(
     device = settings["device"]
     # NVML first: which processes use the GPU is asked before this one does.
     nvml = open_nvml() if device == "cuda" else None
-    watch = CpuWatch() if nvml is None else GpuWatch(nvml)
+    # The processor matters on a GPU, too: it launches the kernels.
+    watches = [CpuWatch()] if nvml is None else [GpuWatch(nvml), CpuWatch()]
     devices = _devices(settings)
     uuids = _uuids(devices)
-    before = watch.before(uuids)
+    before = [watch.before(uuids) for watch in watches]
     meter = rapl_meter() if nvml is None else nvml_meter(nvml, uuids)
     with _failures("loading the models"):
         replicas = [load(place) for place in devices]
@@ -160,14 +166,18 @@ def measure(
                 settings["seed"],
                 settings["warm_up"],
             )
+            kernels = {
+                name: kernel_seconds(of_name[0]) if device == "cuda" else None
+                for name, of_name in works.items()
+            }
             del works
             release(device)
         for name in names:
             measured[name].append(
-                _workload_record(name, trials, workload, len(devices), idle_watts)
+                _workload_record(name, trials, kernels, workload, len(devices), idle_watts)
                 | {"memory": {OURS: memory[name][workload], DENSE: memory[DENSE][workload]}}
             )
-    after = watch.after(uuids)
+    after = [watch.after(uuids) for watch in watches]
     shared = {
         "settings": dict(settings),
         "gpus": len(devices) if device == "cuda" else 0,
@@ -175,8 +185,10 @@ def measure(
         "largest_batch": found,
         "energy_meter": meter.record(),
         "idle_watts": idle_watts,
-        "surroundings": {"before": before, "after": after},
-        "doubts": doubts(before, after),
+        "surroundings": [
+            {"before": early, "after": late} for early, late in zip(before, after, strict=True)
+        ],
+        "doubts": [text for pair in zip(before, after, strict=True) for text in doubts(*pair)],
         "provenance": provenance(
             device, seed=settings["seed"], torch_threads=torch.get_num_threads()
         ),
@@ -210,6 +222,7 @@ def _memory(
 def _workload_record(
     name: str,
     trials: Sequence[Trial],
+    kernels: Mapping[str, float | None],
     workload: Workload,
     replicas: int,
     idle_watts: float | None,
@@ -220,15 +233,17 @@ def _workload_record(
         if trial.name in (name, DENSE)
     ]
     kept = without_slowdowns(pair)
+    computing = {OURS: kernels[name], DENSE: kernels[DENSE]}
     return {
         **workload.record(),
         "rows": replicas * workload.batch,
         "tokens": replicas * workload.tokens,
         "latency": _figures(kept, "seconds"),
+        "kernel_seconds": computing,
         "power": _figures(kept, "watts"),
         "energy": _figures(kept, "joules") | _shares(kept, workload, replicas, idle_watts),
         "dropped_rounds": len({one.round for one in pair}) - len({one.round for one in kept}),
-        "doubts": _doubts(pair, kept, workload),
+        "doubts": _doubts(pair, kept, workload, computing),
         "trials": [trial.record() for trial in pair],
     }
 
@@ -242,7 +257,10 @@ def _figures(trials: Sequence[Trial], value: str) -> dict[str, Any]:
 
 
 def _doubts(
-    trials: Sequence[Trial], kept: Sequence[Trial], workload: Workload
+    trials: Sequence[Trial],
+    kept: Sequence[Trial],
+    workload: Workload,
+    computing: Mapping[str, float | None],
 ) -> dict[str, list[str]]:
     """Return what casts doubt on everything that was measured (the device), or on energy alone."""
     device = {throttle_flag(one) for trial in kept for one in trial.throttled or ()}
@@ -250,10 +268,15 @@ def _doubts(
         device.add("rounds in which hardware or heat slowed the GPU down were dropped")
     if workload.batch_rule == CAPPED_BATCH:
         device.add(f"the search for a batch stopped at its limit of {workload.batch} rows")
-    return {
-        "device": sorted(device),
-        "energy": sorted({flag for trial in kept for flag in trial.flags}),
-    }
+    for name, seconds in computing.items():
+        latency = summarise(kept, name, "seconds")
+        if seconds is not None and latency and seconds < LEAST_SHARE * latency["median"]:
+            device.add(LAUNCH_BOUND)
+    energy = {flag for trial in kept for flag in trial.flags}
+    longer = [one.energy_seconds / one.seconds for one in kept if one.energy_seconds is not None]
+    if longer and statistics.median(longer) > MOST_SLOWED:
+        energy.add(f"reading the meter made the work more than {MOST_SLOWED - 1:.0%} slower")
+    return {"device": sorted(device), "energy": sorted(energy)}
 
 
 def _shares(

@@ -87,8 +87,8 @@ class GpuWatch:
         self._earlier = {gpu.ask("nvmlDeviceGetUUID"): _processes(gpu) for gpu in nvml.gpus()}
 
     def before(self, uuids: Sequence[str]) -> list[dict[str, Any]]:
-        """Return what NVML says of the GPUs; all processes there were before are others."""
-        return [self._state(uuid) | {"other_processes": self._earlier.get(uuid)} for uuid in uuids]
+        """Return what NVML says of the GPUs; what was there before, but this process, is others."""
+        return [self._state(uuid) | {"other_processes": self._before(uuid)} for uuid in uuids]
 
     def after(self, uuids: Sequence[str]) -> list[dict[str, Any]]:
         """Return the same at the end, without this process among the others."""
@@ -114,6 +114,10 @@ class GpuWatch:
             "throttled": throttle_names(throttle_bits(gpu)),
         }
 
+    def _before(self, uuid: str) -> list[int] | None:
+        earlier = self._earlier.get(uuid)
+        return None if earlier is None else [pid for pid in earlier if pid != os.getpid()]
+
     def _others(self, uuid: str) -> list[int] | None:
         try:
             now = _processes(self._nvml.gpu(uuid))
@@ -122,13 +126,14 @@ class GpuWatch:
         earlier = self._earlier.get(uuid)
         if now is None or earlier is None:
             return None
+        if os.getpid() in now:
+            return [pid for pid in now if pid != os.getpid()]
         # In a container this process has another number for NVML: it is the first new one. A list
         # without any new one does not show this process, and so may hide others.
         new = [pid for pid in now if pid not in earlier]
         if not new:
             return None
-        own = os.getpid() if os.getpid() in new else new[0]
-        return [pid for pid in now if pid != own]
+        return [pid for pid in now if pid != new[0]]
 
 
 def doubts(before: Any, after: Any) -> list[str]:
@@ -144,6 +149,8 @@ def doubts(before: Any, after: Any) -> list[str]:
             found.append(f"{gpu['reason']}: clocks and throttling are unknown")
         elif gpu["throttled"] is None:
             found.append("throttle reasons could not be read")
+        if gpu.get("mig"):
+            found.append("a slice of a GPU (MIG): clocks and energy are those of the whole card")
         found += [throttle_flag(reason) for reason in gpu["throttled"] or ()]
         if gpu["other_processes"] is None:
             found.append("other processes on the GPU could not be listed")
