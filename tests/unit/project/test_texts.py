@@ -26,12 +26,13 @@ def test_shipped_entries_are_valid_and_those_of_wheels_need_no_hub(monkeypatch):
     folder = project.registry.folder
     texts = {path.stem for path in folder.glob("texts/*.yaml")}
     names = {path.stem for path in folder.glob("calibration/*.yaml")}
-    assert texts == {"prose", "web", "code", "wikitext2"} == names - {"prose_short"}
+    assert texts == {"prose", "web", "code", "wikitext2"} == names - {"prose_short", "web_short"}
     for name in texts - {"wikitext2"}:
         entry = project.calibration(name)
         assert entry == entry | {"text": name, "samples": 64, "length": 512, "seed": 0}
-    short = project.calibration("prose_short")
-    assert short == short | {"text": "prose", "samples": 32, "length": 512, "seed": 0}
+    for name in ("prose", "web"):
+        short = project.calibration(f"{name}_short")
+        assert short == short | {"text": name, "samples": 16, "length": 512, "seed": 0}
     with pytest.raises(LowrankError, match="wikitext2.yaml: text wikitext2 has no source here"):
         project.calibration("wikitext2")
     monkeypatch.setenv("LOWRANK_HUB", "1")
