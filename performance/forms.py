@@ -2,7 +2,8 @@
 
 All layers are factored at equal budgets and at LoRD's cut of the ranks, with random weights of a
 large model's shapes. It prints the latency of the dense model, and the ratio of each form to it
-with its interval, paired within rounds::
+with its interval, paired within rounds. On a GPU an iteration is one graph of
+kernels::
 
     PYTHONPATH=workflow python performance/forms.py --device cuda --layers 8
 """
@@ -20,7 +21,7 @@ from lowrank.base.provenance import device_name
 from lowrank.profile.energy import EnergyMeter
 from lowrank.profile.gpu_reference import decomposed, random_model
 from lowrank.profile.iteration import make_work
-from lowrank.profile.kernels import kernel_seconds
+from lowrank.profile.kernels import captured, kernel_seconds
 from lowrank.profile.rounds import compare, cpu_timer, cuda_timer, paired_ratio, summarise
 from lowrank.profile.workloads import fixed
 from lowrank.project.studies import Model
@@ -67,6 +68,8 @@ def main() -> None:
     for number in WORKLOADS:
         workload = fixed(number, number["batch"])
         works = {name: make_work(one, workload, 0).run for name, one in models.items()}
+        if on_gpu:
+            works = {name: captured(work) for name, work in works.items()}
         timer = cuda_timer if on_gpu else cpu_timer
         trials = compare(
             works, timer, EnergyMeter(), arguments.rounds, arguments.seconds, 0, most_warm_up=5

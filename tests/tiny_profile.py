@@ -21,6 +21,7 @@ SETTINGS = {
     "trials": 5,
     "seconds": 0,
     "warm_up": 3,
+    "cuda_graphs": True,
     "gpus": 1,
 }
 TINY = Model("tiny", "Tiny", [], Architecture.from_config(ARCHITECTURE))

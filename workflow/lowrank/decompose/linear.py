@@ -9,6 +9,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+MULTIPLE, LEAST_PADDED = 8, 64
+"""Sizes that are padded with zeros to a multiple, and the least that are.
+
+Matrix units want 16 bytes in a row; on an H200 a rank of 1638 took three times as long as the dense
+layer. A small rank is read once, and padding would make it several times larger.
+"""
+
 
 class LowRankLinear(nn.Module):
     """A linear layer whose weight is a product: y = (x · rightᵀ) · leftᵀ + bias.
@@ -27,8 +34,8 @@ class LowRankLinear(nn.Module):
 
     def __init__(self, left_OR: Tensor, right_RI: Tensor, bias_O: Tensor | None) -> None:
         super().__init__()
-        self.left = nn.Parameter(left_OR.contiguous(), requires_grad=False)
-        self.right = nn.Parameter(right_RI.contiguous(), requires_grad=False)
+        self.left = nn.Parameter(_padded(left_OR, 1), requires_grad=False)
+        self.right = nn.Parameter(_padded(right_RI, 0), requires_grad=False)
         self.bias = None if bias_O is None else nn.Parameter(bias_O, requires_grad=False)
 
     @property
@@ -64,9 +71,13 @@ class PivotedLinear(nn.Module):
         self, rows_RI: Tensor, coefficients_SR: Tensor, order_O: Tensor, bias_O: Tensor | None
     ) -> None:
         super().__init__()
-        self.rows = nn.Parameter(rows_RI.contiguous(), requires_grad=False)
-        self.coefficients = nn.Parameter(coefficients_SR.contiguous(), requires_grad=False)
-        self.register_buffer("place", torch.argsort(order_O), persistent=False)
+        rank = len(rows_RI)
+        self.rows = nn.Parameter(_padded(rows_RI, 0), requires_grad=False)
+        coefficients_SR = _padded(_padded(coefficients_SR, 0), 1)
+        self.coefficients = nn.Parameter(coefficients_SR, requires_grad=False)
+        place_O = torch.argsort(order_O)
+        place_O[place_O >= rank] += len(self.rows) - rank  # the others come after the padding
+        self.register_buffer("place", place_O, persistent=False)
         self.bias = None if bias_O is None else nn.Parameter(bias_O, requires_grad=False)
 
     @property
@@ -80,6 +91,13 @@ class PivotedLinear(nn.Module):
         y_BTO = torch.cat([h_BTR, nn.functional.linear(h_BTR, self.coefficients)], dim=-1)
         y_BTO = y_BTO.index_select(-1, self.place)
         return y_BTO if self.bias is None else y_BTO + self.bias
+
+
+def _padded(matrix: Tensor, dim: int) -> Tensor:
+    """Return a matrix with zeros after its last row (`dim` 0) or column (1), if they are to be."""
+    size = matrix.shape[dim]
+    missing = -size % MULTIPLE if size >= LEAST_PADDED else 0
+    return nn.functional.pad(matrix, (0, 0, 0, missing) if dim == 0 else (0, missing)).contiguous()
 
 
 class ChannelLinear(nn.Module):

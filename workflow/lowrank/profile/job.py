@@ -20,8 +20,8 @@ from lowrank.base.provenance import provenance
 from lowrank.decompose.loading import load_base, load_compressed_beside, read_manifest
 from lowrank.profile.batch import Models, chosen_workloads
 from lowrank.profile.iteration import make_work, output_is_finite
-from lowrank.profile.kernels import LAUNCH_BOUND, LEAST_SHARE, kernel_seconds
-from lowrank.profile.memory import alone, measure_memory, release
+from lowrank.profile.kernels import LAUNCH_BOUND, LEAST_SHARE, captured, kernel_seconds
+from lowrank.profile.memory import measure_memory, release
 from lowrank.profile.nvml import nvml_meter
 from lowrank.profile.rapl import rapl_meter
 from lowrank.profile.rounds import (
@@ -116,7 +116,7 @@ def measure(
         What figures call a benchmark, and its requests.
     settings
         `dtype`, `device`, `gpus`, `seed`, `workloads`, `rows`, `batch`, `trials`, `seconds`,
-        `warm_up`, `largest_batch` (config/schemas/config.schema.yaml).
+        `warm_up`, `largest_batch`, `cuda_graphs` (config/schemas/config.schema.yaml).
 
     Returns
     -------
@@ -157,6 +157,7 @@ def measure(
                 ]
                 for name in replicas[0]
             }
+            why = _capture(works, devices) if settings["cuda_graphs"] and nvml else ""
             trials = compare(
                 works,
                 timer,
@@ -174,7 +175,7 @@ def measure(
             release(device)
         for name in names:
             measured[name].append(
-                _workload_record(name, trials, kernels, workload, len(devices), idle_watts)
+                _workload_record(name, trials, kernels, workload, len(devices), idle_watts, why)
                 | {"memory": {OURS: memory[name][workload], DENSE: memory[DENSE][workload]}}
             )
     after = [watch.after(uuids) for watch in watches]
@@ -204,18 +205,33 @@ def measure(
     return made
 
 
+def _capture(works: dict[str, list[Callable[[], None]]], devices: Sequence[str]) -> str:
+    """Replace all iterations by graphs of their kernels, or none and say why.
+
+    Works by name, a device each. Kernels launched one by one beside others that are not would make
+    a comparison of launching.
+    """
+    made = {}
+    for name, of_name in works.items():
+        try:
+            made[name] = [captured(*pair) for pair in zip(of_name, devices, strict=True)]
+        except RuntimeError as error:
+            return f"kernels were launched one by one: {one_line(error)[:100]}"
+    works |= made
+    return ""
+
+
 def _memory(
     models: Models, workloads: Sequence[Workload], settings: Mapping[str, Any]
 ) -> dict[str, dict[Workload, dict[str, Any]]]:
-    """Return the memory of each model and workload, with the model alone on its GPU."""
+    """Return the memory of each model and workload, as if the model were alone on its GPU."""
     made = {}
     for name, model in models.items():
         others = [other for other in models.values() if other is not model]
-        with alone(model, others):
-            made[name] = {
-                workload: measure_memory(model, others, workload, settings["seed"])
-                for workload in workloads
-            }
+        made[name] = {
+            workload: measure_memory(model, others, workload, settings["seed"])
+            for workload in workloads
+        }
     return made
 
 
@@ -226,6 +242,7 @@ def _workload_record(
     workload: Workload,
     replicas: int,
     idle_watts: float | None,
+    why: str = "",
 ) -> dict[str, Any]:
     pair = [
         replace(trial, name=OURS if trial.name == name else DENSE)
@@ -234,6 +251,9 @@ def _workload_record(
     ]
     kept = without_slowdowns(pair)
     computing = {OURS: kernels[name], DENSE: kernels[DENSE]}
+    found = _doubts(pair, kept, workload, computing)
+    if why:
+        found["device"].append(why)
     return {
         **workload.record(),
         "rows": replicas * workload.batch,
@@ -243,7 +263,7 @@ def _workload_record(
         "power": _figures(kept, "watts"),
         "energy": _figures(kept, "joules") | _shares(kept, workload, replicas, idle_watts),
         "dropped_rounds": len({one.round for one in pair}) - len({one.round for one in kept}),
-        "doubts": _doubts(pair, kept, workload, computing),
+        "doubts": found,
         "trials": [trial.record() for trial in pair],
     }
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,21 +36,6 @@ def beside(model: PreTrainedModel, others: Iterable[PreTrainedModel]) -> list[Te
     return [tensor for key, tensor in theirs.items() if key not in own]
 
 
-@contextlib.contextmanager
-def alone(model: PreTrainedModel, others: Iterable[PreTrainedModel]) -> Iterator[None]:
-    """Keep what only `others` hold out of the GPU's memory for the block."""
-    device = model.device
-    moved = beside(model, others) if device.type == "cuda" else []
-    for tensor in moved:
-        tensor.data = tensor.data.cpu()
-    try:
-        yield
-    finally:
-        release(str(device))
-        for tensor in moved:
-            tensor.data = tensor.data.to(device)
-
-
 def measure_memory(
     model: PreTrainedModel,
     others: Iterable[PreTrainedModel],
@@ -63,7 +47,7 @@ def measure_memory(
     Parameters
     ----------
     others
-        Models that are in the process, too. On a GPU they are expected not to be on it (`alone`).
+        Models that are in the process, too. What only they hold is taken off.
 
     Returns
     -------
@@ -77,19 +61,20 @@ def measure_memory(
     if on_gpu:
         torch.cuda.synchronize(model.device)
         torch.cuda.reset_peak_memory_stats(model.device)
+        of_others = torch.cuda.memory_allocated(model.device) - weight_bytes(model)
     work = make_work(model, workload, seed)
     work.run()
     weights, cache = weight_bytes(model), work.cache_bytes()
     made: dict[str, Any] = {"weights": weights, "cache": cache}
     if on_gpu:
         torch.cuda.synchronize(model.device)
-        peak = torch.cuda.max_memory_allocated(model.device)
+        peak = torch.cuda.max_memory_allocated(model.device) - of_others
         free, total = torch.cuda.mem_get_info(model.device)
         return made | {
             "allocated_peak": peak,
-            "reserved_peak": torch.cuda.max_memory_reserved(model.device),
+            "reserved_peak": torch.cuda.max_memory_reserved(model.device) - of_others,
             "activations": max(0, peak - weights - cache),
-            "device_used": total - free,
+            "device_used": total - free - of_others,
         }
     return made | {
         "resident": resident_bytes(),
