@@ -2,8 +2,8 @@
 
 All layers are factored at equal budgets and at LoRD's cut of the ranks, with random weights of a
 large model's shapes. It prints the latency of the dense model, and the ratio of each form to it
-with its interval, paired within rounds. On a GPU an iteration is one graph of
-kernels::
+with its interval, paired within rounds. On a GPU an iteration is
+one graph of kernels::
 
     PYTHONPATH=workflow python performance/forms.py --device cuda --layers 8
 """

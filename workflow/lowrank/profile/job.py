@@ -20,7 +20,13 @@ from lowrank.base.provenance import provenance
 from lowrank.decompose.loading import load_base, load_compressed_beside, read_manifest
 from lowrank.profile.batch import Models, chosen_workloads
 from lowrank.profile.iteration import make_work, output_is_finite
-from lowrank.profile.kernels import LAUNCH_BOUND, LEAST_SHARE, captured, kernel_seconds
+from lowrank.profile.kernels import (
+    LAUNCH_BOUND,
+    LEAST_SHARE,
+    Captured,
+    captured,
+    kernel_seconds,
+)
 from lowrank.profile.memory import measure_memory, release
 from lowrank.profile.nvml import nvml_meter
 from lowrank.profile.rapl import rapl_meter
@@ -211,13 +217,14 @@ def _capture(works: dict[str, list[Callable[[], None]]], devices: Sequence[str])
     Works by name, a device each. Kernels launched one by one beside others that are not would make
     a comparison of launching.
     """
-    made = {}
+    made: dict[str, list[Captured]] = {}
     for name, of_name in works.items():
+        first = next(iter(made.values()), [None] * len(devices))
         try:
-            made[name] = [captured(*pair) for pair in zip(of_name, devices, strict=True)]
+            made[name] = [captured(*each) for each in zip(of_name, devices, first, strict=True)]
         except RuntimeError as error:
             return f"kernels were launched one by one: {one_line(error)[:100]}"
-    works |= made
+    works.update(made)
     return ""
 
 

@@ -7,8 +7,8 @@ Graphs"), as inference servers do.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -36,8 +36,30 @@ def kernel_seconds(work: Callable[[], None]) -> float:
     return sum(event.self_device_time_total for event in seen.key_averages()) / 1e6
 
 
-def captured(work: Callable[[], None], device: str = "cuda:0") -> Callable[[], None]:
-    """Return an iteration whose kernels are launched at once, the same ones in the same order.
+@dataclass(frozen=True)
+class Captured:
+    """An iteration as one graph.
+
+    Attributes
+    ----------
+    graph
+        Its kernels.
+    work
+        What was captured: it holds the inputs and the cache that the kernels read and write.
+    """
+
+    graph: torch.cuda.CUDAGraph
+    work: Callable[[], None]
+
+    def __call__(self) -> None:
+        """Run the kernels."""
+        self.graph.replay()
+
+
+def captured(
+    work: Callable[[], None], device: str = "cuda:0", beside: Captured | None = None
+) -> Captured:
+    """Return an iteration that runs the same kernels in the same order, launched by one call.
 
     Parameters
     ----------
@@ -45,6 +67,8 @@ def captured(work: Callable[[], None], device: str = "cuda:0") -> Callable[[], N
         Does the iteration on the device; it may not read anything back from it.
     device
         The GPU.
+    beside
+        One whose working memory this one shares, since the two never run at the same time.
 
     Raises
     ------
@@ -59,12 +83,6 @@ def captured(work: Callable[[], None], device: str = "cuda:0") -> Callable[[], N
             work()
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=_pool(device)):
+        with torch.cuda.graph(graph, pool=None if beside is None else beside.graph.pool()):
             work()
-    return graph.replay
-
-
-@functools.cache
-def _pool(device: str) -> tuple[int, int]:
-    """Return the memory that all graphs of a device share: they run one after the other."""
-    return torch.cuda.graph_pool_handle()
+    return Captured(graph, work)
