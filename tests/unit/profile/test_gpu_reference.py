@@ -12,6 +12,7 @@ from lowrank.profile.gpu_reference import (
     random_model,
     reference_folder,
 )
+from lowrank.profile.rounds import compare
 from lowrank.space.design_space import Decomposition
 from tiny_profile import SETTINGS, TINY, failing
 
@@ -98,6 +99,27 @@ def test_a_gpu_that_fails_in_a_trial_is_one_line_and_no_file(
     with pytest.raises(LowrankError, match=expected):
         measure_reference(TINY, STUDY, SETTINGS, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_is_cut_short_leaves_the_workloads_that_it_measured(tmp_path, monkeypatch):
+    real = job.make_work
+
+    def cut(model, workload, seed):
+        made = real(model, workload, seed)
+        if workload.phase == "decode" and measuring:
+            raise KeyboardInterrupt
+        return made
+
+    measuring = []
+    monkeypatch.setattr(job, "make_work", cut)
+    monkeypatch.setattr(job, "compare", lambda *rest: measuring.append(1) or compare(*rest))
+    with pytest.raises(KeyboardInterrupt):
+        measure_reference(TINY, STUDY, SETTINGS, tmp_path)
+    kept = [read_json(path) for path in tmp_path.iterdir()]
+    assert [len(record["workloads"]) for record in kept] == [1, 1, 1]
+    monkeypatch.undo()
+    paths = measure_reference(TINY, STUDY, SETTINGS, tmp_path)
+    assert [len(read_json(path)["workloads"]) for path in paths] == [2, 2, 2]
 
 
 def test_a_reference_without_a_gpu_is_one_clear_line(tmp_path):

@@ -37,7 +37,8 @@ def measure_reference(
 ) -> list[Path]:
     """Measure every configuration of a study on a model's shapes, all of them in the same rounds.
 
-    Records that are all there, of the same settings, code and device, are kept.
+    Records that are all there, of the same settings, code and device, are kept. They are written
+    anew after each workload: a run that is cut short leaves the workloads that it measured.
 
     Parameters
     ----------
@@ -80,22 +81,30 @@ def measure_reference(
             for name, made in decompositions.items()
         }
 
-    records = job.measure(load, [], settings)
-    source = f"random:seed={settings['seed']}"
-    for name, path in paths.items():
-        made, record = decompositions[name], records[name]
-        write_json(
-            path,
-            {
-                "model": model.name,
-                "decomposition": made.name(architecture),
-                "parameter_reduction_percent": made.parameter_reduction(architecture),
-                **record,
-                "provenance": record["provenance"]
-                | {"source": source, "weights": "random, at the initialiser's scale"},
-            },
-        )
+    def keep(records: Mapping[str, Any]) -> None:
+        for name, path in paths.items():
+            _write(path, model, decompositions[name], records[name])
+
+    job.measure(load, [], settings, keep)
     return list(paths.values())
+
+
+def _write(
+    path: Path, model: Model, decomposition: Decomposition, record: Mapping[str, Any]
+) -> None:
+    architecture = model.architecture
+    source = f"random:seed={record['settings']['seed']}"
+    facts = {"source": source, "weights": "random, at the initialiser's scale"}
+    write_json(
+        path,
+        {
+            "model": model.name,
+            "decomposition": decomposition.name(architecture),
+            "parameter_reduction_percent": decomposition.parameter_reduction(architecture),
+            **record,
+            "provenance": record["provenance"] | facts,
+        },
+    )
 
 
 def _is_current(path: Path, settings: Mapping[str, Any]) -> bool:
@@ -105,6 +114,7 @@ def _is_current(path: Path, settings: Mapping[str, Any]) -> bool:
     made = record["provenance"]
     return (
         record["settings"] == dict(settings)
+        and len(record["workloads"]) == len(settings["workloads"])
         and made["code_sha256"] == code_digest()
         and made["device_name"] == device_name(settings["device"])
     )

@@ -108,6 +108,7 @@ def measure(
     load: Callable[[str], Models],
     requests: Sequence[tuple[str, Requests]],
     settings: Mapping[str, Any],
+    keep: Callable[[dict[str, dict[str, Any]]], None] = lambda records: None,
 ) -> dict[str, dict[str, Any]]:
     """Measure latency, energy and memory of configurations beside the dense model.
 
@@ -123,6 +124,8 @@ def measure(
     settings
         `dtype`, `device`, `gpus`, `seed`, `workloads`, `rows`, `batch`, `trials`, `seconds`,
         `warm_up`, `largest_batch`, `cuda_graphs` (config/schemas/config.schema.yaml).
+    keep
+        Given the records after each workload, so that a run cut short has what it measured.
 
     Returns
     -------
@@ -154,6 +157,34 @@ def measure(
         memory = _memory(replicas[0], workloads, settings)
     timer = side_by_side([_timer_of(place) for place in devices])
     measured: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+
+    def records() -> dict[str, dict[str, Any]]:
+        after = [watch.after(uuids) for watch in watches]
+        shared = {
+            "settings": dict(settings),
+            "gpus": len(devices) if device == "cuda" else 0,
+            "replicas": len(devices),
+            "largest_batch": found,
+            "energy_meter": meter.record(),
+            "idle_watts": idle_watts,
+            "surroundings": [
+                {"before": early, "after": late} for early, late in zip(before, after, strict=True)
+            ],
+            "doubts": [text for pair in zip(before, after, strict=True) for text in doubts(*pair)],
+            "provenance": provenance(
+                device, seed=settings["seed"], torch_threads=torch.get_num_threads()
+            ),
+        }
+        if device == "cuda" and not meter.available:
+            shared["doubts"].append("throttling during the measurement is not known")
+        made = {name: {**shared, "workloads": measured[name]} for name in names}
+        for name in names:
+            if {name, DENSE} & set(overflown):
+                # Circuits switch less where all numbers are alike.
+                why = f"output is not finite in {settings['dtype']}: power depends on the numbers"
+                made[name] = {**made[name], "doubts": [*made[name]["doubts"], why]}
+        return made
+
     for workload in tqdm(workloads, desc="Workloads", leave=False):
         with _failures(workload.name):
             works = {
@@ -184,31 +215,8 @@ def measure(
                 _workload_record(name, trials, kernels, workload, len(devices), idle_watts, why)
                 | {"memory": {OURS: memory[name][workload], DENSE: memory[DENSE][workload]}}
             )
-    after = [watch.after(uuids) for watch in watches]
-    shared = {
-        "settings": dict(settings),
-        "gpus": len(devices) if device == "cuda" else 0,
-        "replicas": len(devices),
-        "largest_batch": found,
-        "energy_meter": meter.record(),
-        "idle_watts": idle_watts,
-        "surroundings": [
-            {"before": early, "after": late} for early, late in zip(before, after, strict=True)
-        ],
-        "doubts": [text for pair in zip(before, after, strict=True) for text in doubts(*pair)],
-        "provenance": provenance(
-            device, seed=settings["seed"], torch_threads=torch.get_num_threads()
-        ),
-    }
-    if device == "cuda" and not meter.available:
-        shared["doubts"].append("throttling during the measurement is not known")
-    made = {name: {**shared, "workloads": measured[name]} for name in names}
-    for name in names:
-        if {name, DENSE} & set(overflown):
-            # Circuits switch less where all numbers are alike.
-            why = f"output is not finite in {settings['dtype']}: power depends on the numbers"
-            made[name] = {**made[name], "doubts": [*made[name]["doubts"], why]}
-    return made
+        keep(records())
+    return records()
 
 
 def _capture(works: dict[str, list[Callable[[], None]]], devices: Sequence[str]) -> str:
