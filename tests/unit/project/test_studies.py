@@ -41,6 +41,8 @@ def test_a_share_of_the_parameters_goes_by_the_form():
             "pivoted": {"form": "pivoted"},
             "plain": {"method": "svd"},
             "channels": {"method": "wanda"},
+            "both": {"method": "wanda_sp"},
+            "heads": {"method": "wanda_sp", "tensors": ["attention"]},
         },
         configurations={"20%": {"layers": [1]}},
     )
@@ -49,6 +51,8 @@ def test_a_share_of_the_parameters_goes_by_the_form():
         "svd_llm.prose-p0.8-l1-all-pivoted",
         "svd-b0.8-l1-all",
         "wanda.prose-k0.8-l1",
+        "wanda_sp.prose-w0.8-l1-all",
+        "wanda_sp.prose-k0.8-l1-q.k.v.so",
     ]
 
 
