@@ -37,6 +37,29 @@ rule gather_moments:
         "--output {output} 2> {log}"
 
 
+rule order_layers:
+    """Write the layers by their block influence, for `config/influence/`; no target asks for it."""
+    input:
+        script=script("order_layers"),
+        library=library("order_layers"),
+        lock=LOCK,
+        manifest=rules.fetch_model.output.manifest,
+        moments=rules.gather_moments.output[0],
+    output:
+        "<results>/models/{model}/influence/{calibration}.yaml",
+    log:
+        "<logs>/order_layers/{model}/{calibration}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        architecture=architecture_of,
+    shell:
+        "PYTHONPATH=workflow python {input.script} --model {wildcards.model} "
+        "--architecture {params.architecture:q} --moments {input.moments} "
+        "--calibration {wildcards.calibration} --base-manifest {input.manifest} "
+        "--output {output} 2> {log}"
+
+
 rule factorize_layer:
     """Factorize the decomposable tensors of one layer."""
     input:

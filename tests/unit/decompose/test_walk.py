@@ -77,7 +77,7 @@ def test_block_influence_is_one_less_the_cosine_of_hidden_states(weights, moment
         states = model(ids, output_hidden_states=True).hidden_states
     for layer in (1, 2, 3):  # the last state of transformers is behind the last norm
         cosine = torch.cosine_similarity(states[layer - 1], states[layer], dim=-1).mean()
-        found = read_influence(moments / moments_file(layer))
+        found = read_influence(moments / moments_file(layer), layer)
         assert found == pytest.approx(1 - float(cosine), abs=1e-5)
 
 

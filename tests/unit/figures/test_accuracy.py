@@ -312,3 +312,11 @@ def test_fewer_questions_are_drawn_at_their_difference_from_the_dense_model(tmp_
         assert made["score"].to_numpy() == pytest.approx(expected)
         width = made["score_high"] - made["score_low"]
         assert width.to_numpy() == pytest.approx(20.0)
+
+
+def test_more_series_than_colours_still_look_unlike():
+    names = [f"method {n}" for n in range(14)]
+    looks = accuracy.series_looks(names)
+    assert len({(look["color"], look["marker"]) for look in looks.values()}) == 15  # and a control
+    assert "linestyle" not in looks["method 7"] and looks["method 8"]["linestyle"] == "--"
+    assert looks["method 0"]["color"] == looks["method 8"]["color"]

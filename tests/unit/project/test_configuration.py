@@ -180,6 +180,16 @@ def rank_file(ranks):
     return change
 
 
+def influence_file(influence, count=2):
+    def change(config, folder):
+        (folder / "influence").mkdir(exist_ok=True)
+        content = {"calibration": "prose", "influence": influence}
+        (folder / "influence/llama-2-7b-chat.yaml").write_text(yaml.safe_dump(content))
+        bad_file(STUDY, "configurations.6%.layers", {"least_influence": count})(config, folder)
+
+    return change
+
+
 STUDY = "studies/table_4_2.yaml"
 MODEL = "models/llama-2-7b-chat.yaml"
 BENCHMARK = "benchmarks/arc_easy.yaml"
@@ -287,6 +297,30 @@ MISTAKES = {
     "layer outside": (
         bad_file(STUDY, "configurations.6%.layers", [3, 33]),
         r"table_4_2.yaml: configurations.6%: layer 33 is outside 1…32",
+    ),
+    "no file of influence": (
+        bad_file(STUDY, "configurations.6%.layers", {"least_influence": 2}),
+        "table_4_2.yaml: configurations.6%: least_influence needs config/influence/llama-2-7b-chat",
+    ),
+    "file of influence without a layer": (
+        influence_file({1: 0.1, 2: 0.2}),
+        "influence/llama-2-7b-chat.yaml: influence: layer 3 is missing",
+    ),
+    "file of influence with a name": (
+        influence_file({"first": 0.1}),
+        "influence/llama-2-7b-chat.yaml: influence: 'first' is not of type 'integer'",
+    ),
+    "influence that is no number": (
+        influence_file({1: "low"}),
+        "influence/llama-2-7b-chat.yaml: influence.1: 'low' is not of type 'number'",
+    ),
+    "more layers than there are": (
+        influence_file({n: n / 100 for n in range(1, 33)}, 33),
+        "configurations.6%: least_influence: 33 is above 32 layers",
+    ),
+    "two rules for the layers": (
+        bad_file(STUDY, "configurations.6%.layers", {"least_influence": 2, "every": 2}),
+        "table_4_2.yaml: configurations.6%.layers: .* has too many properties",
     ),
     "layer zero": (bad_file(STUDY, "configurations.6%.layers", [0]), "layer 0 is outside 1…32"),
     "layer twice": (bad_file(STUDY, "configurations.6%.layers", [3, 3]), "layer 3 is listed twice"),

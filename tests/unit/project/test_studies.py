@@ -1,10 +1,12 @@
 import itertools
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_yaml
 from lowrank.project.configuration import Project
-from lowrank.project.studies import carry_rank, expand_study, with_rank_files
+from lowrank.project.studies import carry_rank, expand_study, order_by_influence, with_rank_files
 
 PROJECT = Project(read_yaml("config/config.yaml"), "config")
 LLAMA = PROJECT.model("llama-2-7b-chat")
@@ -40,6 +42,8 @@ def test_a_share_of_the_parameters_goes_by_the_form():
             "pivoted": {"form": "pivoted"},
             "plain": {"method": "svd"},
             "channels": {"method": "wanda"},
+            "both": {"method": "wanda_sp"},
+            "heads": {"method": "wanda_sp", "tensors": ["attention"]},
         },
         configurations={"20%": {"layers": [1]}},
     )
@@ -48,6 +52,8 @@ def test_a_share_of_the_parameters_goes_by_the_form():
         "svd_llm.prose-p0.8-l1-all-pivoted",
         "svd-b0.8-l1-all",
         "wanda.prose-k0.8-l1",
+        "wanda_sp.prose-w0.8-l1-all",
+        "wanda_sp.prose-k0.8-l1-q.k.v.so",
     ]
 
 
@@ -215,9 +221,51 @@ def test_a_series_may_have_configurations_of_its_own():
     assert own == {"layers": [1], "rank": {"file": "c", "ranks": {1: {"q": 99}}}}
 
 
+def test_the_least_influential_layers_are_the_models_own():
+    order = tuple(order_by_influence({n: abs(n - 20) for n in range(1, 31)}, SMOL.architecture))
+    assert order[:4] == (20, 19, 21, 18)
+    rows = expand(
+        replace(SMOL, by_influence=order),
+        method="drop",
+        depth=32,  # they are not carried over
+        configurations={"three": {"layers": {"least_influence": 3}}},
+    )
+    assert names(rows, SMOL) == ["drop-l19-21"]
+    every = expand(
+        replace(SMOL, by_influence=order),
+        configurations={"all": {"layers": {"least_influence": 30}}},
+    )
+    assert names(every, SMOL) == ["tucker-r1-l1-30-all"]
+
+
+@pytest.mark.parametrize("path", sorted(Path("config/influence").iterdir()), ids=lambda p: p.stem)
+def test_shipped_files_of_influence_are_of_a_model_and_in_their_order(path):
+    content, model = read_yaml(path), PROJECT.model(path.stem)
+    assert list(content["influence"]) == list(model.by_influence)
+    assert sorted(model.by_influence) == list(range(1, model.architecture.layers + 1))
+    assert f"influence/{content['calibration']}.yaml" in path.read_text()
+    PROJECT.calibration(content["calibration"])
+
+
+@pytest.mark.parametrize(
+    ("influence", "message"),
+    [
+        ({1: 0.1, 2: 0.2}, "influence: layer 3 is missing"),
+        (dict.fromkeys(range(1, 32), 0.1), "influence: layer 31 is outside 1…30"),
+    ],
+)
+def test_every_layer_has_an_influence(influence, message):
+    with pytest.raises(LowrankError, match=message):
+        order_by_influence(influence, SMOL.architecture)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        (
+            {"configurations": {"x": {"layers": {"least_influence": 2}}}},
+            "least_influence needs config/influence/llama-2-7b-chat.yaml, which `snakemake",
+        ),
         ({"configurations": {"x": {}}}, "neither .* names layers"),
         ({"configurations": {"x": {"layers": [40]}}}, "layer 40 is outside 1…32"),
         (

@@ -1,3 +1,4 @@
+import math
 from decimal import Decimal
 
 import pytest
@@ -11,6 +12,10 @@ from lowrank.space.methods import METHODS
 from lowrank.space.rank_rule import BreakEvenShare, ChannelShare, ModuleRanks, PivotedShare
 
 LLAMA_7B = Architecture.from_config(read_yaml("config/models/llama-2-7b.yaml")["architecture"])
+SMOL, BERT_BASE = (
+    Architecture.from_config(read_yaml(f"config/models/{name}.yaml")["architecture"])
+    for name in ("smollm2-135m-instruct", "bert-base-squad")
+)
 TENSORS = LLAMA_7B.tensors
 
 layer_sets = st.sets(st.integers(1, 32), min_size=1)
@@ -114,6 +119,47 @@ def test_channels_of_the_mlp_by_hand():
     assert made.removed_parameters(bert) == 2 * 1536 * 768 + 1536
 
 
+def test_groups_of_heads_by_hand():
+    """SmolLM2: 3 key/value heads of 64 numbers, each with 3 query heads. Two of them are kept.
+
+    A head has 2 · 3 · 64 · 576 weights of Q and SO and 2 · 64 · 576 of K and V; a channel 3 · 576.
+    """
+    head, channel = 8 * 64 * 576, 3 * 576
+    share = ChannelShare.make(0.8)
+    heads = Decomposition.make(SMOL, [1, 3], "attention", share, "wanda_sp", "prose")
+    assert heads.name(SMOL) == "wanda_sp.prose-k0.8-l1.3-q.k.v.so"
+    assert heads.removed_parameters(SMOL) == 2 * head
+    kept = [heads.rank.rank_of(SMOL, 1, tensor) for tensor in heads.tensors]
+    assert kept == [384, 128, 128, 384]
+    # 0.8 of 3 · 294,912 + 1536 · 1728 = 3,538,944, less two heads, are 1297.07 channels.
+    both = Decomposition.make(SMOL, [1, 3], "all", share, "wanda_sp", "prose")
+    assert both.name(SMOL) == "wanda_sp.prose-w0.8-l1.3-all"
+    assert both.removed_parameters(SMOL) == 2 * (head + (1536 - 1297) * channel)
+    for made in (heads, both):
+        assert Decomposition.from_name(SMOL, made.name(SMOL)) == made
+    with pytest.raises(LowrankError, match=r"'wanda_sp.prose-k0.8-l1-q.k.v.so' is$"):
+        Decomposition.from_name(SMOL, "wanda_sp.prose-w0.8-l1-q.k.v.so")
+    half = ChannelShare.make(0.5)
+    made = Decomposition.make(BERT_BASE, [2], "attention", half, "wanda_sp", "prose")
+    assert made.removed_parameters(BERT_BASE) == 4 * 384 * 768 + 3 * 384  # and biases of Q, K and V
+
+
+@given(st.decimals("0.2", 1, places=4), st.sampled_from(["llama", "smol", "bert"]))
+def test_a_layer_keeps_its_share_to_one_channel_however_few_its_heads(share, name):
+    shapes = {"llama": LLAMA_7B, "smol": SMOL, "bert": BERT_BASE}[name]
+    made = Decomposition.make(shapes, [1], "all", ChannelShare.make(share), "wanda_sp", "prose")
+    total = shapes.tensor_parameters()
+    kept = sum(
+        math.prod(shapes.shape(tensor))
+        * made.rank.rank_of(shapes, 1, tensor)
+        // shapes.shape(tensor)[shapes.axis(tensor)]
+        for tensor in shapes.tensors
+    )
+    channel = sum(map(math.prod, map(shapes.shape, shapes.family.groups["mlp"])))
+    channel //= shapes.config["intermediate_size"]
+    assert 0 <= Decimal(share) * total - kept < channel
+
+
 def test_parameters_of_forms_and_biases_by_hand():
     """Rank 100 of Q, 4096 × 4096, and of G, 11008 × 4096; Llama has no biases, BERT has."""
 
@@ -189,6 +235,16 @@ def test_reductions_of_table_4_2_by_hand():
         (
             {"layers": [1], "method": "wanda", "calibration": "prose"},
             "method 'wanda' keeps a share of the channels, and no rank",
+        ),
+        (
+            {
+                "layers": [1],
+                "tensors": ["q", "mlp"],
+                "rank": ChannelShare.make(0.5),
+                "method": "wanda_sp",
+                "calibration": "prose",
+            },
+            "method 'wanda_sp' leaves out channels and heads of whole groups of tensors: use att",
         ),
         ({"layers": [1], "method": "lord"}, "method 'lord' needs a calibration set"),
         (

@@ -78,7 +78,7 @@ def test_lords_cut_of_ranks_by_hand():
 @pytest.mark.parametrize("share", ["0.5", "0.3"])
 def test_shares_of_different_things_are_different_rules(share):
     rules = {rule.make(share) for rule in SHARES.values()}
-    assert len(rules) == len({rule.name for rule in rules}) == 4
+    assert len(rules) == len({rule.name for rule in rules}) == 5
 
 
 def test_the_pivoted_form_buys_more_rank_for_a_share():

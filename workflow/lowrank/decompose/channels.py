@@ -1,10 +1,13 @@
-"""Channels of the MLP: which of them matter, and what is left without the others.
+"""Channels of the MLP and groups of heads: which of them matter, and what is left of the others.
 
 A channel is a row of each tensor that leads into the middle of the MLP and a column of the one that
-leads out of it. Leaving channels out is structured pruning: what is left is a smaller dense MLP. It
-is a control of low-rank decomposition at the same number of parameters.
+leads out of it. A group of heads is a key/value head with the query heads that share it, and with
+the columns of the output projection that read these. Leaving such parts out is structured pruning:
+what is left is smaller and dense. It is a control of low-rank decomposition at the same number of
+parameters.
 
-Shape suffixes: ``C`` channels, ``O`` outputs.
+Shape suffixes: ``P`` parts of a group of tensors (`Architecture.parts`), ``I`` inputs of its last
+tensor, ``K`` parts that are kept.
 """
 
 from __future__ import annotations
@@ -19,41 +22,57 @@ from safetensors import SafetensorError, safe_open
 from lowrank.base.errors import LowrankError
 from lowrank.base.tensor_file import read_description, write_tensors
 from lowrank.decompose.moments import Moments
+from lowrank.space.architecture import Architecture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-IMPORTANCE = "importance"
 
 
 def wanda(
     weights: Mapping[str, NDArray[np.floating]], inputs: Mapping[str, Moments]
 ) -> NDArray[np.float64]:
-    """Return how much channels matter: mean |w| of a column times the norm of its input, (C,).
+    """Return how much the last tensor's inputs matter: mean |w| of a column times their norm, (I,).
 
-    This is the structured form of Wanda (arXiv 2306.11695) in FLAP's code, with the inputs of the
-    dense model.
+    This is the structured form of Wanda (arXiv 2306.11695) in FLAP's code (arXiv 2312.11983,
+    `prune_wanda_sp`), with the inputs of the dense model.
 
     Parameters
     ----------
     weights
-        From the MLP's tensors to their weights; the last leads out of it, (out × channels).
+        From the tensors of a group to their weights; the last leads out of it, (out × in).
     inputs
         From its tensors to the moments of what they read.
     """
     last = list(weights)[-1]
-    norm_C = np.sqrt(np.diag(inputs[last].second_moment_II))
-    return np.abs(weights[last]).mean(axis=0) * norm_C
+    norm_I = np.sqrt(np.diag(inputs[last].second_moment_II))
+    return np.abs(weights[last]).mean(axis=0) * norm_I
 
 
-def write_importance(path: str | Path, method: str, layer: int, importance_C: NDArray) -> None:
-    """Write how much the channels of a layer matter; the file is not written atomically."""
+def importance_of_parts(importance_I: NDArray, parts: int) -> NDArray:
+    """Return how much the parts of a group of tensors matter: the sum over their inputs, (P,).
+
+    FLAP's `prune_wanda_sp` sums over a head in the same way; it knows no shared heads.
+
+    Parameters
+    ----------
+    importance_I
+        How much the inputs of the group's last tensor matter; those of a part stand together.
+    parts
+        The number of parts.
+    """
+    return importance_I.reshape(parts, -1).sum(axis=1)
+
+
+def write_importance(
+    path: str | Path, method: str, layer: int, importance: Mapping[str, NDArray]
+) -> None:
+    """Write how much the parts of a layer's groups matter; the file is not written atomically."""
     description: dict[str, Any] = {"method": method, "layer": layer}
-    write_tensors(path, {IMPORTANCE: importance_C}, description)
+    write_tensors(path, importance, description)
 
 
-def read_importance(path: str | Path, method: str, layer: int) -> NDArray:
-    """Return how much the channels of a layer matter, (C,).
+def read_importance(path: str | Path, method: str, layer: int, group: str) -> NDArray:
+    """Return how much the parts of a layer's group of tensors matter, (P,).
 
     Raises
     ------
@@ -66,22 +85,37 @@ def read_importance(path: str | Path, method: str, layer: int) -> NDArray:
             found = header["method"], header["layer"]
             if found != (method, layer):
                 raise ValueError(f"it holds layer {found[1]} by {found[0]}")
-            importance_C = opened.get_tensor(IMPORTANCE)
-        if not np.isfinite(importance_C).all():
+            importance_P = opened.get_tensor(group)
+        if not np.isfinite(importance_P).all():
             raise ValueError("it is not finite")
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise LowrankError(
             f"{path} is not a readable file of channels ({error}): delete it and run again"
         ) from None
-    return importance_C
+    return importance_P
 
 
-def kept_channels(importance_C: NDArray, count: int) -> NDArray:
-    """Return the channels that matter most, ascending, (count,), int32; of equal ones the first."""
-    return np.sort(np.argsort(-importance_C, kind="stable")[:count]).astype(np.int32)
+def kept_parts(importance_P: NDArray, count: int) -> NDArray:
+    """Return the parts that matter most, ascending, (count,), int32; of equal ones the first."""
+    return np.sort(np.argsort(-importance_P, kind="stable")[:count]).astype(np.int32)
 
 
-def channel_axes(tensors: tuple[str, ...]) -> Iterator[tuple[str, int]]:
-    """Yield the tensors of an MLP, each with the axis of its weight that the channels are."""
-    for tensor in tensors:
-        yield tensor, 1 if tensor == tensors[-1] else 0
+def kept_places(
+    architecture: Architecture, group: str, kept_K: NDArray
+) -> Iterator[tuple[str, int, NDArray]]:
+    """Yield the tensors of a group, each with an axis of its weight and what is kept along it.
+
+    Parameters
+    ----------
+    architecture
+        The model's architecture.
+    group
+        `mlp` or `attention`.
+    kept_K
+        The parts that are kept, ascending.
+    """
+    for tensor in architecture.family.groups[group]:
+        axis = architecture.axis(tensor)
+        size = architecture.shape(tensor)[axis] // architecture.parts(group)
+        places = kept_K[:, None] * size + np.arange(size, dtype=np.int32)
+        yield tensor, axis, places.ravel().astype(np.int32)

@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any
 from lowrank.base.files import atomic_path, read_json, sha256_file, write_json
 from lowrank.base.provenance import provenance
 from lowrank.base.tensor_file import write_tensors
-from lowrank.decompose.channels import channel_axes, kept_channels, read_importance
+from lowrank.decompose.channels import kept_parts, kept_places, read_importance
 from lowrank.decompose.compressed_format import FACTORS, FORMAT, MANIFEST
 from lowrank.decompose.forms import stored
 from lowrank.decompose.layer_factors import Cut, LayerFactors
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
 from lowrank.space.methods import CHANNELS, METHODS
+from lowrank.space.rank_rule import ChannelShare
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Kept = tuple[int, "NDArray", float]
-"""A layer, the channels that are kept of it, and the share of all that matters that is not."""
+Kept = tuple[int, str, "NDArray", float]
+"""A layer, a group of its tensors, the parts of it that are kept, and the share of all that matters
+that is not."""
 
 
 def compress(
@@ -83,13 +85,12 @@ def write_compressed(
     cuts
         The factors of its tensors, such as `lowrank.decompose.sequential.sequential_cuts` yields.
     channels
-        For a method of channels: of each layer those that are kept, and which share of all that
-        matters is not.
+        For a method of channels: of each layer and group of tensors the parts that are kept.
     """
     arrays: dict[str, NDArray] = {}
     modules: dict[str, dict[str, Any]] = {}
-    for layer, kept, error in channels:
-        for tensor, axis in channel_axes(decomposition.tensors):
+    for layer, group, kept_K, error in channels:
+        for tensor, axis, kept in kept_places(architecture, group, kept_K):
             path = architecture.module_path(layer, tensor)
             arrays[f"{path}.kept"] = kept
             modules[path] = {
@@ -156,10 +157,14 @@ def _stored_channels(
     decomposition: Decomposition,
     layer_files: Mapping[int, str | Path],
 ) -> Iterator[Kept]:
-    """Yield the channels that a configuration keeps, by how much they were found to matter."""
+    """Yield the parts that a configuration keeps, by how much they were found to matter."""
+    rule = decomposition.rank
+    assert isinstance(rule, ChannelShare)  # a method of channels has no other
+    groups = dict.fromkeys(architecture.group(tensor) for tensor in decomposition.tensors)
     for layer in decomposition.layers:
-        importance_C = read_importance(layer_files[layer], decomposition.method, layer)
-        count = decomposition.rank.rank_of(architecture, layer, decomposition.tensors[0])
-        kept = kept_channels(importance_C, count)
-        total = float(importance_C.sum())
-        yield layer, kept, 1 - float(importance_C[kept].sum()) / total if total else 0.0
+        for group in groups:
+            importance_P = read_importance(layer_files[layer], decomposition.method, layer, group)
+            kept = kept_parts(importance_P, rule.kept(architecture, group))
+            total = float(importance_P.sum())
+            error = 1 - float(importance_P[kept].sum()) / total if total else 0.0
+            yield layer, group, kept, error

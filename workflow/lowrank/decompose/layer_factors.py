@@ -17,7 +17,7 @@ from lowrank.assets.weights import read_weight
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path
 from lowrank.base.tensor_file import read_description, write_tensors
-from lowrank.decompose.channels import write_importance
+from lowrank.decompose.channels import importance_of_parts, write_importance
 from lowrank.decompose.moments import Moments, read_moments
 from lowrank.decompose.svd import Factors
 from lowrank.space.architecture import Architecture
@@ -122,19 +122,23 @@ def _weigh_channels(
     output: str | Path,
     moments: str | Path | None,
 ) -> None:
-    """Write how much the channels of a layer's MLP matter."""
-    tensors = architecture.family.groups["mlp"]
-    weights = {
-        tensor: weight_of(model_directory, architecture, layer, tensor) for tensor in tensors
-    }
-    inputs = {
-        tensor: read_moments(moments or "", layer, stage[0])
-        for stage in architecture.family.stages
-        for tensor in stage
-        if tensor in tensors
-    }
+    """Write how much the parts of a layer's groups of tensors matter."""
+    importance = {}
+    for group in METHODS[method].prunes:
+        tensors = architecture.family.groups[group]
+        weights = {
+            tensor: weight_of(model_directory, architecture, layer, tensor) for tensor in tensors
+        }
+        inputs = {
+            tensor: read_moments(moments or "", layer, stage[0])
+            for stage in architecture.family.stages
+            for tensor in stage
+            if tensor in tensors
+        }
+        importance_I = function_of(method)(weights, inputs)
+        importance[group] = importance_of_parts(importance_I, architecture.parts(group))
     with atomic_path(output) as temporary:
-        write_importance(temporary, method, layer, function_of(method)(weights, inputs))
+        write_importance(temporary, method, layer, importance)
 
 
 def function_of(method: str) -> Callable[..., Any]:

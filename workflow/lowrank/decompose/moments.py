@@ -5,10 +5,11 @@ Shape suffixes: ``N`` tokens, ``I`` inputs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -127,23 +128,36 @@ def read_moments(path: str | Path, layer: int, tensor: str) -> Moments:
     LowrankError
         If the file is missing or damaged, or holds another layer.
     """
+    with _described(path, layer) as (opened, header):
+        parts = [opened.get_tensor(f"{tensor}.{part}") for part in _PARTS]
+        return Moments(*parts, header["tokens"][tensor])
+
+
+def read_influence(path: str | Path, layer: int) -> float:
+    """Return the block influence of a layer, from its file of moments.
+
+    Raises
+    ------
+    LowrankError
+        If the file is missing or damaged, or holds another layer.
+    """
+    with _described(path, layer) as (_, header):
+        return float(header["influence"])
+
+
+@contextlib.contextmanager
+def _described(path: str | Path, layer: int) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Open the moments of a layer; whatever is wrong with the file is one line."""
     try:
         with safe_open(Path(path), framework="np") as opened:
             header = read_description(opened)
             if header["layer"] != layer:
                 raise ValueError(f"it holds layer {header['layer']}, not {layer}")
-            parts = [opened.get_tensor(f"{tensor}.{part}") for part in _PARTS]
-            return Moments(*parts, header["tokens"][tensor])
+            yield opened, header
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise LowrankError(
             f"{path} is not a readable file of moments ({error}): delete it and run again"
         ) from None
-
-
-def read_influence(path: str | Path) -> float:
-    """Return the block influence in a file of `write_moments`."""
-    with safe_open(Path(path), framework="np") as opened:
-        return float(read_description(opened)["influence"])
 
 
 def moments_file(layer: int) -> str:

@@ -293,9 +293,16 @@ def finish(axes: Axes, title: str = "", x: str = "", y: str = "") -> None:
 
 
 def series_looks(series: Sequence[str]) -> Mapping[str, dict[str, Any]]:
-    """Return colour, marker and line of each series; the control is always grey and dashed."""
+    """Return colour, marker and line of each series; the control is always grey and dashed.
+
+    From the ninth on colours come again, with another marker and dashed.
+    """
     looks: dict[str, dict[str, Any]] = {}
     for index, name in enumerate(name for name in series if name != CONTROL):
-        looks[name] = {"color": style.COLOURS[index], "marker": style.MARKERS[index]}
+        again, place = divmod(index, len(style.COLOURS))
+        looks[name] = {
+            "color": style.COLOURS[place],
+            "marker": style.MARKERS[(place + again) % len(style.MARKERS)],
+        } | ({"linestyle": "--"} if again else {})
     looks[CONTROL] = {"color": "#555555", "marker": "x", "linestyle": (0, (2, 1.5))}
     return looks

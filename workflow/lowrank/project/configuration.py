@@ -18,7 +18,13 @@ from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
 from lowrank.base.names import DENSE, PERPLEXITY
 from lowrank.project.registry import Registry
 from lowrank.project.scorers import BASELINES, SCORERS
-from lowrank.project.studies import Configuration, Model, expand_study, with_rank_files
+from lowrank.project.studies import (
+    Configuration,
+    Model,
+    expand_study,
+    order_by_influence,
+    with_rank_files,
+)
 from lowrank.project.windows import require_windows
 from lowrank.space.architecture import FAMILIES, Architecture
 from lowrank.space.design_space import Decomposition
@@ -323,7 +329,11 @@ class Project:
                 f"{path}: task: {entry['task']!r} does not fit the architecture: "
                 f"{architecture.task!r} does"
             )
-        return Model(name, entry["label"], entry["sources"], architecture)
+        try:
+            order = order_by_influence(self.registry.influence(name), architecture)
+        except LowrankError as error:
+            raise LowrankError(f"{self.registry.influence_path(name)}: {error}") from None
+        return Model(name, entry["label"], entry["sources"], architecture, tuple(order))
 
     def _benchmark(self, name: str) -> dict[str, Any]:
         entry = self.benchmark(name)

@@ -108,6 +108,24 @@ class Registry:
         path = self.folder / file
         return self.checked("ranks", read_yaml(path), str(path))
 
+    def influence(self, model: str) -> dict[int, float]:
+        """Return the block influence of a model's layers, counted from 1; empty without a file.
+
+        Raises
+        ------
+        LowrankError
+            If the file does not fit its schema.
+        """
+        path = self.influence_path(model)
+        if not path.is_file():
+            return {}
+        found = self.checked("influence", read_yaml(path), str(path))["influence"]
+        return dict(found)
+
+    def influence_path(self, model: str) -> Path:
+        """Return where the block influence of a model's layers is, if it is there."""
+        return self.folder / "influence" / f"{model}.yaml"
+
     def checked(self, schema: str, value: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Return a value with the defaults of its schema.
 

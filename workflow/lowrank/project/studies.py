@@ -25,6 +25,7 @@ from lowrank.space.rank_rule import (
 )
 
 EACH = "each"
+LEAST_INFLUENCE = "least_influence"
 
 OF_DECOMPOSITION = ("method", "rank", "tensors", "calibration", "form")
 """Fields that a study, a series and a label may give."""
@@ -55,12 +56,43 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Model:
-    """A model of `config/models/`: its entry and its architecture."""
+    """A model of `config/models/`: its entry and its architecture.
+
+    Attributes
+    ----------
+    by_influence
+        Its layers from 1, the least influential first; empty if that was not measured.
+    """
 
     name: str
     label: str
     sources: list[dict[str, Any]]
     architecture: Architecture
+    by_influence: tuple[int, ...] = ()
+
+
+def order_by_influence(influence: Mapping[int, float], architecture: Architecture) -> list[int]:
+    """Return a model's layers from 1, the least influential first; of equal ones the first.
+
+    Parameters
+    ----------
+    influence
+        From each layer to its block influence, or nothing.
+    architecture
+        The model's architecture.
+
+    Raises
+    ------
+    LowrankError
+        If a layer is missing, or there is no such layer.
+    """
+    layers = range(1, architecture.layers + 1)
+    for layer in sorted({*influence, *layers} if influence else ()):
+        if layer not in layers:
+            raise LowrankError(f"influence: layer {layer} is outside 1…{architecture.layers}")
+        if layer not in influence:
+            raise LowrankError(f"influence: layer {layer} is missing")
+    return sorted(influence, key=lambda layer: (influence[layer], layer))
 
 
 def with_rank_files(study: Mapping[str, Any], read: Callable[[str], Ranks]) -> dict[str, Any]:
@@ -164,7 +196,7 @@ def _expand(
     if fields["layers"] == EACH:
         rows = [(str(n), (n,), float(n)) for n in range(1, model.architecture.layers + 1)]
     else:
-        layers = _carry_layers(fields["layers"], study["depth"], model.architecture)
+        layers = _carry_layers(fields["layers"], study["depth"], model)
         rows = [(label, layers, fields.get("position"))]
     return [
         Configuration(
@@ -212,10 +244,13 @@ def _rank_rule(
 
 
 def _carry_layers(
-    given: str | Mapping[str, int] | list[int | str], depth: int | None, architecture: Architecture
+    given: str | Mapping[str, int] | list[int | str], depth: int | None, model: Model
 ) -> tuple[int, ...]:
+    architecture = model.architecture
     if isinstance(given, str):  # `all`, the only other word that the schema lets through
         return every_layers(1, architecture.layers)
+    if isinstance(given, Mapping) and LEAST_INFLUENCE in given:
+        return _least_influential(given[LEAST_INFLUENCE], model)
     if isinstance(given, Mapping):
         return every_layers(given["every"], architecture.layers)
     layers = expand_layers(given)
@@ -227,3 +262,17 @@ def _carry_layers(
     return (
         layers if depth == architecture.layers else scale_layers(layers, depth, architecture.layers)
     )
+
+
+def _least_influential(count: int, model: Model) -> tuple[int, ...]:
+    """Return the layers that a model misses least, ascending."""
+    if not model.by_influence:
+        raise LowrankError(
+            f"{LEAST_INFLUENCE} needs config/influence/{model.name}.yaml, which "
+            f"`snakemake <results>/models/{model.name}/influence/<calibration>.yaml` writes"
+        )
+    if count > model.architecture.layers:
+        raise LowrankError(
+            f"{LEAST_INFLUENCE}: {count} is above {model.architecture.layers} layers"
+        )
+    return tuple(sorted(model.by_influence[:count]))

@@ -184,7 +184,7 @@ class Architecture:
         hidden = self.config["hidden_size"]
         intermediate = self.config["intermediate_size"]
         heads = self.config["num_attention_heads"]
-        key_value_heads = self.config.get("num_key_value_heads") or heads
+        key_value_heads = self.key_value_heads
         head_dim = self.config.get("head_dim") or hidden // heads
         return {
             "q": (heads * head_dim, hidden),
@@ -197,6 +197,35 @@ class Architecture:
             "int": (intermediate, hidden),
             "o": (hidden, intermediate),
         }[tensor]
+
+    @property
+    def key_value_heads(self) -> int:
+        """Number of key/value heads of a layer; query heads share them in equal numbers."""
+        return self.config.get("num_key_value_heads") or self.config["num_attention_heads"]
+
+    def group(self, tensor: str) -> str:
+        """Return the group that a tensor is applied in: `attention` or `mlp`."""
+        return "attention" if tensor in self.family.groups["attention"] else "mlp"
+
+    def parts(self, group: str) -> int:
+        """Return the number of parts that a group of tensors can do without.
+
+        Parts of the MLP are its channels. Those of attention are its key/value heads: one of them
+        goes with the query heads that share it, and with what the output projection reads of these.
+        """
+        return self.key_value_heads if group == "attention" else self.config["intermediate_size"]
+
+    def part_weights(self, group: str) -> int:
+        """Return the number of weights of one part of a group of tensors."""
+        weights = sum(math.prod(self.shape(tensor)) for tensor in self.family.groups[group])
+        return weights // self.parts(group)
+
+    def axis(self, tensor: str) -> int:
+        """Return the axis of a weight that has its group's parts: 0 for outputs, 1 for inputs.
+
+        The last tensor of a group reads them, and the others make them.
+        """
+        return int(tensor == self.family.groups[self.group(tensor)][-1])
 
     def rank(self, tensor: str) -> int:
         """Return the largest rank of one tensor, min(out, in)."""

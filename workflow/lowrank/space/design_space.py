@@ -44,8 +44,8 @@ class Decomposition:
     layers
         Decomposed layers, counted from 1, ascending.
     tensors
-        Decomposed tensors in the family's order; all of them for a method of whole layers, those
-        of the MLP for a method of its channels.
+        Decomposed tensors in the family's order; all of them for a method of whole layers, whole
+        groups of them for a method of channels.
     calibration
         Name of the calibration set of a method that reads inputs; empty for others.
     form
@@ -126,7 +126,7 @@ class Decomposition:
                 else f"method {method!r} keeps ranks, and no share of the channels"
             )
         if of_channels:
-            tensor_names, form = architecture.family.groups["mlp"], CHANNELS
+            tensor_names, form = _pruned(architecture, method, tensor_names), CHANNELS
         fitted = rule.fitted(architecture, layer_numbers, tensor_names)
         return cls(
             method, fitted, layer_numbers, tensor_names, calibration if reads_inputs else "", form
@@ -152,11 +152,11 @@ class Decomposition:
         layers = "l" + ".".join(_ranges(self.layers))
         if METHODS[self.method].scope == "layer":
             return f"{self.method}-{layers}"
-        if self.form == CHANNELS:
+        if self.form == CHANNELS and len(METHODS[self.method].prunes) == 1:
             return f"{self.factorization}-{self.rank.name}-{layers}"
         every = self.tensors == architecture.tensors
         tensors = "all" if every else ".".join(self.tensors)
-        form = [] if self.form == PAIRS else [self.form]
+        form = [] if self.form in (PAIRS, CHANNELS) else [self.form]
         return "-".join([self.factorization, self.rank.name, layers, tensors, *form])
 
     @classmethod
@@ -186,7 +186,7 @@ class Decomposition:
         if name == DENSE:
             return cls(DENSE, NO_RANK, (), ())
         match = re.fullmatch(
-            r"(?P<method>\w+?)(\.(?P<calibration>\w+))?(-(?P<rank>[rbfpkm][\w.]+))?-l(?P<layers>[\d.-]+?)"
+            r"(?P<method>\w+?)(\.(?P<calibration>\w+))?(-(?P<rank>[rbfpkwm][\w.]+))?-l(?P<layers>[\d.-]+?)"
             r"(-(?P<tensors>[a-z.]+)(-(?P<form>[a-z]+))?)?",
             name,
         )
@@ -226,9 +226,9 @@ class Decomposition:
         new_bias = method.has_bias and not architecture.has_bias(tensor)
         rank = self.rank.rank_of(architecture, layer, tensor)
         if self.form == CHANNELS:
-            channels = architecture.config["intermediate_size"]
-            loses_bias = tensor != self.tensors[-1] and architecture.has_bias(tensor)
-            return math.prod(shape) // channels * rank - loses_bias * (channels - rank)
+            axis = architecture.axis(tensor)
+            loses_bias = axis == 0 and architecture.has_bias(tensor)
+            return shape[1 - axis] * rank - loses_bias * (shape[axis] - rank)
         return method.stored_parameters(self.form, *shape, rank) + new_bias * shape[0]
 
     def parameter_reduction(self, architecture: Architecture) -> float:
@@ -308,6 +308,19 @@ def _expand_tensors(architecture: Architecture, tensors: str | Iterable[str]) ->
         twice = next(name for name in names if names.count(name) > 1)
         raise LowrankError(f"tensor {twice!r} is listed twice")
     return tuple(name for name in architecture.tensors if name in names)
+
+
+def _pruned(architecture: Architecture, method: str, tensors: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the tensors that a method of channels makes narrower: whole groups."""
+    groups = {name: architecture.family.groups[name] for name in METHODS[method].prunes}
+    if len(groups) == 1:
+        return next(iter(groups.values()))
+    if tensors not in (architecture.tensors, *groups.values()):
+        raise LowrankError(
+            f"method {method!r} leaves out channels and heads of whole groups of tensors: use "
+            f"{', '.join(groups)} or all"
+        )
+    return tensors
 
 
 def _ranges(numbers: Sequence[int]) -> list[str]:

@@ -18,7 +18,7 @@ PAIRS, PIVOTED = "pairs", "pivoted"
 FORMS = (PAIRS, PIVOTED)
 
 CHANNELS = "channels"
-"""The form of what is left where whole channels of the MLP are left out."""
+"""The form of what is left where whole channels or heads are left out."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Method:
         `module:function` of the factorization, or None for a method that stores no factors. It is
         called with (weight_OI, rank, device) and returns `lowrank.decompose.svd.Factors`; where
         it has `inputs`, it gets `lowrank.decompose.moments.Moments` of them as a fourth argument.
-        That of channels is called with (weights, inputs), each by tensor, and returns how much
-        each channel matters. A name, not the function, so that reading the registry imports no
-        torch.
+        That of channels is called with (weights, inputs), each by the tensors of one group, and
+        returns how much each input of the last of them matters. A name, not the function, so that
+        reading the registry imports no torch.
     inputs
         What it reads beside the weight: `none`; the inputs of the `dense` model's modules on a
         calibration set; or those behind the `compressed` predecessors, so that each configuration
@@ -45,8 +45,11 @@ class Method:
     has_bias
         Whether it changes the bias of a module, or gives it one.
     scope
-        `tensor` if tensors are decomposed one by one; `channels` if channels of the MLP go;
-        `layer` if the layer goes as a whole.
+        `tensor` if tensors are decomposed one by one; `channels` if channels or heads go; `layer`
+        if the layer goes as a whole.
+    prunes
+        Groups of tensors that a method of channels can make narrower: `mlp` by its channels,
+        `attention` by its key/value heads, each with the query heads that share it.
     """
 
     description: str
@@ -55,6 +58,7 @@ class Method:
     has_core: bool = False
     has_bias: bool = False
     scope: Literal["tensor", "channels", "layer"] = "tensor"
+    prunes: tuple[str, ...] = ()
 
     def stored_parameters(self, form: str, out: int, in_: int, rank: int) -> int:
         """Return the parameters of one decomposed tensor, without its bias.
@@ -126,6 +130,14 @@ METHODS: Mapping[str, Method] = {
         "lowrank.decompose.channels:wanda",
         inputs="dense",
         scope="channels",
+        prunes=("mlp",),
+    ),
+    "wanda_sp": Method(
+        "the least channels and groups of heads are left out (a control; Wanda-sp)",
+        "lowrank.decompose.channels:wanda",
+        inputs="dense",
+        scope="channels",
+        prunes=("attention", "mlp"),
     ),
     DROP: Method("the layer is left out altogether (a control)", None, scope="layer"),
 }

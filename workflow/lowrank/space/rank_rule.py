@@ -1,8 +1,8 @@
 """How a γ says at which rank each decomposed tensor is cut.
 
 A rule is one pruned rank for all tensors; a share of each tensor's full rank, of its break-even
-rank or of its parameters in the pivoted form; or a rank for each module. Another one says which
-share of the MLP's channels is kept. A rule is an immutable value with one canonical name, as γ
+rank or of its parameters in the pivoted form; or a rank for each module. Others say which share of
+the channels and heads is kept. A rule is an immutable value with one canonical name, as γ
 itself is: two rules are equal if and only if their names are.
 """
 
@@ -215,24 +215,54 @@ class PivotedShare(Share):
 
 
 class ChannelShare(Share):
-    """A share of the MLP's channels, named like `k0.6`: the number that is kept, rounded down."""
+    """A share of the MLP's channels, or of the key/value heads, named like `k0.6`.
+
+    Channels are rounded down. Heads are few, so theirs is the nearest number, of two the larger.
+    """
 
     letter, of = "k", "the channels"
 
+    def kept(self, architecture: Architecture, group: str) -> int:
+        """Return how many parts of a group of tensors are kept; at least 1."""
+        exact = Fraction(self.share) * architecture.parts(group)
+        return max(1, math.floor(exact + Fraction(group == "attention", 2)))
+
     def rank_of(self, architecture: Architecture, layer: int, tensor: str) -> int:
-        """Return how many channels are kept; at least 1."""
-        channels = architecture.config["intermediate_size"]
-        return max(1, math.floor(Fraction(self.share) * channels))
+        """Return how many of a tensor's outputs, or inputs, are kept."""
+        group = architecture.group(tensor)
+        size = architecture.shape(tensor)[architecture.axis(tensor)] // architecture.parts(group)
+        return size * self.kept(architecture, group)
 
     def fitted(
         self, architecture: Architecture, layers: Sequence[int], tensors: Sequence[str]
     ) -> ChannelShare:
-        """Return the rule itself: channels are no ranks."""
-        return self
+        """Return the rule of whole layers if it concerns all tensors, else that of channels."""
+        rule = LayerShare if tuple(tensors) == architecture.tensors else ChannelShare
+        return rule(self.share)
+
+
+class LayerShare(ChannelShare):
+    """A share of the weights of a layer's tensors, named like `w0.6`: of its channels and heads.
+
+    Of the key/value heads it keeps the nearest number. The MLP's channels take what this leaves of
+    the share, rounded down. So the layer keeps its share however few heads it has.
+    """
+
+    letter, of = "w", "the layer's weights"
+
+    def kept(self, architecture: Architecture, group: str) -> int:
+        """Return how many parts of a group of tensors are kept; at least 1."""
+        if group == "attention":
+            return super().kept(architecture, group)
+        of_heads = super().kept(architecture, "attention") * architecture.part_weights("attention")
+        left = Fraction(self.share) * architecture.tensor_parameters() - of_heads
+        channels = max(1, math.floor(left / architecture.part_weights("mlp")))
+        return min(channels, architecture.parts("mlp"))
 
 
 SHARES: Mapping[str, type[Share]] = {
-    rule.letter: rule for rule in (BreakEvenShare, FullRankShare, PivotedShare, ChannelShare)
+    rule.letter: rule
+    for rule in (BreakEvenShare, FullRankShare, PivotedShare, ChannelShare, LayerShare)
 }
 """From the first letter of a name to its rule."""
 
@@ -349,7 +379,7 @@ def rule_of_name(architecture: Architecture, name: str, modules: Ranks | None = 
     """
     if re.fullmatch(r"r\d+", name):
         return PrunedRank(int(name[1:]))
-    if re.fullmatch(r"[bfpk]\d+(\.\d+)?", name):
+    if re.fullmatch(rf"[{''.join(SHARES)}]\d+(\.\d+)?", name):
         return SHARES[name[0]].make(name[1:])
     if not re.fullmatch(r"m[0-9a-f]{10}", name):
         raise LowrankError(f"{name!r} is not the name of a rank, a share or ranks a module")
