@@ -127,6 +127,74 @@ def results(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def without_mean(results, tmp_path_factory):
+    """The table of a study of the same configurations that asks perplexities alone."""
+    path = tmp_path_factory.mktemp("studies") / "perplexities.csv"
+    collect_accuracy(
+        [
+            {"label": "x", "position": 1, "rank": 1, "series": series, "method": name}
+            | {"decomposition": name}
+            for series, name in (("", "tucker"), (CONTROL, "drop"))
+        ],
+        {name: {"label": name, "metric": METRIC_OF[name].as_record()} for name in PERPLEXITIES},
+        results / "models" / "m" / "evaluations",
+        path,
+    )
+    return path
+
+
+def test_perplexities_have_no_mean(results, without_mean, tmp_path):
+    rows = pd.read_csv(without_mean)
+    assert set(rows["benchmark"]) == set(PERPLEXITIES)
+    for name in PERPLEXITIES:
+        made = rows.set_index(["decomposition", "benchmark"]).loc["tucker", name]
+        assert made["score"] == pytest.approx(score(name, WORSE[name]), rel=1e-5)
+    study = AnsweredStudy(without_mean, results / "models" / "m" / "evaluations")
+    evidence = Evidence({"made": study})
+    increase = OPERATORS["perplexity_increase"](evidence, "made", {}, "prose")
+    ratio = score("prose", WORSE["prose"]) / score("prose", DENSE["prose"])
+    assert increase.value == pytest.approx(100 * (ratio - 1))
+    with pytest.raises(LowrankError, match="have no mean"):
+        OPERATORS["loss"](evidence, "made", {}, list(PERPLEXITIES))
+
+
+FIGURES = [f"figure_{n}" for n in ("3_2", "3_4", "3_5", "3_6", "3_7", "4_1", "methods", "lord")]
+
+
+@pytest.mark.parametrize("figure", [*FIGURES, "figure_rom"])
+def test_a_figure_without_a_mean_has_each_benchmark(without_mean, tmp_path, figure, monkeypatch):
+    """No panel shows both texts, none a mean, and none is missing."""
+    shown, plain = {}, accuracy.draw
+
+    def draw(axes, x, rows, *arguments, **options):
+        shown.setdefault(axes, set()).update(rows["benchmark"])
+        plain(axes, x, rows, *arguments, **options)
+
+    monkeypatch.setattr(accuracy, "draw", draw)
+    outputs = [tmp_path / f"figure.{suffix}" for suffix in ("csv", "pdf", "png")]
+    importlib.import_module(f"lowrank.figures.{figure}").render(without_mean, "M", "s", *outputs)
+    assert {len(names) for names in shown.values()} == {1}
+    assert set().union(*shown.values()) == set(PERPLEXITIES)
+    text = pypdf.PdfReader(outputs[1]).pages[0].extract_text()
+    assert "Word perplexity" in text and "mean" not in text
+    scales = {axes.get_yscale() for axes in shown}
+    assert scales == {"log"}
+
+
+def test_the_mean_has_its_panel_beside_perplexities(table, tmp_path, monkeypatch):
+    titles, plain = [], accuracy.finish
+
+    def finish(axes, title="", *arguments):
+        titles.append(title.partition("\n")[0])
+        plain(axes, title, *arguments)
+
+    monkeypatch.setattr(accuracy, "finish", finish)
+    outputs = [tmp_path / f"figure.{suffix}" for suffix in ("csv", "pdf", "png")]
+    importlib.import_module("lowrank.figures.figure_methods").render(table, "M", "s", *outputs)
+    assert titles == [*(f"{name} (n = 80)" for name in METRIC_OF), "mean of 2 benchmarks (n = 160)"]
+
+
 @pytest.fixture
 def table(results):
     return results / "models" / "m" / "studies" / "table_4_2.csv"

@@ -75,3 +75,14 @@ def test_a_stage_has_one_file_of_rules_and_what_they_share_is_short():
     # What Snakemake does not promise is asked for in one file.
     private = re.compile(r"workflow\.(?!basedir|current_basedir|source_path|get_rule)\w+[.( ]")
     assert {name for name, text in rules.items() if private.search(text)} == {"running"}
+
+
+def test_what_compresses_is_recorded_and_has_the_threads_that_the_table_of_costs_says():
+    body = (ROOT / "workflow/rules/decompose.smk").read_text()
+    rules = dict(re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", body, re.MULTILINE | re.DOTALL))
+    recorded = {name for name, text in rules.items() if "    benchmark:\n" in text}
+    assert recorded == {"gather_moments", "factorize_layer", "compress", "compress_in_sequence"}
+    for name in recorded:
+        (path,) = re.findall(r'benchmark:\n        "(.+)"', rules[name])
+        assert path.startswith(f"<results>/costs/{{model}}/{name}/") and path.endswith(".tsv")
+        assert "    threads: COMPRESSING_THREADS\n" in rules[name]

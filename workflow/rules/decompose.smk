@@ -9,6 +9,8 @@ from lowrank.project.views.decompose import (
     method_module,
 )
 
+COMPRESSING_THREADS = 1  # of a job; the table of costs says so
+
 
 rule gather_moments:
     """Walk the dense model over a calibration set: the moments of what goes into its modules."""
@@ -22,8 +24,11 @@ rule gather_moments:
         temp(directory("<results>/models/{model}/moments/{calibration}")),
     log:
         "<logs>/gather_moments/{model}/{calibration}.log",
+    benchmark:
+        "<results>/costs/{model}/gather_moments/{calibration}.tsv"
     conda:
         "../../environment.yml"
+    threads: COMPRESSING_THREADS
     resources:
         gpu=gpus,
     params:
@@ -74,8 +79,11 @@ rule factorize_layer:
         "<results>/models/{model}/factors/{factorization}/layer-{layer}.safetensors",
     log:
         "<logs>/factorize_layer/{model}/{factorization}/{layer}.log",
+    benchmark:
+        "<results>/costs/{model}/factorize_layer/{factorization}/layer-{layer}.tsv"
     conda:
         "../../environment.yml"
+    threads: COMPRESSING_THREADS
     resources:
         gpu=gpus,
     params:
@@ -114,10 +122,13 @@ rule compress:
         manifest="<results>/models/{model}/compressed/{decomposition}/manifest.json",
     log:
         "<logs>/compress/{model}/{decomposition}.log",
+    benchmark:
+        "<results>/costs/{model}/compress/{decomposition}.tsv"
     wildcard_constraints:
         decomposition=rf"(?!({SEQUENTIAL})\.)[a-z0-9_.-]+",
     conda:
         "../../environment.yml"
+    threads: COMPRESSING_THREADS
     params:
         architecture=architecture_of,
         modules=modules_of,
@@ -143,11 +154,14 @@ rule compress_in_sequence:
         manifest="<results>/models/{model}/compressed/{method}.{calibration}-{rest}/manifest.json",
     log:
         "<logs>/compress/{model}/{method}.{calibration}-{rest}.log",
+    benchmark:
+        "<results>/costs/{model}/compress_in_sequence/{method}.{calibration}-{rest}.tsv"
     wildcard_constraints:
         method=SEQUENTIAL,
         rest="[a-z0-9_.-]+",
     conda:
         "../../environment.yml"
+    threads: COMPRESSING_THREADS
     resources:
         gpu=gpus,
     params:

@@ -2,12 +2,17 @@
 
 from lowrank.project.views.assets import counted_benchmarks
 from lowrank.project.views.tables import (
+    cost_manifests,
+    cost_rows,
     is_carried_over,
     table_1_1_rows,
     table_3_1_rows,
     table_4_1_rows,
     table_4_2_rows,
 )
+
+# The path of what Snakemake records of a rule's job, with its wildcards as fields.
+record_of = lambda name: str(getattr(rules, name).benchmark)
 
 
 rule table_1_1:
@@ -132,4 +137,45 @@ rule table_4_2:
         "PYTHONPATH=workflow python {input.script} --label {params.label:q} "
         "--architecture {params.architecture:q} --rows {params.rows:q} --carried-over {params.carried_over} "
         "--subtitle {params.subtitle:q} "
+        "--csv {output.csv} --pdf {output.pdf} --png {output.png} --tex {output.tex} 2> {log}"
+
+
+rule table_costs:
+    """What compressing takes, from Snakemake's records of the jobs.
+
+    A record is no input: where it is missing, the table says so, and nothing runs again for it.
+    """
+    input:
+        script=script("table_costs"),
+        library=library("table_costs"),
+        lock=LOCK,
+        manifests=lambda wildcards: cost_manifests(
+            project, wildcards.study, model_of(wildcards), rules.compress.output.manifest
+        ),
+    output:
+        csv="<figures>/{model}/costs_{study}.csv",
+        pdf="<figures>/{model}/costs_{study}.pdf",
+        tex="<figures>/{model}/costs_{study}.tex",
+        png=report(
+            "<figures>/{model}/costs_{study}.png",
+            caption="../report/table_costs.rst",
+            category="{model}",
+            labels={"item": "costs_{study}"},
+        ),
+    log:
+        "<logs>/table_costs/{model}/{study}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        label=lambda wildcards: project.model(wildcards.model).label,
+        subtitle=lambda wildcards: project.study(wildcards.study)["title"],
+        rows=lambda wildcards: as_json(
+            cost_rows(project, wildcards.study, model_of(wildcards), record_of)
+        ),
+        device=project.settings["device"],
+        threads=COMPRESSING_THREADS,
+    shell:
+        "PYTHONPATH=workflow python {input.script} --label {params.label:q} "
+        "--subtitle {params.subtitle:q} --device {params.device:q} --threads {params.threads} "
+        "--rows {params.rows:q} --manifests {input.manifests} "
         "--csv {output.csv} --pdf {output.pdf} --png {output.png} --tex {output.tex} 2> {log}"

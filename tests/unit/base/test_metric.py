@@ -97,6 +97,17 @@ def test_the_mean_is_over_those_that_take_part():
     assert in_the_mean({"wikitext": PERPLEXITY}) == ["wikitext"]
 
 
+def test_there_is_no_mean_of_several_that_take_part_in_none():
+    prose, code = (
+        Metric.from_config({"name": "token_perplexity", "label": label}) for label in "ab"
+    )
+    assert in_the_mean({"prose": prose, "code": code}) == []
+    # Not of one kind either: a number of bits of one text says nothing about another text.
+    assert in_the_mean({"prose": BITS, "code": BITS}) == []
+    assert in_the_mean({"prose": prose, "code": code, "arc": ACC}) == ["arc"]
+    assert in_the_mean({}) == []
+
+
 def test_a_mean_has_the_unit_of_its_parts():
     f1 = Metric.from_config("f1")
     assert metric_of_mean({"a": ACC, "b": Metric.from_config("acc_norm")}).axis == "Accuracy (%)"

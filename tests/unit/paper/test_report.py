@@ -186,17 +186,18 @@ def test_facts_are_the_tables_own(gather):
     facts = read_json(gather())
     (model,) = facts["models"]
     (study,) = model["studies"]
-    assert study["configurations"] == 2
-    assert [own["label"] for own in study["worst"]] == ["9%", "6%"]
-    assert study["worst"][0]["score_difference"] == -0.55
-    assert study["control"] == {
+    (scores,) = study["scores"]
+    assert scores["benchmark"] is None and scores["configurations"] == 2
+    assert [own["label"] for own in scores["worst"]] == ["9%", "6%"]
+    assert scores["worst"][0]["score_difference"] == -0.55
+    assert scores["control"] == {
         "configurations": 2,
         "score": {"better": 1, "worse": 0, "undecided": 1},
     }
     assert [own["benchmark_label"] for own in model["benchmarks"]] == ["ARC-Easy"]
     assert study["file"].endswith("table_4_2.csv")
     # 0.2 less 0.1 lies below a chance of 0.25, 0.7 less 0.1 above.
-    assert [own["at_chance"] for own in study["rows"]] == [0, 1]
+    assert [own["at_chance"] for own in scores["rows"]] == [0, 1]
     assert model["benchmarks"][0]["at_chance"] is False
     assert facts["allowed_variation"]["slopes"]["memory"] == 0.01
 
@@ -213,14 +214,15 @@ def test_worse_beyond_chance_counts_adjusted_for_their_number(entry, gather, tmp
         own = {"task": "t", "question": range(QUESTIONS), "value": [0.0] * 4 + ANSWERS["dense"][4:]}
         write_scores(tmp_path / "m" / "evaluations", f"tucker-{name}", "arc_easy", own)
     (study,) = read_json(gather(entry))["models"][0]["studies"]
-    assert study["worse_each"] == 10
-    assert study["worse_adjusted"] == 0
+    (scores,) = study["scores"]
+    assert scores["worse_each"] == 10
+    assert scores["worse_adjusted"] == 0
     # Ten times McNemar's test of 4 against 0: between his approximation and the exact test.
     approximate, exact = (
         10 * mcnemar([[26, 4], [0, 10]], exact=exact, correction=False).pvalue
         for exact in (False, True)
     )
-    assert approximate < study["rows"][0]["adjusted_p"] < exact
+    assert approximate < scores["rows"][0]["adjusted_p"] < exact
 
 
 def test_where_lower_is_better_a_higher_score_is_a_loss(entry, gather, inputs, tmp_path):
@@ -253,10 +255,11 @@ def test_where_lower_is_better_a_higher_score_is_a_loss(entry, gather, inputs, t
     entry["benchmarks"].append(own)
     facts = gather(entry)
     study, _ = read_json(facts)["models"][0]["studies"]
-    assert [own["label"] for own in study["worst"]] == ["15%", "9%"]
-    assert (study["worse_each"], study["worse_adjusted"]) == (2, 2)
-    assert study["control"]["score"] == {"better": 1, "worse": 1, "undecided": 0}
-    assert [own["at_chance"] for own in study["rows"]] == [0, 0, 1]
+    (scores,) = study["scores"]
+    assert [own["label"] for own in scores["worst"]] == ["15%", "9%"]
+    assert (scores["worse_each"], scores["worse_adjusted"]) == (2, 2)
+    assert scores["control"]["score"] == {"better": 1, "worse": 1, "undecided": 0}
+    assert [own["at_chance"] for own in scores["rows"]] == [0, 0, 1]
     inputs["facts.json"] = {"path": str(facts)}
     _, text = built(inputs, tmp_path / "one.pdf")
     assert "the dense model scores 12.0 [11.9, 12.1]." in text
@@ -265,6 +268,42 @@ def test_where_lower_is_better_a_higher_score_is_a_loss(entry, gather, inputs, t
     # The two benchmarks have no unit in common: each row says its own.
     assert "Dense model Chance" in text and "75.0 [60.0, 86.0]% 25.0%" in text
     assert "12.0 [11.0, 13.0] 18.0" in text
+
+
+def test_a_study_without_a_mean_says_what_each_benchmark_says(entry, gather, inputs, tmp_path):
+    """Two texts: at 6% one perplexity falls and the other rises, and no mean is stated."""
+    (study,) = entry["studies"]
+    scores = {"prose": {"dense": 12.0, "6%": 11.0, "9%": 15.0}}
+    scores["code"] = {"dense": 6.0, "6%": 9.0, "9%": 7.0}
+    rows, noise = [], np.random.default_rng(0).normal(0, 0.01, QUESTIONS)
+    result = benchmark_result(entry["evaluations"], "dense", "arc_easy")
+    for benchmark, of_labels in scores.items():
+        label = f"Perplexity ({benchmark})"
+        metric = Metric.from_config({"name": "token_perplexity", "label": label}).as_record()
+        for name, value in of_labels.items():
+            method = "dense" if name == "dense" else "tucker"
+            made = row(name, method, value, value - of_labels["dense"], benchmark, **metric)
+            rows.append(made | {"benchmark_label": label})
+            frame = {"task": "t", "question": range(QUESTIONS), "weight": 7}
+            frame["value"] = np.log(value) + noise * (method != "dense")
+            write_scores(entry["evaluations"], made["decomposition"], benchmark, frame)
+        result["score"] = {"metric": "token_perplexity", "value": 12.0, "interval_95": [11.0, 13.0]}
+        write_result(entry["evaluations"], "dense", benchmark, result)
+    pd.DataFrame(rows).to_csv(study["table"], index=False)
+    named = [{"benchmark": name, "label": name, "metric": metric, "differs": ""} for name in scores]
+    facts = gather(entry | {"benchmarks": named})
+    (study,) = read_json(facts)["models"][0]["studies"]
+    assert [own["benchmark"] for own in study["scores"]] == [
+        "Perplexity (prose)",
+        "Perplexity (code)",
+    ]
+    worst = [[row["label"] for row in own["worst"]] for own in study["scores"]]
+    assert worst == [["9%"], ["6%", "9%"]]
+    inputs["facts.json"] = {"path": str(facts)}
+    _, text = built(inputs, tmp_path / "one.pdf")
+    assert "On 40 questions of Perplexity (prose) the dense model scores 12.0 [11.9, 12.1]." in text
+    assert "On 40 questions of Perplexity (code) the dense model scores 6.00 [5.90, 6.10]." in text
+    assert "plain mean over benchmarks;" not in text
 
 
 @pytest.fixture
@@ -447,7 +486,7 @@ def test_numbers_of_questions_that_differ_are_said(entry, gather, inputs, tmp_pa
     table.assign(questions=few, questions_paired=few).to_csv(study["table"], index=False)
     facts = gather(entry)
     (model,) = read_json(facts)["models"]
-    (benchmark,), (made,) = model["benchmarks"], model["studies"]
+    (benchmark,), (made,) = model["benchmarks"], model["studies"][0]["scores"]
     assert [benchmark[f"questions{end}"] for end in ("", "_least", "_most")] == [40, 16, 40]
     assert [made[f"questions_paired_{end}"] for end in ("least", "most")] == [16, 32]
     inputs["facts.json"] = {"path": str(facts)}

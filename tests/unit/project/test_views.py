@@ -109,7 +109,7 @@ def project_of(monkeypatch, tmp_path):
     """A function from changed settings to a project; it has a study without a figure."""
     monkeypatch.setenv("LOWRANK_HUB", "1")
     folder = shutil.copytree("config", tmp_path / "config")
-    unseen = 'title: Unseen\nfamily: llama\nconfigurations: {"one": {layers: [1]}}\n'
+    unseen = 'title: Unseen\nfamily: llama\ncosts: true\nconfigurations: {"one": {layers: [1]}}\n'
     (folder / "studies" / "unseen.yaml").write_text(unseen)
     return lambda **changes: Project(SMALL | changes, folder)
 
@@ -388,6 +388,7 @@ FIGURES = {
     "efficiency_figure": ["f/{model}/{efficiency_figure}.pdf"],
     "collect_accuracy": ["r/{model}/{study}.csv"],
     "schematic": ["f/{schematic}.pdf"],
+    "table_costs": ["f/{model}/costs_{study}.pdf"],
 }
 
 
@@ -405,6 +406,8 @@ def test_a_run_draws_each_thing_once(project_of, project):
     assert "f/minilm-l6/figure_3_6.pdf" in files and "f/reference-gpu/figure_4_4.pdf" in files
     assert "f/authors/figure_4_1.pdf" in files and "f/authors/figure_4_4.pdf" in files
     assert "r/smollm2-135m-instruct/unseen.csv" in files  # it has no figure: its table is made
+    costs = [drawing.files for drawing in drawn if drawing.rule == "table_costs"]
+    assert costs == [("f/smollm2-135m-instruct/costs_unseen.pdf",)]
     without = made(project_of(studies=["figure_3_7", "bert_figure_3_6"]))
     assert "table_4_2" not in {drawing.rule for drawing in without}
     measured = [drawing.files for drawing in without if drawing.rule == "efficiency_figure"]

@@ -74,6 +74,15 @@ def test_no_two_perplexities_share_an_axis_or_a_mean(project):
             metric_of_mean({name: metrics[name] for name in (NAMES[0], one)})
 
 
+def test_a_study_may_ask_perplexities_alone(folder, model):
+    path = folder / "studies" / "table_4_2.yaml"
+    names = ["perplexity_prose", "perplexity_code"]
+    path.write_text(yaml.safe_dump(read_yaml(path) | {"benchmarks": names}))
+    benchmarks = SETTINGS["benchmarks"] | {"perplexity_code": None}
+    project = Project(SETTINGS | {"benchmarks": benchmarks}, folder)
+    assert project.study_benchmarks("table_4_2", model) == names
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

@@ -5,7 +5,8 @@ weighs questions at random and keeps the two answers to each together. Questions
 passage, a subject) keep one weight. A score is over all the questions that its configuration was
 asked. Scores and their differences are the numbers that the results hold; the metric says what they
 are and which are better. The aggregate is the plain mean over the benchmarks whose metric takes
-part, as in the thesis, with weights of its own for each benchmark.
+part, as in the thesis, with weights of its own for each benchmark. Where none takes part there is
+no aggregate.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def collect_accuracy(
     }
     metrics = {name: own.of_result(results[DENSE, name]["score"]) for name, own in metrics.items()}
     averaged = {name: metrics[name] for name in in_the_mean(metrics)}
-    metric_of_aggregate = metric_of_mean(averaged)
+    metric_of_aggregate = metric_of_mean(averaged) if averaged else None
     twins = _twins(rows)
     of_baselines = _of_baselines(baselines)
     measured: dict[tuple[str, str], dict[str, float]] = {}
@@ -123,12 +124,13 @@ def collect_accuracy(
         ((benchmark, metric),) = averaged.items()
         label = f"{benchmarks[benchmark]['label']}, {str(metric).replace('_', ' ')}"
         of_mean = of_baselines.get(benchmark, {})
-    table += [
-        _row(row, AGGREGATE, label, metric_of_aggregate, results, paired, averaged)
-        | measured[row["decomposition"], AGGREGATE]
-        | of_mean
-        for row in rows
-    ]
+    if metric_of_aggregate is not None:
+        table += [
+            _row(row, AGGREGATE, label, metric_of_aggregate, results, paired, averaged)
+            | measured[row["decomposition"], AGGREGATE]
+            | of_mean
+            for row in rows
+        ]
     write_scores(table, output)
 
 

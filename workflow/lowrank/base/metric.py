@@ -179,9 +179,12 @@ class Metric:
 def in_the_mean(metrics: Mapping[str, Metric]) -> list[str]:
     """Return the benchmarks that the mean is over: those whose metric takes part.
 
-    Where none takes part it is over all of them: the mean of one benchmark is its own score.
+    A benchmark alone is its own mean. Of several of which none takes part, such as perplexities on
+    different texts, there is no mean: it is over nothing.
     """
-    return [name for name, metric in metrics.items() if metric.in_mean] or list(metrics)
+    if len(metrics) == 1:
+        return list(metrics)
+    return [name for name, metric in metrics.items() if metric.in_mean]
 
 
 def metric_of_mean(metrics: Mapping[str, Metric]) -> Metric:
@@ -192,7 +195,7 @@ def metric_of_mean(metrics: Mapping[str, Metric]) -> Metric:
     Parameters
     ----------
     metrics
-        From each benchmark that the mean is over to its metric.
+        From each benchmark that the mean is over, at least one, to its metric.
 
     Raises
     ------

@@ -32,7 +32,7 @@ class Study:
     table
         The table as it is.
     metrics
-        From each benchmark and the aggregate to its metric.
+        From each benchmark, and the aggregate if there is one, to its metric.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -56,11 +56,19 @@ class Study:
         return in_the_mean({name: self.metrics[name] for name in self.benchmarks})
 
     @property
+    def has_mean(self) -> bool:
+        """Whether there is a mean that tells more than a perplexity alone would."""
+        return AGGREGATE in self.metrics and self.metrics[AGGREGATE].in_mean
+
+    @property
     def summaries(self) -> list[str]:
         """What a figure shows that has no room for every benchmark: the aggregate.
 
         Where a benchmark of its unit stays out of the mean, it is each of them: none is hidden.
+        Where there is no mean, it is each benchmark.
         """
+        if AGGREGATE not in self.metrics:
+            return self.benchmarks
         kind = self.metrics[AGGREGATE].kind
         alike = [name for name in self.benchmarks if self.metrics[name].kind == kind]
         return [AGGREGATE] if set(alike) <= set(self.averaged) else alike
@@ -246,9 +254,11 @@ def benchmark_panels(
 ) -> list[tuple[str, Axes]]:
     """Make a panel a benchmark and one for their mean, with the dense model's line and chance.
 
+    Where no benchmark takes part in a mean, there is no panel of one.
     What all of them measure stands beside them; if they differ, each says it itself.
     """
-    names = [*study.benchmarks, AGGREGATE]
+    names = [*study.benchmarks, *([AGGREGATE] if study.has_mean else [])]
+    columns = min(columns, len(names))
     grid = canvas.subplots(-(-len(names) // columns), columns, squeeze=False)
     for axes in grid.flat[len(names) :]:
         axes.set_visible(False)

@@ -26,7 +26,8 @@ def render(
 ) -> None:
     """Draw a line a benchmark, and below their mean beside that of the control.
 
-    Benchmarks whose scores are not of one kind have a panel each kind.
+    Where there is no mean, each benchmark is below in its place. Benchmarks whose scores are not of
+    one kind have a panel each kind.
 
     Parameters
     ----------
@@ -44,9 +45,11 @@ def render(
     main = study.series[0]
     looks = style.benchmark_style(study.benchmarks)
     kinds = study.kinds
-    with style.figure(2.9 + 1.7 * len(kinds), [pdf, png]) as canvas:
-        heights = [3, *[2] * len(kinds)]
-        *uppers, lower = canvas.subplots(len(heights), height_ratios=heights, sharex=True)
+    below = [AGGREGATE] if AGGREGATE in study.metrics else study.benchmarks
+    further = len(kinds) + len(below) - 1
+    with style.figure(2.9 + 1.7 * further, [pdf, png]) as canvas:
+        panels = canvas.subplots(1 + further, height_ratios=[3, *[2] * further], sharex=True)
+        uppers, lowers = panels[: len(kinds)], panels[len(kinds) :]
         for axes, names in zip(uppers, kinds, strict=True):
             for index, name in enumerate(names):
                 rows = study.rows(name, main, dense=True).sort_values(REDUCTION)
@@ -64,26 +67,30 @@ def render(
             accuracy.finish(axes, y=study.axis(*names))
         canvas.suptitle(accuracy.wrapped(label, subtitle), fontsize=7)
         series = accuracy.series_looks(study.series)
-        for name in study.series:
-            rows = study.rows(AGGREGATE, name, dense=True).sort_values(REDUCTION)
-            control = name == CONTROL
-            x = rows[REDUCTION] + (0.5 if control else 0.0)
-            named = "same layers left out" if control else "decomposed"
-            accuracy.draw(lower, x, rows, label=named, **series[name])
-        drawn = lower.get_legend_handles_labels()[0]
-        drawn += [] if authors is None else _draw_authors(lower, study, Study(authors))
-        accuracy.draw_chance(lower, study.metrics[AGGREGATE])
-        lower.legend(handles=drawn, loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=2)
-        mean = accuracy.wrapped(study.dense(AGGREGATE)["benchmark_label"], width=28)
-        y = f"{study.axis(AGGREGATE)},\n{mean}"
-        accuracy.finish(lower, x="Parameter reduction (%)", y=y)
-        below = "the widest of the" if study.is_published else "of the paired"
+        for lower, benchmark in zip(lowers, below, strict=True):
+            for name in study.series:
+                rows = study.rows(benchmark, name, dense=True).sort_values(REDUCTION)
+                control = name == CONTROL
+                x = rows[REDUCTION] + (0.5 if control else 0.0)
+                named = "same layers left out" if control else "decomposed"
+                accuracy.draw(lower, x, rows, label=named, **series[name])
+            drawn = lower.get_legend_handles_labels()[0]
+            drawn += [] if authors is None else _draw_authors(lower, study, Study(authors))
+            accuracy.draw_chance(lower, study.metrics[benchmark])
+            accuracy.set_scale(lower, study.metrics[benchmark])
+            if benchmark == below[0]:
+                places = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.98)}
+                lower.legend(handles=drawn, ncols=2, **places)
+            mean = accuracy.wrapped(study.dense(benchmark)["benchmark_label"], width=28)
+            accuracy.finish(lower, y=f"{study.axis(benchmark)},\n{mean}")
+        lowers[-1].set_xlabel("Parameter reduction (%)")
+        paired = "the widest of the" if study.is_published else "of the paired"
         canvas.legend(
             *accuracy.legend_entries(*uppers),
             loc="outside lower center",
             ncols=2,
             columnspacing=1.2,
-            title=f"bars: 95% intervals; below, {below} difference from 0%",
+            title=f"bars: 95% intervals; below, {paired} difference from 0%",
         )
     study.write(csv)
 

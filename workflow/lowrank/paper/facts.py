@@ -151,8 +151,30 @@ def _study(study: Mapping[str, Any]) -> dict[str, Any]:
         row["benchmark"]: Metric.from_record(row)
         for _, row in table.drop_duplicates("benchmark").iterrows()
     }
-    metric = metrics.pop(AGGREGATE)
-    whole = table[table["benchmark"] == AGGREGATE]
+    aggregate = metrics.pop(AGGREGATE, None)
+    own = ("study", "title", "source", "figure", "look_for", "depth", "width", "carried_over")
+    made = {key: study[key] for key in own} | {
+        "file": str(study["table"]),
+        "baselines": _baselines(table),
+    }
+    if aggregate is not None:
+        return made | {"scores": [_scores(study, table, AGGREGATE, aggregate, metrics)]}
+    each = [_scores(study, table, name, its, {name: its}) for name, its in metrics.items()]
+    return made | {"scores": each}
+
+
+def _scores(
+    study: Mapping[str, Any],
+    table: pd.DataFrame,
+    benchmark: str,
+    metric: Metric,
+    metrics: Mapping[str, Metric],
+) -> dict[str, Any]:
+    """Return what a study says by one score: the mean over benchmarks, or that of one of them.
+
+    `metrics` are those of the benchmarks on which a configuration may score at chance.
+    """
+    whole = table[table["benchmark"] == benchmark]
     kept = ["series", "label", "parameter_reduction_percent", "score", "score_low", "score_high"]
     kept += ["score_difference", "score_difference_low", "score_difference_high"]
     decomposed = whole[~whole["method"].isin((DENSE, DROP))]
@@ -166,9 +188,8 @@ def _study(study: Mapping[str, Any]) -> dict[str, Any]:
     worse = gain < 0
     by_loss = decomposed.loc[gain[worse].sort_values(kind="stable").index]
     of_rows = [*kept, "adjusted_p", "at_chance"]
-    own = ("study", "title", "source", "figure", "look_for", "depth", "width", "carried_over")
-    return {key: study[key] for key in own} | {
-        "file": str(study["table"]),
+    return {
+        "benchmark": None if benchmark == AGGREGATE else whole["benchmark_label"].iloc[0],
         **metric.as_record(),
         "benchmarks": len(averaged),
         "with_chance": sum(metric.chance is not None for metric in metrics.values()),
@@ -182,7 +203,6 @@ def _study(study: Mapping[str, Any]) -> dict[str, Any]:
         "worse_each": int((highest_gain < 0).sum()),
         "worse_adjusted": int((worse & (decomposed["adjusted_p"] <= 1 - CONFIDENCE)).sum()),
         "control": _control(whole, metric),
-        "baselines": _baselines(table),
     }
 
 

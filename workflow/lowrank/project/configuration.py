@@ -244,12 +244,13 @@ class Project:
                 self.registry.path("benchmark", benchmark)
 
     def _require_mean(self, study: str, model: Model) -> None:
-        """Check that the scores that a study asks of a model have a mean."""
+        """Check that those scores of a study that take part in a mean have one."""
         names = self.study_benchmarks(study, model)
         metrics = {name: self.benchmarks[name]["metric"] for name in names}
+        averaged = {name: metrics[name] for name in in_the_mean(metrics)}
         try:
-            if metrics:
-                metric_of_mean({name: metrics[name] for name in in_the_mean(metrics)})
+            if averaged:
+                metric_of_mean(averaged)
         except LowrankError as error:
             raise LowrankError(f"{self.registry.path('study', study)}: {error}") from None
 

@@ -62,6 +62,8 @@ def drawings(
                 if figure
                 else ("collect_accuracy", {"model": name, "study": study})
             )
+            if project.study(study)["costs"]:
+                made.append(("table_costs", {"model": name, "study": study}))
         if profiled_study(project, model):
             made += _efficiency_figures(name)
     for reference in references:

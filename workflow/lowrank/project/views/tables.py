@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from lowrank.project.configuration import Project
 from lowrank.project.studies import Model
+from lowrank.project.views.decompose import decomposition_names, layer_moments
 from lowrank.project.views.evaluate import benchmarks_asked
+from lowrank.space.design_space import Decomposition
+from lowrank.space.methods import METHODS
 
 LANGUAGE_MODELS = ("bert-base-uncased", "bert-large-uncased", "llama-2-7b", "llama-2-70b")
 """The rows of Table 3.1; a model or an architecture of the registry."""
@@ -95,3 +99,74 @@ def table_4_2_rows(project: Project, model: Model) -> list[dict[str, Any]]:
         for row in project.configurations("table_4_2", model)
         if row.series == ""
     ]
+
+
+def cost_manifests(project: Project, study: str, model: Model, path: str) -> list[str]:
+    """Return the manifests of the compressed models whose costs a study shows.
+
+    Parameters
+    ----------
+    path
+        A manifest, by `{model}` and `{decomposition}`.
+    """
+    return [
+        path.format(model=model.name, decomposition=name)
+        for name in _costing(project, study, model)
+    ]
+
+
+def cost_rows(
+    project: Project, study: str, model: Model, record_of: Callable[[str], str]
+) -> list[dict[str, Any]]:
+    """Return the methods whose costs a study shows, with the records of their jobs.
+
+    Parameters
+    ----------
+    record_of
+        From a rule to the record of its job, which has the job's wildcards as fields.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for name, made in _costing(project, study, model).items():
+        known = {"model": model.name, "factorization": made.factorization}
+        known |= {"method": made.method, "calibration": made.calibration}
+        if made.factorization not in rows:
+            walk = layer_moments(model.name, made.factorization, record_of("gather_moments"))
+            rows[made.factorization] = {
+                "method": made.method,
+                "calibration": made.calibration,
+                "tokens": _tokens(project, made.calibration),
+                "walk": walk[0] if walk else None,
+                "factors": record_of("factorize_layer").format(**known, layer="{layer}"),
+                "layers": [],
+                "configurations": [],
+            }
+        row = rows[made.factorization]
+        is_sequential = METHODS[made.method].inputs == "compressed"
+        if not is_sequential:
+            row["layers"] = sorted({*row["layers"], *made.layers})
+        rule = "compress_in_sequence" if is_sequential else "compress"
+        of_rule = {"decomposition": name, "rest": name.partition("-")[2]}
+        row["configurations"].append(record_of(rule).format(**known, **of_rule))
+    return list(rows.values())
+
+
+def _costing(project: Project, study: str, model: Model) -> dict[str, Decomposition]:
+    """Return a study's configurations by name, without those that take no computation.
+
+    These are the dense model, and layers that are left out as a whole.
+    """
+    names = decomposition_names(project, study, model)
+    made = {name: project.decomposition(model, name) for name in names}
+    return {
+        name: own
+        for name, own in made.items()
+        if not own.is_dense and METHODS[own.method].scope != "layer"
+    }
+
+
+def _tokens(project: Project, calibration: str) -> int | None:
+    """Return how many tokens a calibration set has; None for no set."""
+    if not calibration:
+        return None
+    entry = project.calibration(calibration)
+    return entry["samples"] * entry["length"]
