@@ -89,7 +89,7 @@ def test_costs_are_those_of_the_jobs_behind_a_study(costing):
     # Behind compressed modules there is no walk to share, and no factors to cut.
     assert (rom["walk"], rom["layers"], rom["tokens"]) == (None, [], 64 * 512)
     assert rom["configurations"] == [f"{start}/sequence/rom.prose-r1-l6-7-all"]
-    assert named["rom.prose_short"]["tokens"] == 32 * 512
+    assert named["rom.prose_short"]["tokens"] == 16 * 512
 
 
 def test_the_machine_is_read_from_every_configuration_that_has_a_row(costing):
