@@ -176,6 +176,6 @@ rule table_costs:
         threads=COMPRESSING_THREADS,
     shell:
         "PYTHONPATH=workflow python {input.script} --label {params.label:q} "
-        "--subtitle {params.subtitle:q} --device {params.device:q} --threads {params.threads} "
+        "--subtitle {params.subtitle:q} --device {params.device:q} --threads {params.threads:q} "
         "--rows {params.rows:q} --manifests {input.manifests} "
         "--csv {output.csv} --pdf {output.pdf} --png {output.png} --tex {output.tex} 2> {log}"
