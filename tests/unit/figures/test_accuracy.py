@@ -312,3 +312,8 @@ def test_fewer_questions_are_drawn_at_their_difference_from_the_dense_model(tmp_
         assert made["score"].to_numpy() == pytest.approx(expected)
         width = made["score_high"] - made["score_low"]
         assert width.to_numpy() == pytest.approx(20.0)
+
+
+def test_ten_series_beside_the_control_look_different():
+    looks = accuracy.series_looks([*map(str, range(10)), "left out"])
+    assert len({(own["color"], own["marker"]) for own in looks.values()}) == 11
