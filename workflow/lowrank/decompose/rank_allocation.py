@@ -10,9 +10,10 @@ The algorithm prints L in place of s there; its text says that the loss is inver
 a tensor of a high loss should be compressed less. The base of the logarithm cancels, and so does
 squaring the loss. Its scale does not: twice the tokens bring the shares of a group closer together.
 
-The authors have published no code. What they leave open is as follows here. A loss of at most 1 is
-refused. No tensor goes below rank 1: what it cannot give, the others of its group give in the same
-proportion. Ranks are whole, and no group exceeds its budget.
+The authors have published no code. What they leave open is as follows here. No tensor goes below
+rank 1: what it cannot give, the others of its group give in the same proportion. A loss of at most
+1 has no such s. It is taken as the limit from above: s without bound, so that the tensor gives all
+that it can. Ranks are whole, and no group exceeds its budget.
 """
 
 from __future__ import annotations
@@ -186,8 +187,7 @@ def allocate_ranks(
     Raises
     ------
     LowrankError
-        If a loss is not above 1, so that its logarithm ranks nothing, or if the share does not
-        hold one rank a tensor.
+        If the share does not hold one rank a tensor.
     """
     removed = 1 - float(share_rule(share, form).share)
     ranks: dict[int, dict[str, int]] = {layer: {} for layer in sorted({n for n, _ in losses})}
@@ -197,12 +197,9 @@ def allocate_ranks(
         budget = _budget(architecture, tensor, share, len(layers))
         if budget < len(layers) * costs_R[1]:
             raise LowrankError(f"a share of {share} does not hold rank 1 of each tensor {tensor}")
-        try:
-            gone = removed_shares(
-                [losses[layer, tensor] for layer in layers], removed, 1 - costs_R[1] / dense
-            )
-        except LowrankError as error:
-            raise LowrankError(f"tensor {tensor}: {error}") from None
+        gone = removed_shares(
+            [losses[layer, tensor] for layer in layers], removed, 1 - costs_R[1] / dense
+        )
         fitted = fitted_ranks([(1 - own) * dense for own in gone], budget, costs_R)
         for layer, rank in zip(layers, fitted, strict=True):
             ranks[layer][tensor] = rank
@@ -220,25 +217,15 @@ def removed_shares(losses: Sequence[float], removed: float, most: float = 1.0) -
         Their mean: R, the share that is removed of all of them.
     most
         The largest share that may be removed of a tensor, at least `removed`.
-
-    Raises
-    ------
-    LowrankError
-        If a loss is not above 1.
     """
-    if removed == 0:
-        return [0.0] * len(losses)
-    for loss in losses:
-        if not loss > 1:
-            raise LowrankError(
-                f"a loss of {loss:.3g} is not above 1, so 1 / log of it gives no ratio: use a "
-                "larger calibration set or a smaller share"
-            )
-    weights = [1 / math.log(loss) for loss in losses]
-    held: set[int] = set()
+    wanted = removed * len(losses)
+    held = {index for index, loss in enumerate(losses) if loss <= 1}  # those that give the most
+    if most * len(held) >= wanted:
+        return [wanted / len(held) if index in held else 0.0 for index in range(len(losses))]
+    weights = [math.inf if index in held else 1 / math.log(own) for index, own in enumerate(losses)]
     while True:
         free = [index for index in range(len(weights)) if index not in held]
-        left = removed * len(weights) - most * len(held)
+        left = wanted - most * len(held)
         scale = left / math.fsum(weights[index] for index in free) if free else 0.0
         above = {index for index in free if scale * weights[index] > most}
         if not above:
