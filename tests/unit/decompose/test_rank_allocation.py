@@ -238,25 +238,25 @@ def test_losses_are_what_numpy_leaves_of_the_outputs(made):
     with torch.no_grad():
         model(torch.from_numpy(tokens_ST.astype("int64")))
     rule = share_rule(0.4, "pivoted")
-    losses = truncation_losses(TINY, files_of(folder), rule, tokens_ST.size)
+    losses = truncation_losses(TINY, files_of(folder), rule)
     assert len(losses) == 28
     for (layer, tensor), loss in losses.items():
         x_NI = seen[layer, tensor].flatten(0, 1).double().numpy()
         outputs_NO = x_NI @ weight_of(folder / "weights", TINY, layer, tensor).T
         values = np.linalg.svd(outputs_NO, compute_uv=False)
         left = np.sqrt(np.sum(values[rule.rank_of(TINY, layer, tensor) :] ** 2))
-        assert loss == pytest.approx(left, rel=1e-3)
+        assert loss == pytest.approx(left * math.sqrt(256 * 2048 / tokens_ST.size), rel=1e-3)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_file_of_ranks_is_one_for_a_study(made, tmp_path, form):
-    folder, tokens_ST = made
+    folder, _ = made
     path = choose_ranks(TINY, "0.40", form, folder, "prose", tmp_path / "ranks/tiny")
     rule = share_rule("0.4", form)
     assert path == tmp_path / f"ranks/tiny/svd_llm.prose-{rule.name}.yaml"
     content = Registry("config").ranks(path.absolute())
     source = content.pop(SOURCE)
-    losses = truncation_losses(TINY, files_of(folder), rule, tokens_ST.size)
+    losses = truncation_losses(TINY, files_of(folder), rule)
     assert content == allocate_ranks(TINY, losses, 0.4, form)
     ranks = ModuleRanks.make(TINY, content)
     gamma = Decomposition.make(TINY, ["1-4"], "all", ranks, "svd_llm", "prose", form)

@@ -1,14 +1,16 @@
 """Ranks by what a cut loses: the ratio rule of SVD-LLM V2 (arXiv 2503.12340).
 
 Its Section 3.1 and Algorithm 1 take the tensors of one type in all layers as a group. L is the loss
-‖W X − W' X‖ of a tensor at the target, in the Frobenius norm over all tokens of the calibration
-set, and R is the share of the parameters to be removed. A tensor of a group of N loses the share
+‖W X − W' X‖ of a tensor at the target, in the Frobenius norm over all tokens, and R is the share
+of the parameters to be removed. A tensor of a group of N loses the share
 
     R · N · s / Σ s,  where s = 1 / log L.
 
 The algorithm prints L in place of s there; its text says that the loss is inverted first, and that
 a tensor of a high loss should be compressed less. The base of the logarithm cancels, and so does
-squaring the loss. Its scale does not: twice the tokens bring the shares of a group closer together.
+squaring the loss. Its scale does not: twice the tokens bring the shares of a group closer together,
+and near a loss of 1 the rule asks for more than all of a tensor. So the scale here is that of the
+authors' calibration set, whatever the size of ours is.
 
 The authors have published no code. What they leave open is as follows here. No tensor goes below
 rank 1: what it cannot give, the others of its group give in the same proportion. A loss of at most
@@ -40,7 +42,10 @@ from lowrank.space.rank_rule import BreakEvenShare, PivotedShare, Share
 METHOD = "svd_llm"
 """The method whose factors are cut: what it leaves is the loss of the rule."""
 
-RULE = "the ratios of SVD-LLM V2 (arXiv 2503.12340, Algorithm 1)"
+TOKENS = 256 * 2048
+"""How many tokens a loss is of: the samples of the authors, at the length of SVD-LLM's code."""
+
+RULE = f"the ratios of SVD-LLM V2 (arXiv 2503.12340, Algorithm 1), with losses of {TOKENS} tokens"
 
 ROUNDING = 1e-9
 """Relative error of a share that is computed in floating point: far more than there is."""
@@ -88,10 +93,9 @@ def choose_ranks(
     """
     folder, rule = Path(folder), share_rule(share, form)
     calibration_file = folder / "calibration" / f"{calibration}.safetensors"
-    tokens = read_calibration(calibration_file).size
     factors = folder / "factors" / f"{METHOD}.{calibration}"
     files = {n: factors / f"layer-{n}.safetensors" for n in range(1, architecture.layers + 1)}
-    losses = truncation_losses(architecture, files, rule, tokens)
+    losses = truncation_losses(architecture, files, rule)
     ranks = allocate_ranks(architecture, losses, share, form)
     source = {
         "rule": RULE,
@@ -99,7 +103,7 @@ def choose_ranks(
         "method": METHOD,
         "calibration": {
             "name": calibration,
-            "tokens": tokens,
+            "tokens": read_calibration(calibration_file).size,
             "sha256": sha256_file(calibration_file),
         },
         "form": form,
@@ -119,9 +123,10 @@ def truncation_losses(
     architecture: Architecture,
     layer_files: Mapping[int, str | Path],
     rule: Share,
-    tokens: int,
 ) -> dict[tuple[int, str], float]:
     """Return what a cut of each tensor at the rank of a rule loses, ‖W X − W' X‖ (Equation 1).
+
+    It is the root of `TOKENS` times the mean squared error of the outputs of a token.
 
     Parameters
     ----------
@@ -132,8 +137,6 @@ def truncation_losses(
         `svd_llm`.
     rule
         Which rank each tensor keeps.
-    tokens
-        How many tokens the calibration set has. The factors know the mean over them.
 
     Returns
     -------
@@ -144,7 +147,7 @@ def truncation_losses(
         factors = _LayerLosses(path, METHOD, layer)
         for tensor in architecture.tensors:
             rank = rule.rank_of(architecture, layer, tensor)
-            losses[layer, tensor] = math.sqrt(tokens * factors.squared_error(tensor, rank))
+            losses[layer, tensor] = math.sqrt(TOKENS * factors.squared_error(tensor, rank))
     return losses
 
 
