@@ -173,7 +173,7 @@ def bad_file(name, key, value, drop=None):
 
 def rank_file(ranks):
     def change(config, folder):
-        (folder / "ranks").mkdir()
+        (folder / "ranks").mkdir(exist_ok=True)
         (folder / "ranks" / "a.yaml").write_text(yaml.safe_dump(ranks))
         bad_file(STUDY, "configurations.6%.rank", {"file": "ranks/a.yaml"})(config, folder)
 
@@ -397,7 +397,7 @@ def test_mistakes_are_one_clear_line(name, folder):
 
 
 def test_a_rank_file_is_part_of_its_configuration_alone(folder):
-    (folder / "ranks").mkdir()
+    (folder / "ranks").mkdir(exist_ok=True)
     ranks = {3: {"q": 40, "v": 600}, 30: {"q": 5, "v": 7}, 31: {"q": 4000}}
     source = {"source": {"rule": "by hand", "share": 0.1}}
     (folder / "ranks" / "a.yaml").write_text(yaml.safe_dump(source) + yaml.safe_dump(ranks))
