@@ -7,6 +7,7 @@ BUDGET ?= 120
 RESULTS ?= results
 FIGURES ?= figures
 MODEL ?= smollm2-135m-instruct
+CALIBRATION ?= prose
 PICTURES ?= figure_4_1 figure_4_2
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,7 +16,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 RUN := PYTHONPATH=workflow .ci/guard.sh $(SNAKEMAKE) --logger=progress
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce doctor smoke decide methods compare reference report test test-slurm lint layers audit lock ci-run gpu-reference archive clean
+.PHONY: help setup reproduce doctor smoke decide methods ranks compare reference report test test-slurm lint layers audit lock ci-run gpu-reference archive clean
 
 help: ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -55,6 +56,11 @@ decide: $(VENV)/.runtime ## Ask more questions where they decide a claim: make d
 
 methods: $(VENV)/.runtime ## Compare methods of compression at equal budgets, on the real small model.
 	@$(RUN) --configfile config/laptop.yaml config/methods.yaml
+
+ranks: RESULTS = results/methods
+ranks: $(VENV)/.runtime ## Choose ranks by what a cut loses (SVD-LLM V2), from the factors of `make methods`.
+	PYTHONPATH=workflow $(BIN)/python workflow/scripts/choose_ranks.py --folder config --model $(MODEL) \
+	  --results $(RESULTS) --calibration $(CALIBRATION)
 
 compare: $(VENV)/.runtime ## Set this run beside a kept one: make compare REF=paper/reference/laptop
 	@PYTHONPATH=workflow $(BIN)/python workflow/scripts/compare.py --results $(RESULTS) --reference $(REF)

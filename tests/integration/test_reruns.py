@@ -111,7 +111,7 @@ def test_a_larger_rank_refactors_and_keeps_what_it_can(workflow):
 def test_every_rule_for_ranks_runs_and_a_rank_file_reruns_its_configuration_alone(workflow):
     ranks = {"2": {"q": 3, "d": 1}, "4": {"q": 6, "d": 9}}
     file = workflow.folder / "config/ranks/tiny.json"
-    file.parent.mkdir()
+    file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(ranks))
 
     def change(study):

@@ -318,5 +318,5 @@ def test_more_series_than_colours_still_look_unlike():
     names = [f"method {n}" for n in range(14)]
     looks = accuracy.series_looks(names)
     assert len({(look["color"], look["marker"]) for look in looks.values()}) == 15  # and a control
-    assert "linestyle" not in looks["method 7"] and looks["method 8"]["linestyle"] == "--"
-    assert looks["method 0"]["color"] == looks["method 8"]["color"]
+    assert "linestyle" not in looks["method 9"] and looks["method 10"]["linestyle"] == "--"
+    assert looks["method 0"]["color"] == looks["method 10"]["color"]

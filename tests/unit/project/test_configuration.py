@@ -173,7 +173,7 @@ def bad_file(name, key, value, drop=None):
 
 def rank_file(ranks):
     def change(config, folder):
-        (folder / "ranks").mkdir()
+        (folder / "ranks").mkdir(exist_ok=True)
         (folder / "ranks" / "a.yaml").write_text(yaml.safe_dump(ranks))
         bad_file(STUDY, "configurations.6%.rank", {"file": "ranks/a.yaml"})(config, folder)
 
@@ -352,6 +352,14 @@ MISTAKES = {
         rank_file({"q": 5}),
         "config/ranks/a.yaml: top level: 'q' does not match",
     ),
+    "rank file with an unknown word of its source": (
+        rank_file({"source": {"methd": "svd"}, 3: {"q": 5}}),
+        "config/ranks/a.yaml: source.methd: unknown key; did you mean 'method'",
+    ),
+    "series of an unknown model": (
+        bad_file(STUDY, "series", {"a": {"models": ["llama-2-7b-cat"]}}),
+        "config: models: .*llama-2-7b-cat.yaml does not exist; did you mean 'llama-2-7b-chat'",
+    ),
     "rank file without tensors": (rank_file({3: 5}), "ranks/a.yaml: 3: 5 is not of type 'object'"),
     "rank file of half a rank": (
         rank_file({3: {"q": 2.5}}),
@@ -423,9 +431,10 @@ def test_mistakes_are_one_clear_line(name, folder):
 
 
 def test_a_rank_file_is_part_of_its_configuration_alone(folder):
-    (folder / "ranks").mkdir()
+    (folder / "ranks").mkdir(exist_ok=True)
     ranks = {3: {"q": 40, "v": 600}, 30: {"q": 5, "v": 7}, 31: {"q": 4000}}
-    (folder / "ranks" / "a.yaml").write_text(yaml.safe_dump(ranks))
+    source = {"source": {"rule": "by hand", "share": 0.1}}
+    (folder / "ranks" / "a.yaml").write_text(yaml.safe_dump(source) + yaml.safe_dump(ranks))
     (folder / "ranks" / "a.json").write_text(json.dumps(ranks))
     study = {
         "title": "Three rules",

@@ -113,6 +113,21 @@ def test_rank_files_are_read_wherever_they_are_named():
     assert study["rank"] == {"file": "a"}
 
 
+def test_the_source_of_ranks_is_no_layer():
+    content = {"source": {"rule": "by hand"}, 1: {"q": 2}}
+    filled = with_rank_files(DEFAULTS | {"rank": {"file": "a"}}, lambda file: content)
+    assert filled["rank"]["ranks"] == {1: {"q": 2}}
+
+
+def test_a_series_may_be_for_some_models_only():
+    fields = {
+        "series": {"small": {"models": [SMOL.name], "rank": 5}, "": {}},
+        "configurations": {"a": {"layers": [1]}},
+    }
+    assert names(expand(**fields)) == ["tucker-r1-l1-all"]
+    assert names(expand(SMOL, **fields), SMOL) == ["tucker-r5-l1-all", "tucker-r1-l1-all"]
+
+
 def test_control_leaves_the_same_layers_out_once():
     rows = expand(
         control=True,

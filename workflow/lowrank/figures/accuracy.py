@@ -305,7 +305,7 @@ def finish(axes: Axes, title: str = "", x: str = "", y: str = "") -> None:
 def series_looks(series: Sequence[str]) -> Mapping[str, dict[str, Any]]:
     """Return colour, marker and line of each series; the control is always grey and dashed.
 
-    From the ninth on colours come again, with another marker and dashed.
+    Where colours come again, the marker is another one and the line is dashed.
     """
     looks: dict[str, dict[str, Any]] = {}
     for index, name in enumerate(name for name in series if name != CONTROL):

@@ -31,7 +31,7 @@ SYMBOL_SIZE = 9.0
 SMALLEST_SIZE = 6.0
 """Points; the smallest type that is legible in print."""
 
-BLUE, _, GREEN, *_, ORANGE, BLACK, GREY = COLOURS
+BLUE, _, GREEN, _, _, ORANGE, BLACK, GREY, *_ = COLOURS
 
 
 def tint(colour: str, strength: float) -> str:

@@ -27,10 +27,13 @@ AUTHORS_LOOK = {"color": "#7A7A7A", "linewidth": 0.9, "linestyle": (0, (1, 1.2))
 TEXT_WIDTH = 7.0
 """Width of both text columns in inches, for what cannot be drawn in one."""
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7A7A7A")
-"""Okabe and Ito's palette, distinct under the common forms of colour blindness."""
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7A7A7A"),
+    *("#882255", "#999933"),
+)
+"""Okabe and Ito's palette, distinct under the common forms of colour blindness, and two more."""
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", "p")
 
 _SETTINGS = {
     "figure.constrained_layout.use": True,

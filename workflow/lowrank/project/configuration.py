@@ -350,6 +350,9 @@ class Project:
         entry = self.registry.entry("study", name)
         for benchmark in entry["benchmarks"] or []:
             self.registry.path("benchmark", benchmark)
+        for series in entry["series"].values():
+            for model in series.get("models", ()):
+                self.registry.path("model", model)
         families = [family.name for family in FAMILIES.values()]
         if entry["family"] not in (None, *families):
             raise LowrankError(

@@ -30,6 +30,9 @@ LEAST_INFLUENCE = "least_influence"
 OF_DECOMPOSITION = ("method", "rank", "tensors", "calibration", "form")
 """Fields that a study, a series and a label may give."""
 
+SOURCE = "source"
+"""The key of a rank file that says where its ranks come from, beside the layers."""
+
 
 @dataclass(frozen=True)
 class Configuration:
@@ -103,7 +106,8 @@ def with_rank_files(study: Mapping[str, Any], read: Callable[[str], Ranks]) -> d
     study
         The study's entry, with its defaults.
     read
-        From a file's name, as it stands in the entry, to the ranks in it.
+        From a file's name, as it stands in the entry, to its content. What that says of the source
+        of the ranks is left aside.
     """
 
     def filled(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,7 +118,9 @@ def with_rank_files(study: Mapping[str, Any], read: Callable[[str], Ranks]) -> d
             if isinstance(fields.get(part), Mapping)  # `series` of a configuration is a name
         }
         if isinstance(rank, Mapping) and "file" in rank:
-            parts["rank"] = {**rank, "ranks": read(rank["file"])}
+            content = read(rank["file"])
+            ranks = {layer: own for layer, own in content.items() if layer != SOURCE}
+            parts["rank"] = {**rank, "ranks": ranks}
         return {**fields, **parts}
 
     return filled(study)
@@ -124,8 +130,9 @@ def expand_study(study: Mapping[str, Any], model: Model, where: str) -> list[Con
     """Return the configurations that a study asks of a model, in the study's order.
 
     Series by series, each label makes one configuration; fields of the label have precedence over
-    those of the series, and those over the study's. A series may have labels of its own. With
-    `control`, a last series leaves the layers of the first out wherever they are decomposed whole.
+    those of the series, and those over the study's. A series may have labels of its own, and may be
+    for some models only. With `control`, a last series leaves the layers of the first out wherever
+    they are decomposed whole.
 
     Parameters
     ----------
@@ -143,6 +150,8 @@ def expand_study(study: Mapping[str, Any], model: Model, where: str) -> list[Con
     """
     made: list[Configuration] = []
     for series, shared in study["series"].items():
+        if model.name not in shared.get("models", [model.name]):
+            continue
         labels = shared.get("configurations", study["configurations"])
         if not labels:
             raise LowrankError(f"{where}: series {series!r} has no configurations")
