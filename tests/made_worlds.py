@@ -76,8 +76,9 @@ RIGHT = {
     "lord_latency": 22.35,
     "lord_seconds": 400.0,
     "qlora_memory": 21.2,
-    "reduced_order": 5.3,
-    "pruning": 10.0,
+    "human_eval": 0.0,
+    **{"rom_80": 5.3, "rom_50": 20.0},  # points lost, by budget
+    **{"pruning_80": 10.0, "pruning_50": 25.0},
     "floor": 0.0,  # 1: all that is decomposed scores at chance, where there is one
     "noise": 1e-5,  # standard error of a score
     "unrest": 1e-4,  # relative standard error of a measurement
@@ -146,20 +147,15 @@ def points_lost(world, study, row, benchmark):
         return world[ends[label]] if label in ends else 3.0
     if study == "figure_3_7":
         return 20.0 - world[f"distance_{benchmark}"] * row["position"]
-    if study == "reduced_order_modelling":
-        return world["pruning" if series == "structured pruning" else "reduced_order"]
-    return 0.0  # lord: its claims are about other things
+    if study == "rom_budgets":
+        return world.get(f"{'pruning' if series == 'Wanda' else 'rom'}_{label[:-1]}", 0.0)
+    return world["human_eval"]  # LoRD's ranks: the perplexity is made apart
 
 
 def made_rows(study, kind):
     """The configurations of a study; those that no run has yet as their claims name them."""
     new = {
         "fine_tuning": [("fine-tuned", "15%"), ("", "9%")],
-        "lord": [("", "39.58% of the ranks")],
-        "reduced_order_modelling": [
-            ("reduced order modelling", "80%"),
-            ("structured pruning", "80%"),
-        ],
     }
     model = judged_models(PROJECT)[kind]
     if study in new:
@@ -183,6 +179,13 @@ def made_rows(study, kind):
     return rows
 
 
+def lord_at_its_cut():
+    """The name of the configuration that LoRD's claims speak of."""
+    rows = made_rows("lord_ranks", "llama")
+    (row,) = (r for r in rows if (r["series"], r["label"]) == ("all tensors", "39.58%"))
+    return row["decomposition"]
+
+
 def made_table(world, study, kind, benchmarks, questions=1000):
     """The rows of a study's table in a world."""
     table = []
@@ -194,8 +197,8 @@ def made_table(world, study, kind, benchmarks, questions=1000):
             score = (85.0 - lost) / 100
             if world["floor"] and not is_dense and benchmark in FIVE:
                 score = CHANCE[benchmark] + 1e-4 * (place % 3 - 1)  # guesses differ, too
-            if benchmark == "wikitext":
-                metric = Metric.from_config("word_perplexity")
+            if benchmark == "perplexity_prose":
+                metric = Metric.from_config("token_perplexity")
                 score = 12.0 * (1 if is_dense else 1 + world["perplexity"] / 100)
             own = {"benchmark": benchmark, "score": score}
             counts = dict.fromkeys(("questions", "questions_available"), questions)
@@ -228,11 +231,12 @@ def made_profiles(world, path, device=A100, gpus=4):
                 off += world.get(f"{metric}_at_9", 0.0) * (row["label"] == "9%")
                 ratio = (1 - (slope * x + off) / 100) * np.exp(rng.normal(0, world["unrest"]))
                 add(metric, workload, row["decomposition"], x, ratio)
+    lord = lord_at_its_cut()
     for index, workload in enumerate(WORKLOADS):
         for metric, key in (("latency", "lord_latency"), ("fine-tuning memory", "qlora_memory")):
-            add(metric, workload, "lord-0", 20.0, 1 - (world[key] + 0.1 * (index - 1)) / 100)
+            add(metric, workload, lord, 20.0, 1 - (world[key] + 0.1 * (index - 1)) / 100)
         seconds = world["lord_seconds"] + index
-        add("compression time", workload, "lord-0", 20.0, 1.0, seconds)
+        add("compression time", workload, lord, 20.0, 1.0, seconds)
     path.parent.mkdir(exist_ok=True, parents=True)
     pd.DataFrame(rows).to_csv(path, index=False)
     return path
@@ -276,8 +280,8 @@ def made_evidence(claim, folder, *, exhaustive=False, device=A100, gpus=4, **cha
         made["llama"].profiles = made_profiles(world, path, device, gpus)
         table = pd.read_csv(path)
         # LoRD's costs are no point of the thesis's lines: another configuration of another model.
-        is_lord = (table["decomposition"] == "lord-0") == ("lord" in made["llama"].studies)
-        table[is_lord].to_csv(path, index=False)
+        is_lord = table["decomposition"] == lord_at_its_cut()
+        table[is_lord == ("lord_ranks" in made["llama"].studies)].to_csv(path, index=False)
     return made
 
 

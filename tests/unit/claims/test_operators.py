@@ -15,7 +15,7 @@ from lowrank.claims.evidence import STAND_IN, Evidence
 from lowrank.claims.operators import OPERATORS
 from lowrank.claims.score_operators import _with_absolute
 from lowrank.claims.studies import AnsweredStudy, PublishedStudy
-from lowrank.claims.verdict_names import SUPPORTED, TRIVIAL, UNDECIDED
+from lowrank.claims.verdict_names import CONTRADICTED, SUPPORTED, TRIVIAL, UNDECIDED
 from lowrank.claims.verdicts import judge, judge_test, measure
 from made_worlds import CLAIMS, ROOT, made_evidence, small_profiles, small_study
 
@@ -649,3 +649,84 @@ def test_a_perplexity_at_chance_is_as_high_as_that_of_a_guess(tmp_path):
     a, b = study.select({"labels": ["a"]}), study.select({"labels": ["b"]})
     assert study.at_chance(a, ["quiz"]) and not study.at_chance(b, ["quiz"])
     assert not study.at_chance([*a, *b], ["quiz"])
+
+
+def cut_study(folder, increases, spread, windows=40, **settings):
+    """Cuts in percent, out of order, each with its increase of perplexity in percent."""
+    rng = np.random.default_rng(0)
+    dense = rng.normal(3.0, 0.3, windows)
+    answers = {"dense": dense}
+    for cut, percent in increases.items():
+        noise = rng.normal(0, spread, windows)
+        answers[f"{cut}%"] = dense + np.log1p(percent / 100) + noise - noise.mean()
+    settings = {"metric": "token_perplexity", "available": 100} | settings
+    return small_study(folder, answers, **settings)
+
+
+def largest_cut(evidence, at_most=1):
+    return OPERATORS["largest_cut"](evidence, "small", {}, "quiz", at_most)
+
+
+@pytest.mark.parametrize(
+    ("increases", "value"),
+    [
+        ({50: 9.0, 10: 0.2, 39.58: 3.0, 20: 0.8}, 20),
+        ({50: 0.9, 10: 0.2, 39.58: 0.7, 20: 0.5}, 50),
+        ({50: 9.0, 10: 1.2, 39.58: 3.0, 20: 2.0}, 0),
+        ({50: 0.5, 10: 0.2, 39.58: 3.0, 20: 0.8}, 20),  # what lies beyond a cut that costs more
+    ],
+)
+def test_the_largest_cut_is_the_last_before_one_that_costs_more(increases, value, tmp_path):
+    made = largest_cut(cut_study(tmp_path, increases, spread=1e-5))
+    assert made.value == value and interval(made) == (value, value)
+    assert made.readings[0].undecidable == ""
+    assert made.configurations[:2] == ("dense", "10%")  # in the order of the cuts
+    assert judge(made.readings[0], 39.58, 100) == (SUPPORTED if value == 50 else CONTRADICTED)
+
+
+def test_the_largest_cut_may_be_any_whose_increase_nobody_can_tell(tmp_path):
+    """Paired by window: the intervals are those of the differences, which are wide here."""
+    increases = {10: -0.5, 20: 0.9, 39.58: 1.1, 50: 30.0}
+    made = largest_cut(cut_study(tmp_path, increases, spread=0.01))
+    assert made.value == 20 and interval(made) == (10, 39.58)
+    assert judge(made.readings[0], 39.58, 100) == UNDECIDED
+    shown = [largest_cut(cut_study(tmp_path, increases, 0.01), at_most).value for at_most in (0, 2)]
+    assert shown == [10, 39.58]
+
+
+def test_the_largest_cut_errs_no_more_often_than_its_level(tmp_path):
+    """Three cuts just inside the edge, one beyond it: neither end passes the truth too often."""
+    cuts, true, error = [10.0, 20.0, 39.58, 50.0], np.array([0.99, 0.99, 0.99, 1.5]), 0.2
+
+    class Noisy(AnsweredStudy):
+        def log_contrasts(self, weights_CS, benchmark):
+            seen_S = true + error * rng.normal(size=4)
+            seen_RS = seen_S + error * rng.normal(size=(400, 4))
+            return Contrasts(np.log1p(seen_S[None] / 100), np.log1p(seen_RS / 100), False)
+
+    rng = np.random.default_rng(1)
+    study = cut_study(tmp_path, dict.fromkeys(cuts, 1.0), spread=1e-3).study("small")
+    evidence = Evidence({"small": Noisy(study.path, study.folder)})
+    ends = np.array([interval(largest_cut(evidence)) for _ in range(400)])
+    assert (ends[:, 0] > 39.58).mean() <= 0.045 and (ends[:, 1] < 39.58).mean() <= 0.045
+    assert (ends[:, 0] <= ends[:, 1]).all()
+
+
+def test_the_largest_cut_on_a_whole_text_has_no_error_of_sampling(tmp_path):
+    increases = {10: 0.2, 20: 0.9, 39.58: 1.1}
+    made = largest_cut(cut_study(tmp_path, increases, spread=0.01, available=40))
+    assert made.readings[0].name == THIS_TEST_SET and interval(made) == (20, 20)
+    assert made.readings[1].interval(0.95) == (10, 39.58)
+
+
+def test_what_is_no_cut_or_no_perplexity_is_said(tmp_path):
+    dense = np.random.default_rng(0).normal(3.0, 0.3, 20)
+    named = small_study(tmp_path, {"dense": dense, "few": dense}, metric="token_perplexity")
+    with pytest.raises(LowrankError, match="the label 'few' is no percentage"):
+        largest_cut(named)
+    with pytest.raises(NotTestable, match="the score of quiz is no perplexity"):
+        (tmp_path / "shares").mkdir()
+        largest_cut(cut_study(tmp_path / "shares", {10: 1.0}, 0.01, metric="acc"))
+    (tmp_path / "equal").mkdir()
+    equal = largest_cut(cut_study(tmp_path / "equal", {10: 0.0, 20: 5.0}, spread=0))
+    assert equal.value == 10 and "resamples are equal" in equal.readings[0].undecidable

@@ -71,8 +71,9 @@ VIOLATIONS = {
         {"lord_latency": -10.0},
         {"lord_seconds": 900.0},
         {"qlora_memory": -10.0},
+        {"human_eval": 5.0},
     ],
-    "C14": [{"reduced_order": 15.0}],
+    "C14": [{"rom_80": 15.0}, {"rom_50": 30.0}],
 }
 """Worlds in which a claim is wrong."""
 

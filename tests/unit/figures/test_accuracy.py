@@ -8,7 +8,7 @@ import pandas as pd
 import pypdf
 import pytest
 from lowrank.base.metric import Metric
-from lowrank.figures import accuracy, figure_3_2, figure_4_1
+from lowrank.figures import accuracy, figure_3_2, figure_4_1, figure_methods
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -320,3 +320,58 @@ def test_more_series_than_colours_still_look_unlike():
     assert len({(look["color"], look["marker"]) for look in looks.values()}) == 15  # and a control
     assert "linestyle" not in looks["method 9"] and looks["method 10"]["linestyle"] == "--"
     assert looks["method 0"]["color"] == looks["method 10"]["color"]
+
+
+METHODS = [("SVD", "20%", 12.0), ("SVD", "40%", 25.0), ("SVD-LLM, pivoted", "20%", 12.5)]
+
+
+def stars(monkeypatch, folder, theirs):
+    """Draw methods with published numbers; the stars of each panel, and the CSV."""
+    kept = table("figure_3_4").query("position < 3")
+    rows = []
+    for benchmark, part in kept.groupby("benchmark", sort=False):
+        named = [("", "dense", 0.0), *METHODS]
+        for row, (series, label, x) in zip(part.to_dict("records"), named, strict=False):
+            own = {"series": series, "label": label, "benchmark": benchmark}
+            rows.append(row | own | {"parameter_reduction_percent": x})
+    pd.DataFrame(rows).to_csv(folder / "data.csv", index=False)
+    columns = ["model", "series", "label", "benchmark", "score", "source"]
+    pd.DataFrame(theirs, columns=columns).to_csv(folder / "theirs.csv", index=False)
+    drawn = []
+    plot = Axes.plot
+
+    def remember(axes, x, y, **looks):
+        if looks.get("label") == figure_methods.PUBLISHED:
+            drawn.append((axes.get_title().split(" ")[0], list(x), list(y)))
+        return plot(axes, x, y, **looks)
+
+    monkeypatch.setattr(Axes, "plot", remember)
+    outputs = [folder / f"one.{suffix}" for suffix in ("csv", "pdf", "png")]
+    render = importlib.import_module("lowrank.figures.figure_published").render
+    render(folder / "data.csv", "The model", "x", *outputs, authors=folder / "theirs.csv")
+    return drawn, pd.read_csv(outputs[0], keep_default_na=False), text_of(outputs[1])
+
+
+def test_published_numbers_are_stars_where_their_configurations_are(monkeypatch, tmp_path):
+    theirs = [
+        ("The model", "", "dense", "arc_easy", 71.5, "A, Table 1"),
+        ("The model", "SVD", "40%", "arc_easy", 30.25, "A, Table 1"),
+        ("The model", "SVD", "40%", "arc_easy", 31, "B, Table 2"),
+        ("The model", "SVD-LLM, pivoted", "20%", "gsm8k", 9, "A, Table 1"),
+        ("The model", "SVD", "60%", "arc_easy", 1, "of a configuration that was not run"),
+        ("Another", "SVD", "20%", "arc_easy", 2, "A, Table 1"),
+    ]
+    drawn, written, text = stars(monkeypatch, tmp_path, theirs)
+    expected = [("ARC-Easy", [0], [71.5]), ("ARC-Easy", [25, 25], [30.25, 31])]
+    assert drawn == [*expected, ("GSM8K", [12.5], [9])] and "published" in text
+    cells = written.set_index(["series", "label", "benchmark"])
+    own = cells.loc[("SVD", "40%", "arc_easy")]
+    assert (own["published"], own["published_source"]) == ("30.25; 31", "A, Table 1; B, Table 2")
+    assert cells.loc[("SVD", "20%", "arc_easy"), "published"] == ""
+    assert len(written) == 3 * 4
+
+
+def test_a_model_of_which_nothing_was_published_has_no_star(monkeypatch, tmp_path):
+    theirs = [("Another", "SVD", "20%", "arc_easy", 2, "A, Table 1")]
+    drawn, written, text = stars(monkeypatch, tmp_path, theirs)
+    assert drawn == [] and "published" not in text and set(written["published"]) == {""}

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 import yaml
 from lowrank.base.errors import LowrankError
@@ -44,6 +45,40 @@ def test_shipped_scales_are_valid(names, monkeypatch):
     count = len(project.decompositions(llama))
     assert count == 21 if "ci.yaml" in names else count > 90
     assert project.studies_of(bert)[-1] == "bert_figure_3_6"
+
+
+def test_every_published_number_is_of_a_configuration_that_is_asked(monkeypatch):
+    monkeypatch.setenv("LOWRANK_HUB", "1")
+    project = Project(merged("published.yaml"), "config")
+    made = {}
+    for model in project.models.values():
+        rows = project.configurations("published_7b", model)
+        made |= {
+            (model.label, row.series, row.label): (row.decomposition, model.architecture)
+            for row in rows
+        }
+        made[model.label, "", "dense"] = None
+    numbers = pd.read_csv(project.study("published_7b")["published"], keep_default_na=False)
+    for row in numbers.itertuples():
+        assert (row.model, row.series, row.label) in made
+        assert row.benchmark in ("perplexity_wikitext2", "winogrande")
+        assert row.score > 1 and row.source
+    (asked,) = {tuple(project.study_benchmarks("published_7b", m)) for m in project.models.values()}
+    assert set(asked) == {"perplexity_wikitext2", "winogrande"} == set(project.benchmarks)
+    # By hand: shares of 4 · 4096² + 3 · 4096 · 11008 weights a layer, all layers or those of ROM.
+    removed = {
+        key[1:]: float(own[0].removed_parameters(own[1]) / (32 * 202_375_168))
+        for key, own in made.items()
+        if own and key[0] == "LLaMA-7B"
+    }
+    assert removed["SVD-LLM", "20%"] == pytest.approx(0.2, abs=1e-3)
+    assert removed["ROM", "20%"] == pytest.approx(12 / 32 * 0.54, abs=1e-3)
+    assert removed["ROM", "50%"] == pytest.approx(24 / 32 * 0.67, abs=1e-3)
+    square, wide = 4096**2, 4096 * 11008
+    cuts = [2 * (square - 1432 * 8192), square - 1632 * 8192, 3 * (wide - 2384 * 15104)]
+    # LoRD's factors have a bias, as long as the outputs of each module.
+    bias = 3 * 4096 + 2 * 11008 + 4096
+    assert removed["LoRD", "20%"] == pytest.approx((sum(cuts) - bias) / 202_375_168, abs=1e-9)
 
 
 def test_truthfulqa_joins_with_a_mirror(monkeypatch, tmp_path):

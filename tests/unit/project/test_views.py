@@ -422,6 +422,13 @@ def test_a_figure_shows_the_study_of_its_model(project, llama, bert):
         figure_study(project, "figure_3_7", bert)
 
 
+def test_a_figure_has_what_others_published_of_its_study_beside_it(project_of):
+    asked = {"perplexity_wikitext2": None, "winogrande": None}
+    made = project_of(models=["llama-7b"], studies=["published_7b"], benchmarks=asked)
+    own = scores_shown(made, "llama-7b", "figure_published", output_of, "paper/authors")
+    assert own.beside == ("paper/published_7b.csv",)
+
+
 def test_a_figure_of_scores_has_the_authors_beside_it_where_it_shows_their_study(project, llama):
     def shown(name, figure):
         return scores_shown(project, name, figure, output_of, "paper/authors")

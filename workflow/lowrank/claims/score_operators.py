@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lowrank.base.errors import LowrankError
 from lowrank.base.statistics import percentile_interval
 from lowrank.claims.estimate import Contrasts, Estimate, mixed_records
 from lowrank.claims.evidence import Evidence
@@ -165,6 +166,59 @@ def perplexity_increase(
         found.log_contrasts(weights_C[:, None], benchmark),
         **found.facts(np.flatnonzero(weights_C), [benchmark]),
     )
+
+
+def largest_cut(
+    evidence: Evidence, study: str, configurations: Selector, benchmark: str, at_most: float
+) -> Estimate:
+    """Largest cut, in the percent of its label, that raises perplexity by so many percent at most.
+
+    All smaller cuts must do so, too. It is one of those that were tried, or 0. The lower end is the
+    last cut before the first whose increase may be larger. Smaller cuts come first, in a fixed
+    order, so each has the whole level. The upper end is the last cut before the first whose
+    increase is larger. Any of S cuts could be taken for that one by chance, so each has level α / S
+    (Bonferroni).
+
+    Raises
+    ------
+    LowrankError
+        If a label is no percentage.
+    """
+    found = evidence.study(study)
+    chosen = found.select(configurations)
+    cut_S = np.array([_percentage(label) for label in found.configurations["label"].iloc[chosen]])
+    chosen, cut_S = chosen[np.argsort(cut_S)], np.sort(cut_S)
+    dense = np.flatnonzero(found.is_dense)
+    increases = found.log_contrasts(_differences(found, chosen, dense), benchmark)
+    allowed = np.log1p(at_most / 100)
+
+    def reached(increase_S: np.ndarray) -> float:
+        within = int(np.cumprod(increase_S <= allowed).sum())
+        return float(cut_S[within - 1]) if within else 0.0
+
+    def interval(confidence: float) -> tuple[float, float]:
+        _, high_S = percentile_interval(increases.replicates_RS, confidence)
+        shared = 1 - (1 - confidence) / len(cut_S)
+        low_S, _ = percentile_interval(increases.replicates_RS, shared)
+        value = reached(increases.records_KS[0])
+        return min(reached(high_S), value), max(reached(low_S), value)
+
+    return Estimate.from_replicates(
+        np.array([reached(increase_S) for increase_S in increases.records_KS]),
+        # Cuts come in steps: whether questions vary shows in the increases.
+        increases.replicates_RS - increases.replicates_RS[0],
+        increases.exhaustive,
+        interval=interval,
+        least=0.0,
+        **found.facts([*dense, *chosen], [benchmark]),
+    )
+
+
+def _percentage(label: str) -> float:
+    try:
+        return float(label.removesuffix("%"))
+    except ValueError:
+        raise LowrankError(f"the label {label!r} is no percentage") from None
 
 
 def _linear(

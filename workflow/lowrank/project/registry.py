@@ -25,7 +25,7 @@ FOLDERS = {
 }
 """From a kind of entry, which is its schema's name, to the folder of its files."""
 
-WORDS_OF_STUDY = ("title", "source", "look_for", "figure")
+WORDS_OF_STUDY = ("title", "source", "look_for", "figure", "published")
 """Keys of a study that do not shape its configurations."""
 
 

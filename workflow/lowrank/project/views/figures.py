@@ -140,7 +140,7 @@ class Shown:
     data, fits
         The study's table; the fits of measurements, empty for scores.
     beside
-        The authors' table, where the figure shows it beside its own.
+        The authors' table, or what others published, where the figure shows it beside its own.
     subtitle, look_for
         What the study is, and what to look for; empty for measurements.
     """
@@ -187,11 +187,13 @@ def scores_shown(
         return Shown(title, AUTHORS_CATEGORY, theirs, subtitle=what)
     model = project.model(name)
     study = figure_study(project, figure, model)
+    published = project.study(study)["published"]
+    beside = (published,) if published else ()
     return Shown(
         model.label,
         name,
         output_of("collect_accuracy").format(model=name, study=study),
-        beside=(theirs,) if (study, figure) == (AUTHORS_STUDY, AUTHORS_FIGURE) else (),
+        beside=(theirs,) if (study, figure) == (AUTHORS_STUDY, AUTHORS_FIGURE) else beside,
         subtitle=subtitle(project, study, model),
         look_for=project.study(study)["look_for"],
     )
