@@ -9,7 +9,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from lowrank.claims.verdict_names import VERDICTS
+from lowrank.claims.verdict_names import NOT_TESTABLE, VERDICTS
+from lowrank.project.registry import Registry
 from lowrank.project.views.figures import EFFICIENCY_FIGURES, SCHEMATICS
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
@@ -53,6 +54,14 @@ pages = pytest.mark.parametrize("page", PAGES)
 
 def read(page):
     return (ROOT / page).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kept", [REFERENCE, DECIDED], ids=lambda path: path.name)
+def test_the_verdicts_of_kept_runs_are_of_the_claims_as_they_stand(kept):
+    claims = Registry(ROOT / "config").claims()
+    for row in json.loads((kept / "claims.json").read_text())["claims"]:
+        if row["scopes"]["run"]["verdict"] != NOT_TESTABLE:
+            assert row["digest"] == claims[row["id"]]["digest"], row["id"]
 
 
 def without_blocks(text):

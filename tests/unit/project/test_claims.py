@@ -1,5 +1,6 @@
 """Tests of claims that are written once and spelled out."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,17 @@ def test_the_claims_of_the_thesis_have_all_their_tests():
         "variation between ranks 250 and 1",
         "variation between ranks 500 and 1",
     ]
+
+
+def test_a_setting_that_is_new_changes_no_digest_until_it_is_set(tmp_path):
+    folder = tmp_path / "config"
+    shutil.copytree(ROOT / "config", folder)
+    schema = folder / "schemas/study.schema.yaml"
+    new = "properties:\n  tilt: {type: integer, default: 3}\n"
+    schema.write_text(schema.read_text().replace("properties:\n", new, 1))
+    digests = {name: claim["digest"] for name, claim in Registry(folder).claims().items()}
+    assert digests == {name: claim["digest"] for name, claim in CLAIMS.items()}
+    study = folder / "studies/figure_3_7.yaml"
+    study.write_text(study.read_text() + "tilt: 4\n")
+    claims = Registry(folder).claims()
+    assert [name for name in claims if claims[name]["digest"] != digests[name]] == ["C6"]

@@ -25,7 +25,7 @@ FOLDERS = {
 }
 """From a kind of entry, which is its schema's name, to the folder of its files."""
 
-WORDS_OF_STUDY = ("title", "source", "look_for", "figure", "published")
+WORDS_OF_STUDY = ("title", "source", "look_for", "figure", "published", "costs")
 """Keys of a study that do not shape its configurations."""
 
 
@@ -146,13 +146,17 @@ class Registry:
         return checked(self._schema(schema), value, where)
 
     def _digest(self, claim: Mapping[str, Any]) -> str:
-        """Return the digest of a claim; words about it and about its studies are not part of it."""
+        """Return the digest of a claim; words about it and about its studies are not part of it.
+
+        Nor are defaults: a setting that did not exist before changes no digest where it is not set.
+        """
         studies = {test["arguments"].get("study") for test in claim["tests"]}
+        test_schema, study_schema = self._schema("claims")["$defs"]["test"], self._schema("study")
         rests_on = {
             "speaks_of": claim["speaks_of"],
-            "tests": [_without(test, ["short"]) for test in claim["tests"]],
+            "tests": [_chosen(test_schema, test, ["short"]) for test in claim["tests"]],
             "studies": {
-                name: _without(self.entry("study", name), WORDS_OF_STUDY)
+                name: _chosen(study_schema, self.entry("study", name), WORDS_OF_STUDY)
                 for name in studies
                 if name and self.holds("study", name)
             },
@@ -170,5 +174,14 @@ class Registry:
         return read_yaml(self.folder / "schemas" / f"{name}.schema.yaml")
 
 
-def _without(entry: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
-    return {key: value for key, value in entry.items() if key not in keys}
+def _chosen(
+    schema: Mapping[str, Any], entry: Mapping[str, Any], words: Collection[str]
+) -> dict[str, Any]:
+    """Return what an entry says otherwise than its schema's defaults, without some keys."""
+    parts = schema["properties"]
+    return {
+        key: value
+        for key, value in entry.items()
+        if key not in words
+        and not ("default" in parts.get(key, {}) and parts[key]["default"] == value)
+    }
