@@ -104,7 +104,7 @@ class Walk:
         self._hidden: list[Tensor] = []
         self._given: list[Given] = []
         base.to(device)
-        with torch.inference_mode():
+        with torch.no_grad():
             for start in range(0, len(tokens_ST), self._at_once):
                 batch = torch.from_numpy(tokens_ST[start : start + self._at_once].astype("int64"))
                 hidden, given = _caught(base, layers[0], batch.to(device))
@@ -124,6 +124,11 @@ class Walk:
         """Load a layer, from 1, and return it: the next one that is advanced through."""
         if layer != self.layer + 1:
             raise ValueError(f"layer {layer} does not follow layer {self.layer}")
+        self.layer, self.module = layer, self.read(layer)
+        return self.module
+
+    def read(self, layer: int) -> nn.Module:
+        """Return any layer, from 1, with its weights; the walk stays where it is."""
         with torch.device("meta"):
             module = self._kind(self._config, layer_idx=0)
         module = module.to_empty(device="cpu").to(self._dtype)
@@ -132,8 +137,18 @@ class Walk:
         prefix = f"{self._architecture.family.layer_path}.{layer - 1}."
         named = {f"{prefix}{name}": own for name, own in module.named_parameters()}
         read_parameters(self._directory, named)
-        self.layer, self.module = layer, module.eval().requires_grad_(False).to(self._device)
-        return self.module
+        return module.eval().requires_grad_(False).to(self._device)
+
+    @property
+    def hidden(self) -> tuple[Tensor, ...]:
+        """What goes into the next layer, a batch of samples at a time, (S, T, D) each."""
+        return tuple(self._hidden)
+
+    def through(self, module: nn.Module, hidden_STD: Tensor, batch: int) -> Tensor:
+        """Return what a layer makes of the hidden states of a batch, from 0, (S, T, D)."""
+        given, named = self._given[batch]
+        after = module(hidden_STD, *given, **named)
+        return after[0] if isinstance(after, tuple) else after
 
     def submodule_path(self, tensor: str) -> str:
         """Return the path of a tensor's module below its layer."""
@@ -217,12 +232,10 @@ class Walk:
             for handle in handles:
                 handle.remove()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _output(self, index: int) -> Tensor:
         """Return what the loaded layer makes of a batch."""
-        given, named = self._given[index]
-        after = self.module(self._hidden[index], *given, **named)
-        return after[0] if isinstance(after, tuple) else after
+        return self.through(self.module, self._hidden[index], index)
 
 
 def _caught(base: nn.Module, catcher: nn.Module, ids_BT: Tensor) -> tuple[Tensor, Given]:
