@@ -23,7 +23,6 @@ import time
 from pathlib import Path
 
 import yaml
-from lowrank.base.names import DROP
 from lowrank.space.methods import METHODS
 from workflow_copy import copy_workflow
 
@@ -41,9 +40,10 @@ def paper_workflow(folder: Path) -> Path:
     studies = folder / "config" / "studies"
     table = yaml.safe_load((studies / "table_4_2.yaml").read_text())
     kept = {key: table[key] for key in ("family", "depth", "configurations")}
-    left_out = (DROP, table["method"], "wanda")  # they keep no ranks, or are there already
-    methods = {
-        name: {"method": name, "calibration": "prose"} for name in METHODS if name not in left_out
+    methods = {  # those that keep ranks, and are not there already
+        name: {"method": name, "calibration": "prose"}
+        for name, own in METHODS.items()
+        if own.scope == "tensor" and name != table["method"]
     }
     by_method = {"title": "Every method", **kept, "series": methods}
     (studies / "every_method.yaml").write_text(yaml.safe_dump(by_method))
