@@ -96,7 +96,10 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, help="of torch; by default as many as it chooses")
     methods = ["svd", "asvd", "svd_llm", "lord", "rom"]
-    known = [name for name, own in METHODS.items() if own.scope != "layer"]
+    # Gradients come from the loss, which is of no layer.
+    known = [
+        name for name, own in METHODS.items() if own.scope != "layer" and own.inputs != "gradients"
+    ]
     parser.add_argument("--methods", nargs="+", choices=known, default=methods)
     arguments = parser.parse_args()
     device, threads = arguments.device, arguments.threads

@@ -81,7 +81,8 @@ def test_what_compresses_is_recorded_and_has_the_threads_that_the_table_of_costs
     body = (ROOT / "workflow/rules/decompose.smk").read_text()
     rules = dict(re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", body, re.MULTILINE | re.DOTALL))
     recorded = {name for name, text in rules.items() if "    benchmark:\n" in text}
-    assert recorded == {"gather_moments", "factorize_layer", "compress", "compress_in_sequence"}
+    walks = {"gather_moments", "gather_gradients"}
+    assert recorded == walks | {"factorize_layer", "compress", "compress_in_sequence"}
     for name in recorded:
         (path,) = re.findall(r'benchmark:\n        "(.+)"', rules[name])
         assert path.startswith(f"<results>/costs/{{model}}/{name}/") and path.endswith(".tsv")

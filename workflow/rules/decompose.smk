@@ -1,11 +1,12 @@
 # Factor each weight once, at the largest rank that any study asks for; configurations cut. Methods
-# that read what goes into a module walk the dense model once for all of them. Those that look
-# behind compressed modules are factored a configuration.
+# that read what goes into a module walk the dense model once for all of them, and once more back
+# for those that read gradients. Those that look behind compressed modules are factored a
+# configuration.
 
 from lowrank.project.views.decompose import (
     SEQUENTIAL,
     layer_factors,
-    layer_moments,
+    layer_inputs,
     method_module,
 )
 
@@ -42,6 +43,34 @@ rule gather_moments:
         "--output {output} 2> {log}"
 
 
+rule gather_gradients:
+    """Walk the dense model to its loss and back: inputs of its modules times their gradients."""
+    input:
+        script=script("gather_gradients"),
+        library=library("gather_gradients"),
+        lock=LOCK,
+        weights=rules.fetch_model.output.weights,
+        calibration=rules.prepare_calibration.output[0],
+    output:
+        temp(directory("<results>/models/{model}/gradients/{calibration}")),
+    log:
+        "<logs>/gather_gradients/{model}/{calibration}.log",
+    benchmark:
+        "<results>/costs/{model}/gather_gradients/{calibration}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: COMPRESSING_THREADS
+    resources:
+        gpu=gpus,
+    params:
+        architecture=architecture_of,
+        device=project.settings["device"],
+    shell:
+        "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
+        "--architecture {params.architecture:q} --calibration {input.calibration} "
+        "--device {params.device} --gpus {resources.gpu} --output {output} 2> {log}"
+
+
 rule order_layers:
     """Write the layers by their block influence, for `config/influence/`; no target asks for it."""
     input:
@@ -72,9 +101,7 @@ rule factorize_layer:
         library=lambda wildcards: library("factorize_layer", method_module(wildcards.factorization)),
         lock=LOCK,
         weights=rules.fetch_model.output.weights,
-        moments=lambda wildcards: layer_moments(
-            wildcards.model, wildcards.factorization, rules.gather_moments.output[0]
-        ),
+        moments=lambda wildcards: layer_inputs(wildcards.model, wildcards.factorization, output_of),
     output:
         "<results>/models/{model}/factors/{factorization}/layer-{layer}.safetensors",
     log:

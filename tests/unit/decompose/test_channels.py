@@ -16,18 +16,22 @@ from lowrank.decompose.channels import (
     kept_parts,
     kept_places,
     read_importance,
+    taylor,
     wanda,
     write_importance,
 )
 from lowrank.decompose.compressed import compress
 from lowrank.decompose.export import export_dense
+from lowrank.decompose.gradients import gather_gradients
 from lowrank.decompose.layer_factors import factorize_layer
 from lowrank.decompose.loading import load_base, load_compressed, load_tokenizer
 from lowrank.decompose.moments import Moments, moments_file
+from lowrank.decompose.salience import read_salience
 from lowrank.decompose.walk import gather_moments
 from lowrank.evaluate.packed.lm import PackedLM
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
+from lowrank.space.methods import METHODS
 from lowrank.space.rank_rule import ChannelShare
 
 TOKENS = np.random.default_rng(0).integers(5, 40, size=(4, 10), dtype=np.int32)
@@ -53,6 +57,11 @@ KEPT = {
     ("wanda_sp", "all", "mha", 0.75): (3, 36),
     ("wanda_sp", "all", "gqa", 0.8): (2, 42),
     ("wanda_sp", "all", "gqa", 0.5): (2, 18),
+    ("taylor", "attention", "mha", 0.5): (2, None),
+    ("taylor", "attention", "gqa", 0.8): (2, None),
+    ("taylor", "mlp", "gqa", 0.5): (None, 24),
+    ("taylor", "all", "mha", 0.75): (3, 36),
+    ("taylor", "all", "gqa", 0.8): (2, 42),
 }
 
 
@@ -61,6 +70,12 @@ def test_wanda_by_hand():
     weights = {"u": np.ones((2, 5)), "d": np.array([[1.0, -3.0], [3.0, 3.0]])}
     inputs = Moments(np.diag([9.0, 1.0]), np.zeros(2), np.ones(2), 7)
     assert wanda(weights, {"d": inputs}).tolist() == [6.0, 3.0]
+
+
+def test_taylor_by_hand():
+    """The last tensor's inputs by what the loss changes to first order, up or down."""
+    weights = {"u": np.ones((2, 5)), "d": np.ones((2, 3))}
+    assert taylor(weights, {"d": np.array([-2.0, 0.5, 1.0])}).tolist() == [2.0, 0.5, 1.0]
 
 
 def test_a_part_matters_as_much_as_its_inputs_together():
@@ -108,7 +123,10 @@ def bases(tmp_path_factory):
             save(folder / "weights", config)
         architecture = Architecture.from_config(config)
         write_json(folder / "base.json", {"files": {}, "source": "test"})
-        gather_moments(folder / "weights", architecture, TOKENS, folder / "moments")
+        given = folder / "weights", architecture, TOKENS
+        gather_moments(*given, folder / "dense")
+        if architecture.task == "causal":
+            gather_gradients(*given, folder / "gradients")
         made[kind] = folder, architecture
     return made
 
@@ -119,7 +137,7 @@ def pruned(base, chosen, output):
     files = {layer: output / f"{layer}.safetensors" for layer in chosen.layers}
     output.mkdir()
     for layer, path in files.items():
-        own = folder / "moments" / moments_file(layer)
+        own = folder / METHODS[chosen.method].inputs / moments_file(layer)
         factorize_layer(
             folder / "weights", architecture, layer, 1, chosen.method, path, moments=own
         )
@@ -179,6 +197,24 @@ def test_the_group_that_matters_least_goes(bases, tmp_path):
     manifest = json.loads((tmp_path / "made/c/manifest.json").read_text())
     (error,) = {own["relative_error"] for own in manifest["modules"].values()}
     assert error == pytest.approx(min(by_hand) / sum(by_hand), rel=1e-4)
+
+
+def test_taylor_keeps_what_the_loss_rests_on(bases, tmp_path):
+    """A group's heads stand together in its projection; their saliences' magnitudes are added."""
+    folder, architecture = bases["gqa"]
+    rule = ChannelShare.make(0.8)
+    chosen = Decomposition.make(architecture, [3], "all", rule, "taylor", "made")
+    files = pruned(bases["gqa"], chosen, tmp_path / "made")
+    saliences = folder / "gradients" / moments_file(3)
+    heads = np.abs(read_salience(saliences, 3, "so"))
+    by_hand = [heads[:12].sum(), heads[12:24].sum(), heads[24:].sum()]
+    assert read_importance(files[3], "taylor", 3, "attention") == pytest.approx(by_hand)
+    channels = np.abs(read_salience(saliences, 3, "d"))
+    assert read_importance(files[3], "taylor", 3, "mlp") == pytest.approx(channels)
+    with pytest.raises(LowrankError, match="not a readable file of saliences"):
+        own = folder / "dense" / moments_file(3)
+        given = folder / "weights", architecture, 3, 1, "taylor", tmp_path / "none"
+        factorize_layer(*given, moments=own)
 
 
 @pytest.mark.parametrize("kind", ["mha", "gqa"])

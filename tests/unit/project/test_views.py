@@ -35,9 +35,10 @@ from lowrank.project.views.claims import (
 )
 from lowrank.project.views.decompose import (
     SEQUENTIAL,
+    WALKS,
     decomposition_names,
     layer_factors,
-    layer_moments,
+    layer_inputs,
     method_module,
 )
 from lowrank.project.views.evaluate import (
@@ -239,10 +240,12 @@ def test_calibrated_methods_are_shaped_by_their_set_and_its_text(project_of, lla
     assert method_module("lord.prose") == method_module("rom") == modules[0]
 
 
-def test_the_moments_that_a_factorization_reads():
-    path = "{model}/moments/{calibration}"
-    assert layer_moments("small", "svd_llm.prose", path) == ["small/moments/prose"]
-    assert layer_moments("small", "tucker", path) == []
+def test_what_a_factorization_reads_of_the_dense_model():
+    paths = {rule: f"{{model}}/{rule}/{{calibration}}" for rule in WALKS.values()}
+    assert layer_inputs("small", "svd_llm.prose", paths.get) == ["small/gather_moments/prose"]
+    assert layer_inputs("small", "taylor.prose", paths.get) == ["small/gather_gradients/prose"]
+    assert layer_inputs("small", "tucker", paths.get) == []
+    assert layer_inputs("small", "rom.prose", paths.get) == []
     assert SEQUENTIAL == "rom|rom_bias"
 
 

@@ -142,6 +142,15 @@ def test_groups_of_heads_by_hand():
     half = ChannelShare.make(0.5)
     made = Decomposition.make(BERT_BASE, [2], "attention", half, "wanda_sp", "prose")
     assert made.removed_parameters(BERT_BASE) == 4 * 384 * 768 + 3 * 384  # and biases of Q, K and V
+    # How parts are chosen changes no number; but an encoder has no loss of a next token.
+    same = Decomposition.make(SMOL, [1, 3], "all", share, "taylor", "prose")
+    assert same.name(SMOL) == "taylor.prose-w0.8-l1.3-all"
+    assert same.removed_parameters(SMOL) == both.removed_parameters(SMOL)
+    assert Decomposition.from_name(SMOL, same.name(SMOL)) == same
+    with pytest.raises(
+        LowrankError, match="'taylor' reads gradients .* task is 'question_answering'"
+    ):
+        Decomposition.make(BERT_BASE, [2], "attention", half, "taylor", "prose")
 
 
 @given(st.decimals("0.2", 1, places=4), st.sampled_from(["llama", "smol", "bert"]))

@@ -48,10 +48,31 @@ def wanda(
     return np.abs(weights[last]).mean(axis=0) * norm_I
 
 
+def taylor(
+    weights: Mapping[str, NDArray[np.floating]], inputs: Mapping[str, NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """Return how much the last tensor's inputs matter: their saliences' magnitudes, (I,).
+
+    To first order it is how much the loss changes, up or down, if the input is zero. It is that of
+    a column w of the weight, too: |Σ w · dL/dw|. LLM-Pruner (arXiv 2305.11627) has it in its code
+    (`LLMPruner/pruner/hf_llama_pruner.py`, `TaylorImportance`) as `vectorize`. There the sums of
+    the group's other tensors are added to it.
+
+    Parameters
+    ----------
+    weights
+        From the tensors of a group to their weights; only which is the last is asked.
+    inputs
+        From the last tensor to `lowrank.decompose.salience.read_salience` of it.
+    """
+    return np.abs(inputs[list(weights)[-1]])
+
+
 def importance_of_parts(importance_I: NDArray, parts: int) -> NDArray:
     """Return how much the parts of a group of tensors matter: the sum over their inputs, (P,).
 
-    FLAP's `prune_wanda_sp` sums over a head in the same way; it knows no shared heads.
+    FLAP's `prune_wanda_sp` sums over a head in the same way; it knows no shared heads. So does
+    LLM-Pruner's `MetaPruner`.
 
     Parameters
     ----------

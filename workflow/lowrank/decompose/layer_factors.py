@@ -19,6 +19,7 @@ from lowrank.base.files import atomic_path
 from lowrank.base.tensor_file import read_description, write_tensors
 from lowrank.decompose.channels import importance_of_parts, write_importance
 from lowrank.decompose.moments import Moments, read_moments
+from lowrank.decompose.salience import read_salience
 from lowrank.decompose.svd import Factors
 from lowrank.space.architecture import Architecture
 from lowrank.space.methods import METHODS
@@ -64,7 +65,8 @@ def factorize_layer(
         Where to compute.
     moments
         The file of the layer's moments (`lowrank.decompose.moments`), for a method that reads the
-        dense model's inputs.
+        dense model's inputs; that of its saliences (`lowrank.decompose.salience`), for one that
+        reads gradients.
 
     Raises
     ------
@@ -129,12 +131,16 @@ def _weigh_channels(
         weights = {
             tensor: weight_of(model_directory, architecture, layer, tensor) for tensor in tensors
         }
-        inputs = {
-            tensor: read_moments(moments or "", layer, stage[0])
-            for stage in architecture.family.stages
-            for tensor in stage
-            if tensor in tensors
-        }
+        inputs: dict[str, Any]
+        if METHODS[method].inputs == "gradients":
+            inputs = {tensors[-1]: read_salience(moments or "", layer, tensors[-1])}
+        else:
+            inputs = {
+                tensor: read_moments(moments or "", layer, stage[0])
+                for stage in architecture.family.stages
+                for tensor in stage
+                if tensor in tensors
+            }
         importance_I = function_of(method)(weights, inputs)
         importance[group] = importance_of_parts(importance_I, architecture.parts(group))
     with atomic_path(output) as temporary:

@@ -94,7 +94,8 @@ class Decomposition:
         ------
         LowrankError
             If a layer, a tensor, a rank, the method or the form does not exist, or one is
-            repeated; if a method lacks its calibration set or has no such form.
+            repeated; if a method lacks its calibration set or has no such form, or the model has
+            no loss whose gradient the method reads.
         """
         if method not in METHODS:
             raise LowrankError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
@@ -114,6 +115,11 @@ class Decomposition:
             raise LowrankError(
                 f"method {method!r} needs a calibration set, named in small letters: "
                 f"{calibration!r} is none"
+            )
+        if METHODS[method].inputs == "gradients" and architecture.task != "causal":
+            raise LowrankError(
+                f"method {method!r} reads gradients of the loss of a causal language model, and "
+                f"this model's task is {architecture.task!r}"
             )
         if form == PIVOTED and METHODS[method].has_core:
             raise LowrankError(f"method {method!r} has a core and no form {PIVOTED!r}: use 'svd'")

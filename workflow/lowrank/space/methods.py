@@ -34,12 +34,14 @@ class Method:
         called with (weight_OI, rank, device) and returns `lowrank.decompose.svd.Factors`; where
         it has `inputs`, it gets `lowrank.decompose.moments.Moments` of them as a fourth argument.
         That of channels is called with (weights, inputs), each by the tensors of one group, and
-        returns how much each input of the last of them matters. A name, not the function, so that
-        reading the registry imports no torch.
+        returns how much each input of the last of them matters; where it reads gradients, `inputs`
+        has the saliences of the last one. A name, not the function, so that reading the registry
+        imports no torch.
     inputs
         What it reads beside the weight: `none`; the inputs of the `dense` model's modules on a
-        calibration set; or those behind the `compressed` predecessors, so that each configuration
-        is factorized by itself.
+        calibration set; these with the `gradients` of its loss, which a causal language model has;
+        or the inputs behind the `compressed` predecessors, so that each configuration is
+        factorized by itself.
     has_core
         Whether the (rank × rank) core is stored beside the two factors.
     has_bias
@@ -54,7 +56,7 @@ class Method:
 
     description: str
     factorization: str | None
-    inputs: Literal["none", "dense", "compressed"] = "none"
+    inputs: Literal["none", "dense", "gradients", "compressed"] = "none"
     has_core: bool = False
     has_bias: bool = False
     scope: Literal["tensor", "channels", "layer"] = "tensor"
@@ -136,6 +138,13 @@ METHODS: Mapping[str, Method] = {
         "the least channels and groups of heads are left out (a control; Wanda-sp)",
         "lowrank.decompose.channels:wanda",
         inputs="dense",
+        scope="channels",
+        prunes=("attention", "mlp"),
+    ),
+    "taylor": Method(
+        "the least channels and groups of heads are left out, by gradients (a control; LLM-Pruner)",
+        "lowrank.decompose.channels:taylor",
+        inputs="gradients",
         scope="channels",
         prunes=("attention", "mlp"),
     ),

@@ -7,6 +7,7 @@ from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_yaml
 from lowrank.project.configuration import Project
 from lowrank.project.registry import Registry
+from lowrank.project.views.analyse import shaping_scripts
 from lowrank.project.views.decompose import layer_factors
 from lowrank.project.views.tables import cost_manifests, cost_rows, shapes
 
@@ -40,6 +41,7 @@ def test_a_wrong_architecture_file_is_one_line(project, tmp_path):
 
 RECORDS = {
     "gather_moments": "c/{model}/walk/{calibration}",
+    "gather_gradients": "c/{model}/back/{calibration}",
     "factorize_layer": "c/{model}/{factorization}/{layer}",
     "compress": "c/{model}/cut/{decomposition}",
     "compress_in_sequence": "c/{model}/sequence/{method}.{calibration}-{rest}",
@@ -55,6 +57,7 @@ configurations:
   d: {layers: [6, 7], method: rom}
   e: {layers: [6, 7], method: rom, calibration: prose_short}
   f: {layers: [9], method: drop}
+  g: {layers: [4, 5], method: taylor, rank: {share: 0.5}}
 """
 
 
@@ -71,7 +74,7 @@ def test_costs_are_those_of_the_jobs_behind_a_study(costing):
     model = costing.models["smollm2-135m-instruct"]
     rows = cost_rows(costing, "own", model, RECORDS.__getitem__)
     named = {".".join(filter(None, (row["method"], row["calibration"]))): row for row in rows}
-    assert list(named) == ["svd", "lord.prose", "rom.prose", "rom.prose_short"]
+    assert list(named) == ["svd", "lord.prose", "rom.prose", "rom.prose_short", "taylor.prose"]
     start = f"c/{model.name}"
     svd = named["svd"]
     assert (svd["tokens"], svd["walk"], svd["layers"]) == (None, None, [2, 3, 5])
@@ -90,12 +93,19 @@ def test_costs_are_those_of_the_jobs_behind_a_study(costing):
     assert (rom["walk"], rom["layers"], rom["tokens"]) == (None, [], 64 * 512)
     assert rom["configurations"] == [f"{start}/sequence/rom.prose-r1-l6-7-all"]
     assert named["rom.prose_short"]["tokens"] == 16 * 512
+    taylor = named["taylor.prose"]
+    assert (taylor["walk"], taylor["layers"]) == (f"{start}/back/prose", [4, 5])
+
+
+def test_the_walk_back_is_one_of_the_scripts_behind_scores(costing):
+    model = costing.models["smollm2-135m-instruct"]
+    assert "gather_gradients" in shaping_scripts(costing, "own", model)
 
 
 def test_the_machine_is_read_from_every_configuration_that_has_a_row(costing):
     model = costing.models["smollm2-135m-instruct"]
     paths = cost_manifests(costing, "own", model, "{model}/{decomposition}/m")
     names = {path.split("/")[1] for path in paths}
-    assert len(paths) == len(names) == 5
+    assert len(paths) == len(names) == 6
     assert names < set(costing.decompositions(model))
     assert not any(name.startswith(("dense", "drop")) for name in names)

@@ -94,6 +94,8 @@ def shaping_scripts(project: Project, study: str, model: Model) -> dict[str, lis
         scripts.append("fetch_text")
     if is_calibrated:
         scripts += ["prepare_calibration", "gather_moments"]
+        if any(METHODS[own.method].inputs == "gradients" for own in made if not own.is_dense):
+            scripts.append("gather_gradients")
         given["compress_in_sequence"] = methods
     if is_causal(model):
         scripts += ["prepare_requests", "evaluate"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from lowrank.base.names import DENSE
 from lowrank.project.configuration import Project
@@ -11,6 +11,9 @@ from lowrank.space.methods import METHODS
 
 SEQUENTIAL = "|".join(name for name, own in METHODS.items() if own.inputs == "compressed")
 """A pattern of the methods that factorize behind compressed predecessors."""
+
+WALKS = {"dense": "gather_moments", "gradients": "gather_gradients"}
+"""From what a method reads of the dense model to the rule that walks it for all such methods."""
 
 
 def layer_factors(project: Project, model: Model, decomposition: str, path: str) -> list[str]:
@@ -42,8 +45,8 @@ def calibrations(project: Project, model: Model, decompositions: Iterable[str]) 
     return sorted({own.calibration for own in made if own.calibration})
 
 
-def layer_moments(model: str, factorization: str, path: str) -> list[str]:
-    """Return the moments that a factorization reads: none, or those of its calibration set.
+def layer_inputs(model: str, factorization: str, path_of: Callable[[str], str]) -> list[str]:
+    """Return what a factorization reads of the dense model: nothing, or that of its set.
 
     Parameters
     ----------
@@ -51,12 +54,13 @@ def layer_moments(model: str, factorization: str, path: str) -> list[str]:
         The model's name.
     factorization
         `Decomposition.factorization` of a configuration.
-    path
-        The folder of moments, by `{model}` and `{calibration}`.
+    path_of
+        From a rule of `WALKS` to a path of its job, by `{model}` and `{calibration}`.
     """
     method, _, calibration = factorization.partition(".")
-    if METHODS[method].inputs != "dense":
+    if METHODS[method].inputs not in WALKS:
         return []
+    path = path_of(WALKS[METHODS[method].inputs])
     return [path.format(model=model, calibration=calibration)]
 
 

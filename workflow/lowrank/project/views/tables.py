@@ -7,7 +7,7 @@ from typing import Any
 
 from lowrank.project.configuration import Project
 from lowrank.project.studies import Model
-from lowrank.project.views.decompose import decomposition_names, layer_moments
+from lowrank.project.views.decompose import decomposition_names, layer_inputs
 from lowrank.project.views.evaluate import benchmarks_asked
 from lowrank.space.design_space import Decomposition
 from lowrank.space.methods import METHODS
@@ -130,7 +130,7 @@ def cost_rows(
         known = {"model": model.name, "factorization": made.factorization}
         known |= {"method": made.method, "calibration": made.calibration}
         if made.factorization not in rows:
-            walk = layer_moments(model.name, made.factorization, record_of("gather_moments"))
+            walk = layer_inputs(model.name, made.factorization, record_of)
             rows[made.factorization] = {
                 "method": made.method,
                 "calibration": made.calibration,
