@@ -254,10 +254,11 @@ def benchmark_panels(
 ) -> list[tuple[str, Axes]]:
     """Make a panel a benchmark and one for their mean, with the dense model's line and chance.
 
-    Where no benchmark takes part in a mean, there is no panel of one.
+    There is no panel of a mean of none or of one.
     What all of them measure stands beside them; if they differ, each says it itself.
     """
-    names = [*study.benchmarks, *([AGGREGATE] if study.has_mean else [])]
+    of_mean = [name for name in study.benchmarks if study.metrics[name].in_mean]
+    names = [*study.benchmarks, *([AGGREGATE] if study.has_mean and len(of_mean) > 1 else [])]
     columns = min(columns, len(names))
     grid = canvas.subplots(-(-len(names) // columns), columns, squeeze=False)
     for axes in grid.flat[len(names) :]:
