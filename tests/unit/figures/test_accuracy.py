@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -375,3 +376,17 @@ def test_a_model_of_which_nothing_was_published_has_no_star(monkeypatch, tmp_pat
     theirs = [("Another", "SVD", "20%", "arc_easy", 2, "A, Table 1")]
     drawn, written, text = stars(monkeypatch, tmp_path, theirs)
     assert drawn == [] and "published" not in text and set(written["published"]) == {""}
+
+
+@pytest.mark.parametrize(
+    ("averaging", "worst", "ends"),
+    [("perplexity", 2100, (10, 2000)), ("perplexity", 1900, None), ("questions", 2100, None)],
+)
+def test_an_axis_of_perplexities_ends_where_no_model_works(averaging, worst, ends):
+    study = SimpleNamespace(
+        dense=lambda name: {"score": 20.0}, metrics={"b": SimpleNamespace(averaging=averaging)}
+    )
+    axes = Figure().subplots()
+    axes.set_ylim(1, worst)
+    assert figure_methods._without_ruins(axes, study, "b") == (ends is not None)
+    assert axes.get_ylim() == (ends or (1, worst))

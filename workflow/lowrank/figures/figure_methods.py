@@ -19,6 +19,9 @@ PIVOTED = "pivoted"
 PUBLISHED = "published"
 """What the legend calls numbers that others published."""
 
+RUINED = 100
+"""Times the dense model's perplexity from which on a panel does not tell how bad a model is."""
+
 _PUBLISHED_LOOK = {"marker": "*", "markersize": 7, "linestyle": "none", "zorder": 4}
 _PUBLISHED_LOOK |= {"markeredgecolor": "black", "markeredgewidth": 0.4}
 
@@ -53,7 +56,7 @@ def render(
     theirs = None if authors is None else _published(study, authors, label)
     colours = accuracy.series_looks(list(dict.fromkeys(map(_method, study.series))))
     with style.figure(3.9, [pdf, png], width=style.TEXT_WIDTH) as canvas:
-        panels = accuracy.benchmark_panels(canvas, study, "Parameter reduction (%)")
+        panels, is_cut = accuracy.benchmark_panels(canvas, study, "Parameter reduction (%)"), False
         for name, axes in panels:
             for series in study.series:
                 rows = study.rows(name, series).sort_values("parameter_reduction_percent")
@@ -65,9 +68,11 @@ def render(
                 )
             if theirs is not None:
                 _draw_published(axes, theirs[theirs["benchmark"] == name], colours)
+            is_cut |= _without_ruins(axes, study, name)
         canvas.suptitle(f"{label}: {subtitle}", fontsize=7.5)
         handles, labels = accuracy.legend_entries(*(axes for _, axes in panels))
         title = f"dashed: no decomposition; {accuracy.PAIRED}"
+        title += f"; above {RUINED} times the dashed line only the CSV tells" if is_cut else ""
         canvas.legend(handles, labels, loc="outside lower center", ncols=5, title=title)
     if theirs is not None:
         _put_beside(study, theirs)
@@ -104,3 +109,13 @@ _KEY = ["series", "label", "benchmark"]
 
 def _method(series: str) -> str:
     return series.removesuffix(f", {PIVOTED}")
+
+
+def _without_ruins(axes: Axes, study: Study, name: str) -> bool:
+    """End an axis of perplexities where nothing works any more; return whether it is cut there."""
+    dense = study.dense(name)["score"]
+    top = RUINED * dense
+    if study.metrics[name].averaging != "perplexity" or axes.get_ylim()[1] <= top:
+        return False
+    axes.set_ylim(dense / 2, top)
+    return True
