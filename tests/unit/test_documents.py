@@ -367,6 +367,30 @@ def test_every_interval_is_of_the_reference_run(page):
         ), text
 
 
+def test_the_comparison_of_methods_has_the_kept_run_s_numbers():
+    with (ROOT / "paper/methods/scores.csv").open(encoding="utf-8", newline="") as file:
+        kept = [row for row in csv.DictReader(file) if row["study"] == "methods"]
+    scores = {(row["series"], row["label"], row["benchmark"]): row["score"] for row in kept}
+
+    def printed(series, label, benchmark):
+        value = float(scores[series, label, benchmark])
+        return f"{value:.1f}" if value < 100 else f"{value:,.0f}" if value < 1e5 else "ruined"
+
+    text = read("docs/comparison.md")
+    rows = re.findall(
+        r"^\| ((?:SVD|ASVD|LoRD|Wanda|Taylor|least)[^|]*) \| (.*) \|$", text, re.MULTILINE
+    )
+    assert len(rows) == 12
+    for series, cells in rows:
+        assert cells.split(" | ") == [
+            f"{printed(series, label, 'perplexity_prose')}, "
+            f"{printed(series, label, 'perplexity_code')}"
+            for label in ("10%", "20%", "30%", "40%", "50%")
+        ], series
+    dense = [float(scores["", "dense", f"perplexity_{kind}"]) for kind in ("prose", "code")]
+    assert f"The dense model has {dense[0]:.1f}\nand {dense[1]:.1f}." in text
+
+
 def test_readme_gives_the_time_and_disk_of_the_reference_run():
     run = json.loads((REFERENCE / "run.json").read_text(encoding="utf-8"))
     laptop, smoke, set_up = run["runs"]["laptop"], run["runs"]["smoke"], run["set_up"]
