@@ -1,5 +1,7 @@
-"""Ranks cut by LoRD: drawn as methods at equal budgets are."""
+"""Ranks cut by LoRD: drawn as methods at equal budgets are, however bad a model is."""
 
-from lowrank.figures.figure_methods import render
+from functools import partial
 
-__all__ = ["render"]
+from lowrank.figures.figure_methods import render as render_methods
+
+render = partial(render_methods, shows_ruins=True)

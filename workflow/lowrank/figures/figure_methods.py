@@ -34,6 +34,7 @@ def render(
     pdf: str | Path,
     png: str | Path,
     authors: str | Path | None = None,
+    shows_ruins: bool = False,
 ) -> None:
     """Draw a panel a benchmark and one for their mean, a line a method and form.
 
@@ -51,6 +52,8 @@ def render(
         numbers of this model; several of one configuration are joined.
     authors
         Numbers that others published: see `published` of a study.
+    shows_ruins
+        Whether an axis of perplexities goes on beyond what any working model has.
     """
     study = Study(data)
     theirs = None if authors is None else _published(study, authors, label)
@@ -68,7 +71,7 @@ def render(
                 )
             if theirs is not None:
                 _draw_published(axes, theirs[theirs["benchmark"] == name], colours)
-            is_cut |= _without_ruins(axes, study, name)
+            is_cut |= not shows_ruins and _without_ruins(axes, study, name)
         canvas.suptitle(f"{label}: {subtitle}", fontsize=7.5)
         handles, labels = accuracy.legend_entries(*(axes for _, axes in panels))
         title = f"dashed: no decomposition; {accuracy.PAIRED}"
