@@ -32,6 +32,7 @@ SETTINGS = {
     "trials": 5,
     "seconds": 0,
     "warm_up": 3,
+    "cuda_graphs": True,
 }
 
 
