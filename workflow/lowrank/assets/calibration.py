@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json, read_text, sha256_file
-from lowrank.base.tensor_file import read_description, write_tensors
+from lowrank.base.tensor_file import described, write_tensors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -165,19 +164,13 @@ def read_calibration(path: str | Path) -> NDArray:
     LowrankError
         If the file cannot be read, or does not hold what was written into it.
     """
-    try:
-        with safe_open(path, framework="np") as opened:
-            description: dict[str, Any] = read_description(opened)
-            tokens_ST = opened.get_tensor(TOKENS)
+    with described(path, "calibration set") as (opened, description):
+        tokens_ST = opened.get_tensor(TOKENS)
         if _sha256(tokens_ST) != description["sha256"]:
             raise ValueError("its tokens have another checksum than when they were written")
         if tokens_ST.shape != (description["samples"], description["length"]):
             raise ValueError(f"its tokens have the shape {tokens_ST.shape}")
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise LowrankError(
-            f"{path} is not a readable calibration set ({error}): delete it and run again"
-        ) from None
-    return tokens_ST
+        return tokens_ST
 
 
 def _sha256(tokens_ST: NDArray) -> str:

@@ -17,10 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
-from lowrank.base.errors import LowrankError
-from lowrank.base.tensor_file import read_description, write_tensors
+from lowrank.base.tensor_file import described, write_tensors
 from lowrank.decompose.moments import Moments
 from lowrank.space.architecture import Architecture
 
@@ -100,20 +98,14 @@ def read_importance(path: str | Path, method: str, layer: int, group: str) -> ND
     LowrankError
         If the file is missing or damaged, or holds another method or layer.
     """
-    try:
-        with safe_open(Path(path), framework="np") as opened:
-            header = read_description(opened)
-            found = header["method"], header["layer"]
-            if found != (method, layer):
-                raise ValueError(f"it holds layer {found[1]} by {found[0]}")
-            importance_P = opened.get_tensor(group)
+    with described(path, "file of channels") as (opened, header):
+        found = header["method"], header["layer"]
+        if found != (method, layer):
+            raise ValueError(f"it holds layer {found[1]} by {found[0]}")
+        importance_P = opened.get_tensor(group)
         if not np.isfinite(importance_P).all():
             raise ValueError("it is not finite")
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise LowrankError(
-            f"{path} is not a readable file of channels ({error}): delete it and run again"
-        ) from None
-    return importance_P
+        return importance_P
 
 
 def kept_parts(importance_P: NDArray, count: int) -> NDArray:

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from lowrank.base.errors import LowrankError
-from lowrank.base.tensor_file import read_description, write_tensors
+from lowrank.base.tensor_file import described, write_tensors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -148,16 +147,10 @@ def read_influence(path: str | Path, layer: int) -> float:
 @contextlib.contextmanager
 def _described(path: str | Path, layer: int) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Open the moments of a layer; whatever is wrong with the file is one line."""
-    try:
-        with safe_open(Path(path), framework="np") as opened:
-            header = read_description(opened)
-            if header["layer"] != layer:
-                raise ValueError(f"it holds layer {header['layer']}, not {layer}")
-            yield opened, header
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise LowrankError(
-            f"{path} is not a readable file of moments ({error}): delete it and run again"
-        ) from None
+    with described(path, "file of moments") as (opened, header):
+        if header["layer"] != layer:
+            raise ValueError(f"it holds layer {header['layer']}, not {layer}")
+        yield opened, header
 
 
 def moments_file(layer: int) -> str:

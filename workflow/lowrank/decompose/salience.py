@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from lowrank.base.errors import LowrankError
-from lowrank.base.tensor_file import read_description, write_tensors
+from lowrank.base.tensor_file import described, write_tensors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,13 +57,7 @@ def read_salience(path: str | Path, layer: int, tensor: str) -> NDArray[np.float
     LowrankError
         If the file is missing or damaged, or holds another layer.
     """
-    try:
-        with safe_open(Path(path), framework="np") as opened:
-            found = read_description(opened)["layer"]
-            if found != layer:
-                raise ValueError(f"it holds layer {found}, not {layer}")
-            return opened.get_tensor(tensor)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise LowrankError(
-            f"{path} is not a readable file of saliences ({error}): delete it and run again"
-        ) from None
+    with described(path, "file of saliences") as (opened, header):
+        if header["layer"] != layer:
+            raise ValueError(f"it holds layer {header['layer']}, not {layer}")
+        return opened.get_tensor(tensor)
