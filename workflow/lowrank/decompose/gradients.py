@@ -19,14 +19,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from lowrank.assets.weights import read_parameters
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path
 from lowrank.decompose.moments import moments_file
 from lowrank.decompose.salience import write_saliences
-from lowrank.decompose.walk import Walk
+from lowrank.decompose.walk import Walk, config_of_one_layer
 from lowrank.space.architecture import Architecture
 
 if TYPE_CHECKING:
@@ -99,8 +99,7 @@ def _write_states(path: Path, hidden: Iterable[Tensor]) -> None:
 
 def _head(directory: str | Path, architecture: Architecture, device: str) -> nn.Module:
     """Return what stands behind the layers: the last norm, and the head."""
-    config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    config.num_hidden_layers = 1
+    config = config_of_one_layer(directory)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     base = architecture.family.layer_path.rpartition(".")[0]

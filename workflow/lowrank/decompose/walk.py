@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
 from lowrank.assets.weights import read_parameters
 from lowrank.base.errors import LowrankError
@@ -84,12 +84,7 @@ class Walk:
         self._directory, self._architecture = directory, architecture
         self._dtype, self._device = DTYPES[dtype], device
         self._at_once = max(1, TOKENS_AT_ONCE // tokens_ST.shape[1])
-        config = AutoConfig.from_pretrained(
-            directory, local_files_only=True, trust_remote_code=False
-        )
-        config.num_hidden_layers = 1
-        if hasattr(config, "layer_types") and config.layer_types:
-            config.layer_types = config.layer_types[:1]
+        config = config_of_one_layer(directory)
         options = {"add_pooling_layer": False} if architecture.task != "causal" else {}
         base = AutoModel.from_config(config, dtype=self._dtype, **options).eval()
         path = architecture.family.layer_path
@@ -236,6 +231,15 @@ class Walk:
     def _output(self, index: int) -> Tensor:
         """Return what the loaded layer makes of a batch."""
         return self.through(self.module, self._hidden[index], index)
+
+
+def config_of_one_layer(directory: str | Path) -> PreTrainedConfig:
+    """Return a model's configuration with its first layer alone, which costs next to nothing."""
+    config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    config.num_hidden_layers = 1
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:1]
+    return config
 
 
 def _caught(base: nn.Module, catcher: nn.Module, ids_BT: Tensor) -> tuple[Tensor, Given]:
