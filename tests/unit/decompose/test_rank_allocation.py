@@ -22,14 +22,13 @@ from lowrank.decompose.rank_allocation import (
     fitted_ranks,
     kept_numbers,
     removed_shares,
-    share_rule,
     truncation_losses,
 )
 from lowrank.decompose.walk import gather_moments
 from lowrank.project.registry import Registry
 from lowrank.project.studies import SOURCE
 from lowrank.space.architecture import Architecture
-from lowrank.space.design_space import Decomposition
+from lowrank.space.design_space import Decomposition, share_rule
 from lowrank.space.methods import FORMS
 from lowrank.space.rank_rule import ModuleRanks
 

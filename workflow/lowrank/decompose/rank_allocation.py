@@ -36,8 +36,9 @@ from lowrank.base.provenance import code_digest
 from lowrank.decompose.layer_factors import LayerFactors
 from lowrank.decompose.svd import relative_error
 from lowrank.space.architecture import Architecture
-from lowrank.space.methods import METHODS, PIVOTED
-from lowrank.space.rank_rule import BreakEvenShare, PivotedShare, Share
+from lowrank.space.design_space import share_rule
+from lowrank.space.methods import METHODS
+from lowrank.space.rank_rule import Share
 
 METHOD = "svd_llm"
 """The method whose factors are cut: what it leaves is the loss of the rule."""
@@ -49,11 +50,6 @@ RULE = f"the ratios of SVD-LLM V2 (arXiv 2503.12340, Algorithm 1), with losses o
 
 ROUNDING = 1e-9
 """Relative error of a share that is computed in floating point: far more than there is."""
-
-
-def share_rule(share: float | str, form: str) -> Share:
-    """Return the rule that gives every tensor the same share of its numbers, in a form."""
-    return (PivotedShare if form == PIVOTED else BreakEvenShare).make(share)
 
 
 def choose_ranks(

@@ -57,8 +57,8 @@ class Study:
 
     @property
     def has_mean(self) -> bool:
-        """Whether there is a mean that tells more than a perplexity alone would."""
-        return AGGREGATE in self.metrics and self.metrics[AGGREGATE].in_mean
+        """Whether there is a mean of more than one benchmark."""
+        return len(self.averaged) > 1
 
     @property
     def summaries(self) -> list[str]:
@@ -257,8 +257,7 @@ def benchmark_panels(
     There is no panel of a mean of none or of one.
     What all of them measure stands beside them; if they differ, each says it itself.
     """
-    of_mean = [name for name in study.benchmarks if study.metrics[name].in_mean]
-    names = [*study.benchmarks, *([AGGREGATE] if study.has_mean and len(of_mean) > 1 else [])]
+    names = [*study.benchmarks, *([AGGREGATE] if study.has_mean else [])]
     columns = min(columns, len(names))
     grid = canvas.subplots(-(-len(names) // columns), columns, squeeze=False)
     for axes in grid.flat[len(names) :]:

@@ -43,7 +43,7 @@ def render(
             y = study.axis(name)
             panels[0].set_ylabel(y if name == AGGREGATE else f"{study.label(name)}\n{y}")
             # One alone may lie far from zero.
-            from_zero = name == AGGREGATE and len(study.averaged) > 1
+            from_zero = name == AGGREGATE and study.has_mean
             accuracy.set_scale(panels[0], study.metrics[name], from_zero=from_zero)
         canvas.suptitle(f"{label}: {subtitle}", fontsize=7.5)
         what = "mean without" if names == [AGGREGATE] else "without"

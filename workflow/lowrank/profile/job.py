@@ -266,9 +266,6 @@ def _workload_record(
     ]
     kept = without_slowdowns(pair)
     computing = {OURS: kernels[name], DENSE: kernels[DENSE]}
-    found = _doubts(pair, kept, workload, computing)
-    if why:
-        found["device"].append(why)
     return {
         **workload.record(),
         "rows": replicas * workload.batch,
@@ -278,7 +275,7 @@ def _workload_record(
         "power": _figures(kept, "watts"),
         "energy": _figures(kept, "joules") | _shares(kept, workload, replicas, idle_watts),
         "dropped_rounds": len({one.round for one in pair}) - len({one.round for one in kept}),
-        "doubts": found,
+        "doubts": _doubts(pair, kept, workload, computing, why),
         "trials": [trial.record() for trial in pair],
     }
 
@@ -296,9 +293,11 @@ def _doubts(
     kept: Sequence[Trial],
     workload: Workload,
     computing: Mapping[str, float | None],
+    why: str,
 ) -> dict[str, list[str]]:
     """Return what casts doubt on everything that was measured (the device), or on energy alone."""
     device = {throttle_flag(one) for trial in kept for one in trial.throttled or ()}
+    device |= {why} if why else set()
     if len(kept) < len(trials):
         device.add("rounds in which hardware or heat slowed the GPU down were dropped")
     if workload.batch_rule == CAPPED_BATCH:

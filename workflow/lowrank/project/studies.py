@@ -11,14 +11,19 @@ from typing import Any
 from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.names import CONTROL, DROP
 from lowrank.space.architecture import Architecture
-from lowrank.space.design_space import Decomposition, every_layers, expand_layers, scale_layers
-from lowrank.space.methods import METHODS, PIVOTED
+from lowrank.space.design_space import (
+    Decomposition,
+    every_layers,
+    expand_layers,
+    scale_layers,
+    share_rule,
+)
+from lowrank.space.methods import METHODS
 from lowrank.space.rank_rule import (
     BreakEvenShare,
     ChannelShare,
     FullRankShare,
     ModuleRanks,
-    PivotedShare,
     PrunedRank,
     RankRule,
     Ranks,
@@ -245,7 +250,7 @@ def _rank_rule(
     if "share" in given:
         if METHODS[fields["method"]].scope == "channels":
             return ChannelShare.make(given["share"])
-        return (PivotedShare if fields["form"] == PIVOTED else BreakEvenShare).make(given["share"])
+        return share_rule(given["share"], fields["form"])
     try:
         return ModuleRanks.make(architecture, given["ranks"])
     except LowrankError as error:

@@ -19,10 +19,13 @@ from lowrank.space.architecture import Architecture
 from lowrank.space.methods import CHANNELS, FORMS, METHODS, PAIRS, PIVOTED
 from lowrank.space.rank_rule import (
     NO_RANK,
+    BreakEvenShare,
     ChannelShare,
+    PivotedShare,
     PrunedRank,
     RankRule,
     Ranks,
+    Share,
     rule_of_name,
 )
 
@@ -142,6 +145,11 @@ class Decomposition:
     def is_dense(self) -> bool:
         """Whether nothing is decomposed."""
         return not self.layers
+
+    @property
+    def has_factors(self) -> bool:
+        """Whether something is computed to make it: not of the dense model, nor of whole layers."""
+        return not self.is_dense and METHODS[self.method].scope != "layer"
 
     @property
     def factorization(self) -> str:
@@ -314,6 +322,11 @@ def _expand_tensors(architecture: Architecture, tensors: str | Iterable[str]) ->
         twice = next(name for name in names if names.count(name) > 1)
         raise LowrankError(f"tensor {twice!r} is listed twice")
     return tuple(name for name in architecture.tensors if name in names)
+
+
+def share_rule(share: float | int | str, form: str) -> Share:
+    """Return the rule that gives every tensor the same share of its numbers, in a form."""
+    return (PivotedShare if form == PIVOTED else BreakEvenShare).make(share)
 
 
 def _pruned(architecture: Architecture, method: str, tensors: tuple[str, ...]) -> tuple[str, ...]:

@@ -94,7 +94,7 @@ def shaping_scripts(project: Project, study: str, model: Model) -> dict[str, lis
         scripts.append("fetch_text")
     if is_calibrated:
         scripts += ["prepare_calibration", "gather_moments"]
-        if any(METHODS[own.method].inputs == "gradients" for own in made if not own.is_dense):
+        if any(METHODS[own.method].inputs == "gradients" for own in made if own.has_factors):
             scripts.append("gather_gradients")
         given["compress_in_sequence"] = methods
     if is_causal(model):
@@ -106,11 +106,7 @@ def shaping_scripts(project: Project, study: str, model: Model) -> dict[str, lis
 
 def _factorized(decompositions: Iterable[Decomposition]) -> set[str]:
     """Return the factorizations that configurations are made by."""
-    return {
-        own.factorization
-        for own in decompositions
-        if not own.is_dense and METHODS[own.method].scope != "layer"
-    }
+    return {own.factorization for own in decompositions if own.has_factors}
 
 
 def study_rows(project: Project, study: str, model: Model) -> list[dict[str, Any]]:

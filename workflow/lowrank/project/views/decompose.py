@@ -25,7 +25,7 @@ def layer_factors(project: Project, model: Model, decomposition: str, path: str)
         The factors of a layer, by `{model}`, `{factorization}` and `{layer}`.
     """
     made = project.decomposition(model, decomposition)
-    if made.is_dense or METHODS[made.method].scope == "layer":
+    if not made.has_factors:
         return []
     known = {"model": model.name, "factorization": made.factorization}
     return [path.format(**known, layer=layer) for layer in made.layers]

@@ -157,11 +157,7 @@ def _costing(project: Project, study: str, model: Model) -> dict[str, Decomposit
     """
     names = decomposition_names(project, study, model)
     made = {name: project.decomposition(model, name) for name in names}
-    return {
-        name: own
-        for name, own in made.items()
-        if not own.is_dense and METHODS[own.method].scope != "layer"
-    }
+    return {name: own for name, own in made.items() if own.has_factors}
 
 
 def _tokens(project: Project, calibration: str) -> int | None:
