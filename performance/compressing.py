@@ -98,7 +98,9 @@ def main() -> None:
     methods = ["svd", "asvd", "svd_llm", "lord", "rom"]
     # Gradients come from the loss, which is of no layer.
     known = [
-        name for name, own in METHODS.items() if own.scope != "layer" and own.inputs != "gradients"
+        name
+        for name, own in METHODS.items()
+        if own.scope != "layer" and own.inputs != "gradients" and not own.factors_of
     ]
     parser.add_argument("--methods", nargs="+", choices=known, default=methods)
     arguments = parser.parse_args()

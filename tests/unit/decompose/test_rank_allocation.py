@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lowrank.assets.calibration import prepare_calibration, read_calibration
 from lowrank.base.errors import LowrankError
-from lowrank.base.files import read_yaml, write_json
+from lowrank.base.files import read_json, read_yaml, write_json
+from lowrank.decompose.compressed import compress
 from lowrank.decompose.layer_factors import factorize_layer, weight_of
 from lowrank.decompose.loading import load_base
 from lowrank.decompose.moments import moments_file
@@ -266,6 +267,32 @@ def test_a_file_of_ranks_is_one_for_a_study(made, tmp_path, form):
     assert source["calibration"]["tokens"] == 64 * 16
     again = path.read_bytes()
     assert choose_ranks(TINY, 0.4, form, folder, "prose", path.parent).read_bytes() == again
+
+
+def test_the_method_cuts_the_factors_of_svd_llm_at_its_own_ranks(made, tmp_path):
+    folder, _ = made
+    losses = truncation_losses(TINY, files_of(folder), share_rule(0.5, "pairs"))
+    ranks = ModuleRanks.make(TINY, allocate_ranks(TINY, losses, 0.5, "pairs"))
+    fields = {"layers": [1, 2, 3, 4], "rank": ranks, "calibration": "prose"}
+    second, first = (
+        Decomposition.make(TINY, method=method, **fields) for method in ("svd_llm_v2", "svd_llm")
+    )
+    name = second.name(TINY)
+    assert name == first.name(TINY).replace("svd_llm.", "svd_llm_v2.")
+    assert Decomposition.from_name(TINY, name, ranks.modules) == second
+    assert second.factorization == first.factorization == "svd_llm.prose"
+    for own in (second, first):
+        output = tmp_path / own.method
+        compress(TINY, "tiny", folder / "manifest.json", own, files_of(folder), output)
+    assert read_json(tmp_path / "svd_llm_v2/manifest.json")["decomposition"]["name"] == name
+    stored = [tmp_path / own.method / "factors.safetensors" for own in (second, first)]
+    assert stored[0].read_bytes() == stored[1].read_bytes()
+
+
+@pytest.mark.parametrize("rank", [3, share_rule(0.5, "pairs")])
+def test_the_method_needs_a_rank_for_each_module(rank):
+    with pytest.raises(LowrankError, match="'svd_llm_v2' needs a rank for each module"):
+        Decomposition.make(TINY, [1], rank=rank, method="svd_llm_v2", calibration="prose")
 
 
 def test_factors_of_too_few_ranks_are_refused(made, tmp_path):

@@ -145,8 +145,9 @@ def _stored_cuts(
     layer_files: Mapping[int, str | Path],
 ) -> Iterator[Cut]:
     """Yield the factors of a configuration, cut from stored ones."""
+    method = METHODS[decomposition.method].factors_of or decomposition.method
     for layer in decomposition.layers:
-        factors = LayerFactors(layer_files[layer], decomposition.method, layer)
+        factors = LayerFactors(layer_files[layer], method, layer)
         for tensor in decomposition.tensors:
             rank = decomposition.rank.rank_of(architecture, layer, tensor)
             yield factors.cut(tensor, rank)

@@ -21,6 +21,7 @@ from lowrank.space.rank_rule import (
     NO_RANK,
     BreakEvenShare,
     ChannelShare,
+    ModuleRanks,
     PivotedShare,
     PrunedRank,
     RankRule,
@@ -127,6 +128,11 @@ class Decomposition:
         if form == PIVOTED and METHODS[method].has_core:
             raise LowrankError(f"method {method!r} has a core and no form {PIVOTED!r}: use 'svd'")
         rule = rank if isinstance(rank, RankRule) else PrunedRank(rank)
+        if METHODS[method].factors_of and not isinstance(rule, ModuleRanks):
+            raise LowrankError(
+                f"method {method!r} needs a rank for each module, such as `make ranks` writes: "
+                "use `rank: {file: …}`"
+            )
         of_channels = METHODS[method].scope == "channels"
         if of_channels != isinstance(rule, ChannelShare):
             raise LowrankError(
@@ -153,8 +159,9 @@ class Decomposition:
 
     @property
     def factorization(self) -> str:
-        """The method with its calibration set, e.g. `svd_llm.prose`: what names stored factors."""
-        return ".".join(filter(None, (self.method, self.calibration)))
+        """The method of the factors with its calibration set, e.g. `svd_llm.prose`: their name."""
+        method = METHODS[self.method].factors_of if self.has_factors else None
+        return ".".join(filter(None, (method or self.method, self.calibration)))
 
     def name(self, architecture: Architecture) -> str:
         """Return the canonical name; usable as a file name.
@@ -166,12 +173,13 @@ class Decomposition:
         layers = "l" + ".".join(_ranges(self.layers))
         if METHODS[self.method].scope == "layer":
             return f"{self.method}-{layers}"
+        made_by = ".".join(filter(None, (self.method, self.calibration)))
         if self.form == CHANNELS and len(METHODS[self.method].prunes) == 1:
-            return f"{self.factorization}-{self.rank.name}-{layers}"
+            return f"{made_by}-{self.rank.name}-{layers}"
         every = self.tensors == architecture.tensors
         tensors = "all" if every else ".".join(self.tensors)
         form = [] if self.form in (PAIRS, CHANNELS) else [self.form]
-        return "-".join([self.factorization, self.rank.name, layers, tensors, *form])
+        return "-".join([made_by, self.rank.name, layers, tensors, *form])
 
     @classmethod
     def from_name(

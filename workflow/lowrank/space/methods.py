@@ -52,6 +52,9 @@ class Method:
     prunes
         Groups of tensors that a method of channels can make narrower: `mlp` by its channels,
         `attention` by its key/value heads, each with the query heads that share it.
+    factors_of
+        The method whose stored factors it cuts, where the two differ in their ranks alone: then it
+        is given a rank for each module.
     """
 
     description: str
@@ -61,6 +64,7 @@ class Method:
     has_bias: bool = False
     scope: Literal["tensor", "channels", "layer"] = "tensor"
     prunes: tuple[str, ...] = ()
+    factors_of: str | None = None
 
     def stored_parameters(self, form: str, out: int, in_: int, rank: int) -> int:
         """Return the parameters of one decomposed tensor, without its bias.
@@ -104,6 +108,12 @@ METHODS: Mapping[str, Method] = {
         "principal outputs, uncentred: the least error of the outputs (SVD-LLM)",
         "lowrank.decompose.calibrated:principal_outputs",
         inputs="dense",
+    ),
+    "svd_llm_v2": Method(
+        "the same, at ranks by what a cut loses (SVD-LLM V2; `make ranks` writes them)",
+        "lowrank.decompose.calibrated:principal_outputs",
+        inputs="dense",
+        factors_of="svd_llm",
     ),
     "lord": Method(
         "principal outputs, centred, with a bias for their mean (LoRD, atomic feature mimicking)",
