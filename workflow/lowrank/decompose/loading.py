@@ -17,7 +17,14 @@ from lowrank.assets.model_classes import auto_class
 from lowrank.base.errors import LowrankError, is_out_of_memory, one_line
 from lowrank.base.files import read_json, sha256_file
 from lowrank.base.names import DROP
-from lowrank.decompose.compressed_format import ARRAYS, FACTORS, FORMAT, MANIFEST
+from lowrank.decompose.compressed_format import (
+    ARRAYS,
+    FACTORS,
+    FORMAT,
+    MANIFEST,
+    UPDATE,
+    WEIGHT,
+)
 from lowrank.decompose.linear import ChannelLinear, LowRankLinear, PivotedLinear
 from lowrank.space.architecture import Architecture
 
@@ -165,18 +172,38 @@ def _compress_loaded(model: PreTrainedModel, compressed: str | Path, dtype: str)
     """Make a loaded base model the compressed one; return the manifest."""
     compressed = Path(compressed)
     manifest = read_manifest(compressed)
-    if sha256_file(compressed / FACTORS) != manifest["factors_sha256"]:
-        raise LowrankError(
-            f"{compressed / FACTORS} does not match its manifest: delete {compressed} and run again"
-        )
-    try:
-        tensors = load_file(compressed / FACTORS)
-    except SafetensorError as error:
-        raise LowrankError(f"{compressed / FACTORS} cannot be read ({error})") from None
+    tensors = read_factors(compressed, manifest)
     _replace_modules(model, manifest, tensors, DTYPES[dtype])
     if manifest["decomposition"]["method"] == DROP:
         _drop_layers(model, manifest["decomposition"]["layers"])
+    _change_weights(model, manifest, tensors)
+    if tensors:
+        raise LowrankError(f"the factors hold {sorted(tensors)[0]}, which the manifest lacks")
     return manifest
+
+
+def read_factors(compressed: str | Path, manifest: dict[str, Any]) -> dict[str, Tensor]:
+    """Return the arrays of a compressed model, by `{module}.{array}`.
+
+    Parameters
+    ----------
+    compressed
+        The model's directory.
+    manifest
+        Its manifest.
+
+    Raises
+    ------
+    LowrankError
+        If they are not those that the manifest was written for, or cannot be read.
+    """
+    path = Path(compressed) / FACTORS
+    if sha256_file(path) != manifest["factors_sha256"]:
+        raise LowrankError(f"{path} does not match its manifest: delete {compressed} and run again")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise LowrankError(f"{path} cannot be read ({error})") from None
 
 
 def read_manifest(compressed: str | Path) -> dict[str, Any]:
@@ -212,13 +239,34 @@ def _replace_modules(
         core, shift = (tensors.pop(f"{path}.{name}", None) for name in ("core", "shift"))
         if core is not None:
             arrays[0] = arrays[0] @ core
-        made = _linear(arrays, _shifted(dense.bias, shift, dtype), dtype)
+        made = _linear(arrays, shifted(dense.bias, shift, dtype), dtype)
         model.set_submodule(path, made, strict=True)
-    if tensors:
-        raise LowrankError(f"the factors hold {sorted(tensors)[0]}, which the manifest lacks")
 
 
-def _shifted(bias_O: Tensor | None, shift_O: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+def _change_weights(model: nn.Module, manifest: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Give modules without factors the weights that a recovery gave them.
+
+    Their paths are those in the model without the layers that are left out.
+    """
+    for path, how in manifest.get("changed", {}).items():
+        try:
+            module = model.get_submodule(path)
+            name = "kept_weight" if isinstance(module, ChannelLinear) else "weight"
+            weight = getattr(module, name)
+            if how == WEIGHT:
+                changed = tensors.pop(f"{path}.{WEIGHT}")
+            else:
+                left, right = (tensors.pop(f"{path}.{UPDATE}_{side}") for side in ("left", "right"))
+                changed = weight.data.float() + left @ right
+        except (AttributeError, KeyError) as error:
+            raise LowrankError(f"{path} is in the manifest but not in {error}") from None
+        if changed.shape != weight.shape:
+            raise LowrankError(f"{path} was changed to another shape than it has")
+        # Another parameter: the dense model may share the old one.
+        setattr(module, name, nn.Parameter(changed.to(weight.dtype), requires_grad=False))
+
+
+def shifted(bias_O: Tensor | None, shift_O: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     """Return a module's bias with what its compression adds to it."""
     if shift_O is None:
         return None if bias_O is None else bias_O.data

@@ -32,7 +32,7 @@ from lowrank.space.rank_rule import (
 EACH = "each"
 LEAST_INFLUENCE = "least_influence"
 
-OF_DECOMPOSITION = ("method", "rank", "tensors", "calibration", "form")
+OF_DECOMPOSITION = ("method", "rank", "tensors", "calibration", "form", "after")
 """Fields that a study, a series and a label may give."""
 
 SOURCE = "source"
@@ -224,6 +224,7 @@ def _expand(
                 fields["method"],
                 fields["calibration"],
                 fields["form"],
+                fields["after"],
             ),
             position,
             fields.get("thesis_reduction"),
@@ -261,8 +262,8 @@ def _carry_layers(
     given: str | Mapping[str, int] | list[int | str], depth: int | None, model: Model
 ) -> tuple[int, ...]:
     architecture = model.architecture
-    if isinstance(given, str):  # `all`, the only other word that the schema lets through
-        return every_layers(1, architecture.layers)
+    if isinstance(given, str):  # `none` or `all`, the only other words that the schema lets through
+        return () if given == "none" else every_layers(1, architecture.layers)
     if isinstance(given, Mapping) and LEAST_INFLUENCE in given:
         return _least_influential(given[LEAST_INFLUENCE], model)
     if isinstance(given, Mapping):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from lowrank.base.errors import LowrankError
@@ -29,6 +29,9 @@ from lowrank.space.rank_rule import (
     Share,
     rule_of_name,
 )
+
+STEP = "[a-z0-9_]+"
+"""A pattern of the names of what is done to a model after it is cut."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,9 @@ class Decomposition:
     form
         How the factors are stored, one of `lowrank.space.methods.FORMS`; `CHANNELS` for a method
         of channels.
+    after
+        Names of what is done to the model afterwards, in order, such as a recovery. They are
+        entries of the `config` folder.
     """
 
     method: str
@@ -63,6 +69,7 @@ class Decomposition:
     tensors: tuple[str, ...]
     calibration: str = ""
     form: str = PAIRS
+    after: tuple[str, ...] = ()
 
     @classmethod
     def make(
@@ -74,6 +81,7 @@ class Decomposition:
         method: str = "tucker",
         calibration: str = "",
         form: str = PAIRS,
+        after: Iterable[str] = (),
     ) -> Decomposition:
         """Build the canonical γ for a model, checking validity (Proposition 3.1).
 
@@ -93,6 +101,8 @@ class Decomposition:
             Name of the calibration set. A method that reads no inputs leaves it aside.
         form
             How the factors are stored; a method of whole layers leaves it aside.
+        after
+            Names of what is done to the model afterwards, in small letters.
 
         Raises
         ------
@@ -105,15 +115,19 @@ class Decomposition:
             raise LowrankError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
         if form not in FORMS:
             raise LowrankError(f"unknown form {form!r}; known: {', '.join(FORMS)}")
+        steps = tuple(after)
+        for step in steps:
+            if not re.fullmatch(STEP, step):
+                raise LowrankError(f"{step!r} is no name of what is done afterwards")
         layer_numbers = expand_layers(layers)
         for layer in layer_numbers:
             if not 1 <= layer <= architecture.layers:
                 raise LowrankError(f"layer {layer} is outside 1…{architecture.layers}")
         tensor_names = _expand_tensors(architecture, tensors)
         if not layer_numbers:
-            return cls(DENSE, NO_RANK, (), ())
+            return cls(DENSE, NO_RANK, (), (), after=steps)
         if METHODS[method].scope == "layer":
-            return cls(method, NO_RANK, layer_numbers, architecture.tensors)
+            return cls(method, NO_RANK, layer_numbers, architecture.tensors, after=steps)
         reads_inputs = METHODS[method].inputs != "none"
         if reads_inputs and not re.fullmatch(r"[a-z0-9_]+", calibration):
             raise LowrankError(
@@ -143,14 +157,18 @@ class Decomposition:
         if of_channels:
             tensor_names, form = _pruned(architecture, method, tensor_names), CHANNELS
         fitted = rule.fitted(architecture, layer_numbers, tensor_names)
-        return cls(
-            method, fitted, layer_numbers, tensor_names, calibration if reads_inputs else "", form
-        )
+        calibrated = calibration if reads_inputs else ""
+        return cls(method, fitted, layer_numbers, tensor_names, calibrated, form, steps)
 
     @property
     def is_dense(self) -> bool:
         """Whether nothing is decomposed."""
         return not self.layers
+
+    @property
+    def before(self) -> Decomposition:
+        """The configuration without the last of what is done afterwards."""
+        return replace(self, after=self.after[:-1])
 
     @property
     def has_factors(self) -> bool:
@@ -166,8 +184,12 @@ class Decomposition:
     def name(self, architecture: Architecture) -> str:
         """Return the canonical name; usable as a file name.
 
-        For example `tucker-r1-l3.18.32-all`, or `svd_llm.prose-p0.8-l1-30-all-pivoted`.
+        For example `tucker-r1-l3.18.32-all`, or `svd_llm.prose-p0.8-l1-30-all-pivoted`; what is
+        done afterwards follows, as in `dense+lora`.
         """
+        return "+".join((self._name_of_cut(architecture), *self.after))
+
+    def _name_of_cut(self, architecture: Architecture) -> str:
         if self.is_dense:
             return DENSE
         layers = "l" + ".".join(_ranges(self.layers))
@@ -205,12 +227,13 @@ class Decomposition:
             If the name is not canonical or not valid for the model, or holds a digest of other
             ranks.
         """
-        if name == DENSE:
-            return cls(DENSE, NO_RANK, (), ())
+        cut, *after = name.split("+")
+        if cut == DENSE:
+            return cls.make(architecture, [], after=after)
         match = re.fullmatch(
             r"(?P<method>\w+?)(\.(?P<calibration>\w+))?(-(?P<rank>[rbfpkwm][\w.]+))?-l(?P<layers>[\d.-]+?)"
             r"(-(?P<tensors>[a-z.]+)(-(?P<form>[a-z]+))?)?",
-            name,
+            cut,
         )
         if match is None:
             raise LowrankError(f"{name!r} is not the name of a decomposition")
@@ -223,6 +246,7 @@ class Decomposition:
             match["method"],
             match["calibration"] or "",
             match["form"] or PAIRS,
+            after,
         )
         if made.name(architecture) != name:
             raise LowrankError(f"{name!r} is not canonical: {made.name(architecture)!r} is")
