@@ -57,6 +57,9 @@ decide: $(VENV)/.runtime ## Ask more questions where they decide a claim: make d
 methods: $(VENV)/.runtime ## Compare methods of compression at equal budgets, on the real small model.
 	@$(RUN) --configfile config/laptop.yaml config/methods.yaml
 
+recover: $(VENV)/.runtime ## Train compressed models, and the dense one, on the real small model.
+	@$(RUN) --configfile config/laptop.yaml config/recovery.yaml
+
 ranks: RESULTS = results/methods
 ranks: $(VENV)/.runtime ## Choose ranks by what a cut loses (SVD-LLM V2), from the factors of `make methods`.
 	PYTHONPATH=workflow $(BIN)/python workflow/scripts/choose_ranks.py --folder config --model $(MODEL) \

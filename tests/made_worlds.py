@@ -119,7 +119,7 @@ def points_lost(world, study, row, benchmark):
     label, series = row["label"], row["series"]
     percent = float(label[:-1]) if label.endswith("%") else 0.0
     if study in ("table_4_2", "figure_3_2", "fine_tuning"):
-        if series == "fine-tuned":
+        if study == "fine_tuning" and series != "no tuning":
             return world["fine_tuned"]
         if benchmark == "truthfulqa":
             rise = (percent - 6) / 90
@@ -153,23 +153,17 @@ def points_lost(world, study, row, benchmark):
 
 
 def made_rows(study, kind):
-    """The configurations of a study; those that no run has yet as their claims name them."""
-    new = {
-        "fine_tuning": [("fine-tuned", "15%"), ("", "9%")],
-    }
+    """The configurations of a study."""
     model = judged_models(PROJECT)[kind]
-    if study in new:
-        made = [(series, label, None, 20.0) for series, label in new[study]]
-    else:
-        made = [
-            (
-                row.series,
-                row.label,
-                row.position,
-                row.decomposition.parameter_reduction(model.architecture),
-            )
-            for row in PROJECT.configurations(study, model)
-        ]
+    made = [
+        (
+            row.series,
+            row.label,
+            row.position,
+            row.decomposition.parameter_reduction(model.architecture),
+        )
+        for row in PROJECT.configurations(study, model)
+    ]
     names = ("series", "label", "position", "parameter_reduction_percent")
     dense = {"series": "", "label": "dense", "position": None, "decomposition": "dense"}
     rows = [dense | {"parameter_reduction_percent": 0.0}]

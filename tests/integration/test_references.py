@@ -15,6 +15,7 @@ STUDY = {
     "tensors": "all",
     "calibration": "",
     "form": "pairs",
+    "after": [],
     "control": False,
     "depth": None,
     "width": None,

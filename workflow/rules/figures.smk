@@ -1,6 +1,7 @@
 # Figures: PDF, PNG and the CSV behind each. Those of the authors' data are made like a model's.
 
-from lowrank.project.views.figures import costs_shown, scores_shown
+from lowrank.project.views.figures import costs_shown, figure_module, scores_shown
+from lowrank.project.views.recover import loss_curves, loss_files
 
 scores = lambda wildcards: scores_shown(
     project, wildcards.model, wildcards.figure, output_of, AUTHORS_DATA
@@ -12,7 +13,9 @@ rule accuracy_figure:
     """A figure of one study: its module, its data, nothing else."""
     input:
         script=script("accuracy_figure"),
-        library=lambda wildcards: library("accuracy_figure", f"lowrank.figures.{wildcards.figure}"),
+        library=lambda wildcards: library(
+            "accuracy_figure", figure_module(project, wildcards.figure)
+        ),
         lock=LOCK,
         data=lambda wildcards: scores(wildcards).data,
         authors=lambda wildcards: scores(wildcards).beside,
@@ -30,11 +33,12 @@ rule accuracy_figure:
     conda:
         "../../environment.yml"
     params:
+        module=lambda wildcards: figure_module(project, wildcards.figure),
         label=lambda wildcards: scores(wildcards).title,
         subtitle=lambda wildcards: scores(wildcards).subtitle,
         look_for=lambda wildcards: scores(wildcards).look_for,
     shell:
-        "PYTHONPATH=workflow python {input.script} --figure {wildcards.figure} "
+        "PYTHONPATH=workflow python {input.script} --figure {params.module} "
         "--data {input.data} --authors {input.authors} "
         "--label {params.label:q} --subtitle {params.subtitle:q} "
         "--csv {output.csv} --pdf {output.pdf} --png {output.png} 2> {log}"
@@ -92,3 +96,37 @@ rule schematic:
     shell:
         "PYTHONPATH=workflow python {input.script} --figure {wildcards.schematic} "
         "--pdf {output.pdf} --png {output.png} 2> {log}"
+
+
+rule figure_losses:
+    """How the losses of a study's recoveries fall."""
+    input:
+        script=script("figure_losses"),
+        library=library("figure_losses"),
+        lock=LOCK,
+        losses=lambda wildcards: loss_files(
+            project, wildcards.study, model_of(wildcards), rules.recover.output.losses
+        ),
+    output:
+        csv="<figures>/{model}/losses_{study}.csv",
+        pdf="<figures>/{model}/losses_{study}.pdf",
+        png=report(
+            "<figures>/{model}/losses_{study}.png",
+            caption="../report/figure_losses.rst",
+            category="{model}",
+            labels={"item": "losses_{study}"},
+        ),
+    log:
+        "<logs>/figure_losses/{model}/{study}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        label=lambda wildcards: project.model(wildcards.model).label,
+        subtitle=lambda wildcards: project.study(wildcards.study)["title"],
+        curves=lambda wildcards: as_json(
+            loss_curves(project, wildcards.study, model_of(wildcards))
+        ),
+    shell:
+        "PYTHONPATH=workflow python {input.script} --label {params.label:q} "
+        "--subtitle {params.subtitle:q} --curves {params.curves:q} --files {input.losses} "
+        "--csv {output.csv} --pdf {output.pdf} --png {output.png} 2> {log}"

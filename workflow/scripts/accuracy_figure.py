@@ -10,7 +10,7 @@ def main() -> None:
     parser = cli.parser(__doc__, *names)
     parser.add_argument("--authors", nargs="?", help="their table, where the figure shows it")
     given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
-    import_module(f"lowrank.figures.{given.pop('figure')}").render(**given)
+    import_module(given.pop("figure")).render(**given)
 
 
 if __name__ == "__main__":

@@ -191,7 +191,7 @@ def test_a_line_ends_with_the_deciding_number_and_where_the_details_are(ledger):
         assert cells[3].split()[-1] == str(lines[name])
     for row in ledger["claims"]:
         assert details[lines[row["id"]] - 1] == f"{row['id']}  {row['title']}"
-    assert table_of(shown)["C12"][3].startswith("the workflow does not fine-tune")
+    assert table_of(shown)["C12"][3].startswith("the study fine_tuning is not part of")
 
 
 def test_where_the_run_has_no_verdict_the_number_is_of_those_who_have_one(ledger):

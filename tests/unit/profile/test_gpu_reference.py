@@ -23,6 +23,7 @@ STUDY = {
     "tensors": "all",
     "calibration": "",
     "form": "pairs",
+    "after": [],
     "control": True,
     "depth": None,
     "width": None,

@@ -17,6 +17,7 @@ DEFAULTS = {
     "tensors": "all",
     "calibration": "",
     "form": "pairs",
+    "after": [],
     "depth": None,
     "width": None,
     "control": False,

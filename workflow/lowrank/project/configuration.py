@@ -16,8 +16,15 @@ from lowrank.assets import sources
 from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
 from lowrank.base.names import DENSE, PERPLEXITY
+from lowrank.project.meaning import (
+    require_baseline,
+    require_division,
+    require_own_figures,
+    require_tasks,
+    require_training,
+)
 from lowrank.project.registry import Registry
-from lowrank.project.scorers import BASELINES, SCORERS
+from lowrank.project.scorers import SCORERS
 from lowrank.project.studies import (
     Configuration,
     Model,
@@ -107,6 +114,7 @@ class Project:
             for study in self.studies_of(model):
                 self.configurations(study, model)
                 self._require_mean(study, model)
+            require_own_figures({name: self._studies[name] for name in self.studies_of(model)})
 
     def benchmark(self, name: str) -> dict[str, Any]:
         """Return any benchmark of the registry, whether the run uses it or not.
@@ -131,8 +139,8 @@ class Project:
             metric = Metric.from_config(entry["metric"], entry.pop("chance"))
             for own in entry["beside"].values():
                 Metric.from_config(own["metric"])
-            _require_tasks(entry)
-            _require_baseline(entry)
+            require_tasks(entry)
+            require_baseline(entry)
             if entry["scorer"] == PERPLEXITY:
                 require_windows(entry | {"chance": metric.chance}, self.text(entry["text"]))
                 metric = replace(metric, label=entry["label"])
@@ -173,7 +181,7 @@ class Project:
         """
         entry = self.registry.entry("text", name)
         try:
-            _require_division(entry)
+            require_division(entry)
         except LowrankError as error:
             raise LowrankError(f"{self.registry.path('text', name)}: {error}") from None
         return entry | {"name": name}
@@ -193,6 +201,25 @@ class Project:
             sources.choose_source(text["sources"], f"text {text['name']}", subsets or None)
         except LowrankError as error:
             raise LowrankError(f"{self.registry.path('calibration', name)}: {error}") from None
+        return entry | {"name": name}
+
+    def recovery(self, name: str) -> dict[str, Any]:
+        """Return a recovery of the registry: the entry with its `name`.
+
+        Raises
+        ------
+        LowrankError
+            If there is none, or if what it is trained on is not known or has no source here.
+        """
+        entry = self.registry.entry("recovery", name)
+        try:
+            data = entry["data"]
+            if "calibration" in data:
+                self.calibration(data["calibration"])
+            for benchmark in data.get("questions", ()):
+                require_training(self.benchmark(benchmark))
+        except LowrankError as error:
+            raise LowrankError(f"{self.registry.path('recovery', name)}: {error}") from None
         return entry | {"name": name}
 
     def study(self, name: str) -> dict[str, Any]:
@@ -269,6 +296,8 @@ class Project:
             for name in dict.fromkeys(row.decomposition.calibration for row in made):
                 if name:
                     self.calibration(name)
+            for name in dict.fromkeys(step for row in made for step in row.decomposition.after):
+                self.recovery(name)
             self._configurations[study, model.name] = made
         return self._configurations[study, model.name]
 
@@ -285,7 +314,12 @@ class Project:
             If the name is not canonical, or holds the digest of ranks that no study asks for.
         """
         known = self._decompositions(model.name)
-        return known[name] if name in known else Decomposition.from_name(model.architecture, name)
+        if name in known:
+            return known[name]
+        for other, made in known.items():  # of one that is recovered, the one before
+            if other.startswith(f"{name}+"):
+                return replace(made, after=made.after[: name.count("+")])
+        return Decomposition.from_name(model.architecture, name)
 
     def _all_decompositions(self, model_name: str) -> dict[str, Decomposition]:
         model = self.model(model_name)
@@ -360,39 +394,6 @@ class Project:
                 f"{suggestion(entry['family'], dict.fromkeys(families))}"
             )
         return with_rank_files(entry, self.registry.ranks)
-
-
-def _require_division(text: Mapping[str, Any]) -> None:
-    """Check that a text has one way to its parts, and that its sources go that way, too."""
-    if ("parts" in text) == ("held_out" in text):
-        raise LowrankError("it needs either `parts` or `held_out`")
-    for number, source in enumerate(text["sources"]):
-        places = [source.get("mirror", ""), source.get("split", ""), *source.get("members", ())]
-        has_parts = any("{subset}" in place for place in places)
-        if has_parts != ("parts" in text):
-            where = "no place" if "parts" in text else "a place"
-            raise LowrankError(f"sources.{number}: it has {where} for `{{subset}}`")
-
-
-def _require_tasks(benchmark: Mapping[str, Any]) -> None:
-    """Check that what a benchmark weighs, or shows beside its headline, is of its own tasks."""
-    tasks = benchmark.get("tasks", ())
-    named = [own["task"] for own in benchmark["beside"].values() if "task" in own]
-    for task in (*benchmark["weights"], *named):
-        if task not in tasks:
-            raise LowrankError(f"{task!r} is none of its tasks{suggestion(task, tasks)}")
-
-
-def _require_baseline(benchmark: Mapping[str, Any]) -> None:
-    """Check that a benchmark's baseline is known, and that it can read the questions."""
-    if not benchmark["baseline"]:
-        return
-    name = benchmark["baseline"]["name"]
-    if name not in BASELINES:
-        raise LowrankError(f"baseline: unknown baseline {name!r}{suggestion(name, BASELINES)}")
-    missing = [column for column in BASELINES[name] if column not in benchmark["columns"]]
-    if missing:
-        raise LowrankError(f"baseline: {name} reads {missing[0]!r}, which is none of `columns`")
 
 
 def _scores(benchmark: Mapping[str, Any], model: Model) -> bool:

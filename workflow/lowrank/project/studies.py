@@ -103,6 +103,11 @@ def order_by_influence(influence: Mapping[int, float], architecture: Architectur
     return sorted(influence, key=lambda layer: (influence[layer], layer))
 
 
+def shown_as(study: Mapping[str, Any]) -> str | None:
+    """Return the name of a study's figure, which its files have; None if it has none."""
+    return study["shown_as"] or study["figure"]
+
+
 def with_rank_files(study: Mapping[str, Any], read: Callable[[str], Ranks]) -> dict[str, Any]:
     """Return a study's entry with the content of the rank files that it names.
 

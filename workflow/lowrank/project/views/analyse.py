@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from lowrank.project.configuration import Project
@@ -21,6 +22,7 @@ from lowrank.project.views.evaluate import (
     run_settings,
     scoring,
 )
+from lowrank.project.views.recover import recoveries, shaped_by_recovery
 from lowrank.space.design_space import Decomposition
 from lowrank.space.methods import METHODS
 
@@ -62,6 +64,10 @@ def shaped_by(project: Project, study: str, model: Model) -> dict[str, Any]:
             | {"text": text_settings(project, project.calibration(name)["text"])}
             for name in sets
         },
+        "recoveries": {
+            name: shaped_by_recovery(project, model, name)
+            for name in recoveries(project, model, names)
+        },
         "settings": run_settings(project),
         "benchmarks": {
             name: {
@@ -97,6 +103,13 @@ def shaping_scripts(project: Project, study: str, model: Model) -> dict[str, lis
         if any(METHODS[own.method].inputs == "gradients" for own in made if own.has_factors):
             scripts.append("gather_gradients")
         given["compress_in_sequence"] = methods
+    trained = recoveries(project, model, names)
+    if trained:
+        scripts.append("recover")
+    if any("questions" in project.recovery(name)["data"] for name in trained):
+        scripts.append("prepare_training")
+    if any("calibration" in project.recovery(name)["data"] for name in trained):
+        scripts += ["fetch_text", "prepare_calibration"]
     if is_causal(model):
         scripts += ["prepare_requests", "evaluate"]
     else:
@@ -134,14 +147,17 @@ def benchmark_label(project: Project, name: str) -> str:
 def described_benchmarks(
     project: Project, study: str, model: Model
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Return names of the benchmarks that a study asks of a model, each with label and metric."""
-    return [
-        (
-            name,
-            {
-                "label": benchmark_label(project, name),
-                "metric": project.benchmarks[name]["metric"].as_record(),
-            },
-        )
-        for name in project.study_benchmarks(study, model)
-    ]
+    """Return names of the benchmarks that a study asks of a model, each with label and metric.
+
+    One that a recovery of the study is trained on says so, and stays out of the mean.
+    """
+    names = decomposition_names(project, study, model)
+    data = [project.recovery(name)["data"] for name in recoveries(project, model, names)]
+    trained_on = {name for own in data for name in own.get("questions", ())}
+    made = []
+    for name in project.study_benchmarks(study, model):
+        label, metric = benchmark_label(project, name), project.benchmarks[name]["metric"]
+        if name in trained_on:
+            label, metric = f"{label}, trained on", replace(metric, in_mean=False)
+        made.append((name, {"label": label, "metric": metric.as_record()}))
+    return made

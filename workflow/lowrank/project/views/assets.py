@@ -13,7 +13,8 @@ def questions_settings(project: Project, benchmark: str) -> dict[str, Any]:
     if asks_windows(project, benchmark):
         return text_settings(project, project.benchmarks[benchmark]["text"])
     keys = ("name", "sources", "columns", "subsets", "questions")
-    return {key: project.benchmarks[benchmark][key] for key in keys}
+    entry = project.benchmark(benchmark)  # the run may ask nothing of it, and train on it
+    return {key: entry[key] for key in keys}
 
 
 def questions_file(project: Project, benchmark: str, questions: str, text: str) -> str:
@@ -33,7 +34,7 @@ def questions_file(project: Project, benchmark: str, questions: str, text: str) 
 
 def asks_windows(project: Project, benchmark: str) -> bool:
     """Return whether a benchmark asks windows of a text, and has no questions of its own."""
-    return project.benchmarks[benchmark]["scorer"] == PERPLEXITY
+    return project.benchmark(benchmark)["scorer"] == PERPLEXITY
 
 
 def counted_benchmarks(project: Project) -> list[str]:

@@ -10,7 +10,7 @@ from lowrank.base.errors import LowrankError
 from lowrank.base.names import AUTHORS
 from lowrank.project.configuration import Project
 from lowrank.project.references import reference_model
-from lowrank.project.studies import Model
+from lowrank.project.studies import Model, shown_as
 from lowrank.project.views.authors import AUTHORS_STUDY, authors_device, authors_title
 from lowrank.project.views.profile import profiled_study
 
@@ -56,7 +56,7 @@ def drawings(
     made += [("schematic", {"schematic": name}) for name in SCHEMATICS]
     for name, model in project.models.items():
         for study in project.studies_of(model):
-            figure = project.study(study)["figure"]
+            figure = shown_as(project.study(study))
             made.append(
                 ("accuracy_figure", {"model": name, "figure": figure})
                 if figure
@@ -64,12 +64,14 @@ def drawings(
             )
             if project.study(study)["costs"]:
                 made.append(("table_costs", {"model": name, "study": study}))
+            if project.study(study)["losses"]:
+                made.append(("figure_losses", {"model": name, "study": study}))
         if profiled_study(project, model):
             made += _efficiency_figures(name)
     for reference in references:
         made += _efficiency_figures(reference)
     if AUTHORS_STUDY in project.settings["studies"]:
-        figure = project.study(AUTHORS_STUDY)["figure"]
+        figure = shown_as(project.study(AUTHORS_STUDY))
         made += [("accuracy_figure", {"model": AUTHORS, "figure": figure})] if figure else []
         made += _efficiency_figures(AUTHORS)
     if "table_4_2" in project.settings["studies"]:
@@ -88,10 +90,17 @@ def _efficiency_figures(model: str) -> list[tuple[str, dict[str, str]]]:
     ]
 
 
+def figure_module(project: Project, figure: str) -> str:
+    """Return the module that draws a figure of scores."""
+    studies = (project.study(name) for name in project.settings["studies"])
+    module = next((own["figure"] for own in studies if shown_as(own) == figure), figure)
+    return f"lowrank.figures.{module}"
+
+
 def figure_names(project: Project) -> list[str]:
     """Return the names of the figures that the run's studies draw."""
     studies = [project.study(name) for name in project.settings["studies"]]
-    return sorted({study["figure"] for study in studies if study["figure"]})
+    return sorted({name for study in studies if (name := shown_as(study))})
 
 
 def figure_study(project: Project, figure: str, model: Model) -> str:
@@ -103,7 +112,7 @@ def figure_study(project: Project, figure: str, model: Model) -> str:
         If no study of the run has it.
     """
     for name in project.studies_of(model):
-        if project.study(name)["figure"] == figure:
+        if shown_as(project.study(name)) == figure:
             return name
     raise LowrankError(f"no study of the run shows {figure} of model {model.name}")
 
