@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 from lowrank.base.errors import LowrankError
-from lowrank.evaluate.pass_at_k import k_of, pass_at_k
+from lowrank.evaluate.pass_at_k import pass_at_k
 
 
 @pytest.mark.parametrize("samples", range(1, 9))
@@ -34,10 +34,3 @@ def test_pass_at_1_is_the_share_that_passed():
 def test_what_is_not_known(wrong):
     with pytest.raises(LowrankError, match="is not known"):
         pass_at_k(*wrong)
-
-
-def test_the_k_of_a_name():
-    assert [k_of(name) for name in ("pass@1", "pass@10", "pass@100")] == [1, 10, 100]
-    for name in ("pass@0", "pass@", "pass@-1", "pass_at_1", "acc", "pass@1 "):
-        with pytest.raises(LowrankError, match="programs have no metric"):
-            k_of(name)

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
 from lowrank.base.errors import LowrankError
-
-PATTERN = re.compile(r"pass@([1-9][0-9]*)")
-"""The names of these metrics."""
 
 
 def pass_at_k(samples: int, passed: int, k: int) -> float:
@@ -39,19 +34,3 @@ def pass_at_k(samples: int, passed: int, k: int) -> float:
     if samples - passed < k:
         return 1.0
     return float(1.0 - np.prod(1.0 - k / np.arange(samples - passed + 1, samples + 1)))
-
-
-def k_of(metric: str) -> int:
-    """Return the k of a metric's name, such as `pass@10`.
-
-    Raises
-    ------
-    LowrankError
-        If it is not named so.
-    """
-    found = PATTERN.fullmatch(metric)
-    if not found:
-        raise LowrankError(
-            f"programs have no metric {metric!r}; they have pass@1, pass@10 and so on"
-        )
-    return int(found[1])
