@@ -152,7 +152,7 @@ FORGED = {
         "import sys, os, json\nfrom lowrank.sandbox import inside, plain\n"
         "inside.PASSED = inside.FAILED = 'passed'\nplain.encode = lambda v: True\n"
         f"plain.decode = lambda v: 4\njson.dumps = lambda m: '{{\"value\": true}}'{WRONG}",
-        FAILED,
+        None,
     ),
     "traces": (
         "import sys\nsys.settrace(lambda *a: None)\nsys.setprofile(lambda *a: None)" + WRONG,

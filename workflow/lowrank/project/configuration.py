@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lowrank.assets import sources
 from lowrank.base.errors import LowrankError, suggestion
-from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
+from lowrank.base.metric import in_the_mean, metric_of_mean
 from lowrank.base.names import DENSE, PERPLEXITY
+from lowrank.project.benchmarks import checked_metric
 from lowrank.project.registry import Registry
-from lowrank.project.scorers import BASELINES, SCORERS
+from lowrank.project.scorers import SCORERS
 from lowrank.project.studies import (
     Configuration,
     Model,
@@ -25,7 +25,6 @@ from lowrank.project.studies import (
     order_by_influence,
     with_rank_files,
 )
-from lowrank.project.windows import require_windows
 from lowrank.space.architecture import FAMILIES, Architecture
 from lowrank.space.design_space import Decomposition
 
@@ -113,7 +112,7 @@ class Project:
 
         It is the entry with its `name`; its `metric`, which has the chance level, is a `Metric`.
         The metric of windows of a text has the benchmark's label, which says text and length: so no
-        axis and no mean takes two of them.
+        axis and no mean takes two of them. So has that of continuations.
 
         Raises
         ------
@@ -123,21 +122,7 @@ class Project:
         """
         entry = self.registry.entry("benchmark", name)
         try:
-            if entry["scorer"] not in SCORERS:
-                raise LowrankError(
-                    f"scorer: unknown scorer {entry['scorer']!r}"
-                    f"{suggestion(entry['scorer'], SCORERS)}"
-                )
-            metric = Metric.from_config(entry["metric"], entry.pop("chance"))
-            for own in entry["beside"].values():
-                Metric.from_config(own["metric"])
-            _require_tasks(entry)
-            _require_baseline(entry)
-            if entry["scorer"] == PERPLEXITY:
-                require_windows(entry | {"chance": metric.chance}, self.text(entry["text"]))
-                metric = replace(metric, label=entry["label"])
-            elif "text" in entry or "length" in entry:
-                raise LowrankError("`text` and `length` are for the scorer `perplexity`")
+            metric = checked_metric(entry, self.text)
         except LowrankError as error:
             raise LowrankError(f"{self.registry.path('benchmark', name)}: {error}") from None
         return entry | {"name": name, "metric": metric}
@@ -372,27 +357,6 @@ def _require_division(text: Mapping[str, Any]) -> None:
         if has_parts != ("parts" in text):
             where = "no place" if "parts" in text else "a place"
             raise LowrankError(f"sources.{number}: it has {where} for `{{subset}}`")
-
-
-def _require_tasks(benchmark: Mapping[str, Any]) -> None:
-    """Check that what a benchmark weighs, or shows beside its headline, is of its own tasks."""
-    tasks = benchmark.get("tasks", ())
-    named = [own["task"] for own in benchmark["beside"].values() if "task" in own]
-    for task in (*benchmark["weights"], *named):
-        if task not in tasks:
-            raise LowrankError(f"{task!r} is none of its tasks{suggestion(task, tasks)}")
-
-
-def _require_baseline(benchmark: Mapping[str, Any]) -> None:
-    """Check that a benchmark's baseline is known, and that it can read the questions."""
-    if not benchmark["baseline"]:
-        return
-    name = benchmark["baseline"]["name"]
-    if name not in BASELINES:
-        raise LowrankError(f"baseline: unknown baseline {name!r}{suggestion(name, BASELINES)}")
-    missing = [column for column in BASELINES[name] if column not in benchmark["columns"]]
-    if missing:
-        raise LowrankError(f"baseline: {name} reads {missing[0]!r}, which is none of `columns`")
 
 
 def _scores(benchmark: Mapping[str, Any], model: Model) -> bool:

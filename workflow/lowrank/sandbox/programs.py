@@ -258,6 +258,6 @@ def _file(content: str) -> int:
     return descriptor
 
 
-def as_settings(limits: Limits, kind: str) -> dict[str, Any]:
+def described(limits: Limits, kind: str) -> dict[str, Any]:
     """Return what a result says of the sandbox."""
     return {"kind": kind, **asdict(limits)}
