@@ -174,7 +174,7 @@ def test_every_path_is_there(page):
 def test_parts_to_come_are_not_there_and_what_they_touch_is():
     rows = section(read("docs/architecture.md"), TO_COME).split("|---|---|---|")[1]
     cells = re.findall(r"^\|(.*?)\|(.*?)\|(.*?)\|$", rows, flags=re.MULTILINE)
-    assert len(cells) >= 5
+    assert len(cells) >= 4
     for _, new, touched in cells:
         named = [span.rstrip("/") for span in spans(new) if is_path(span)]
         assert lost(new) == named
