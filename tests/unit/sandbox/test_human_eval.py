@@ -51,7 +51,7 @@ def test_every_solution_passes(problems):
         "    pass\n",
         "    return None\n",
         "    import os\n    os._exit(0)\n",
-        "    class E:\n        __eq__ = __le__ = __lt__ = __ge__ = lambda *_: True\n    return E()\n",
+        "    class E:\n        __eq__ = __le__ = __ge__ = lambda *_: True\n    return E()\n",
     ],
 )
 def test_none_passes_without_a_solution(problems, text):

@@ -207,8 +207,7 @@ def _begin(job: Job, text: int) -> str:
     """Return the text of a descriptor; from here on nothing but computing is possible."""
     with os.fdopen(text, "rb") as file:
         content = file.read().decode(errors="replace")
-    if calls.is_supported():
-        calls.install(may_write=job["namespaces"])
+    calls.install(may_write=job["namespaces"])
     os.dup2(0, 2)
     return content
 
@@ -228,15 +227,19 @@ def _work(job: Job) -> None:
 
     def load() -> bool:
         exec(compile(source, "candidate.py", "exec"), namespace)
-        return callable(namespace[job["entry_point"]])
+        if not callable(namespace[job["entry_point"]]):
+            raise TypeError("its name is no function's")
+        return True
+
+    def answer(call: Mapping[str, Any]) -> Any:
+        arguments, named = plain.decode(call["arguments"]), plain.decode(call["named"])
+        return namespace[job["entry_point"]](*arguments, **named)
 
     plain.send(answers, attempt(load))
     with contextlib.suppress(plain.EndedError):
         while True:
             call = plain.receive(asked, job["longest"])
-            function = namespace[job["entry_point"]]
-            given = plain.decode(call["arguments"]), plain.decode(call["named"])
-            plain.send(answers, attempt(functools.partial(function, *given[0], **given[1])))
+            plain.send(answers, attempt(functools.partial(answer, call)))
 
 
 def _judge(job: Job) -> None:

@@ -31,7 +31,7 @@ ROOM = "namespaces"
 
 LIMITED = "limits"
 """A program sees the files of whoever started it. Its resources are limited, and so are its calls
-of the kernel where they are known: `lowrank.sandbox.calls`."""
+of the kernel: `lowrank.sandbox.calls`, but for those that change files."""
 
 MEBIBYTE = 1 << 20
 
@@ -199,32 +199,35 @@ def sandbox_kind(accept_risk: bool = False) -> str:
     Raises
     ------
     LowrankError
-        If there can be no room, and the risk is not accepted: one line that says why, and what to
-        do.
+        If there can be no room, and the risk is not accepted or is too large: one line that says
+        why, and what to do.
     """
-    reason = _why_no_room()
+    reason = _why_not(ROOM)
     if reason is None:
         return ROOM
+    cannot = f"programs of a model cannot be run safely here: {reason}"
+    if _why_not(LIMITED) is not None:
+        raise LowrankError(f"{cannot}; leave the benchmark out")
     if accept_risk:
         return LIMITED
     raise LowrankError(
-        f"programs of a model cannot be run safely here: {reason}; allow user namespaces, or leave "
-        "the benchmark out, or accept in `sandbox: {accept_risk: true}` that a program reads the "
-        "files that you can read"
+        f"{cannot}; allow user namespaces, or leave the benchmark out, or accept in `sandbox: "
+        "{accept_risk: true}` that a program reads the files that you can read"
     )
 
 
 @functools.cache
-def _why_no_room() -> str | None:
+def _why_not(kind: str) -> str | None:
+    """Return why programs cannot be run in a sandbox of this kind; None if they can."""
     if not sys.platform.startswith("linux") or not calls.is_supported():
-        return "there are rooms on Linux on x86-64 and aarch64 alone"
+        return "the sandbox is for Linux on x86-64 and aarch64"
     trial = Program(
         "from fractions import Fraction\ndef f(x):\n    return [Fraction(x)]\n",
         "f",
         "assert f(1) == [1] != f(2)",
     )
     try:
-        outcome = run_program(trial, Limits(seconds=10.0))
+        outcome = run_program(trial, Limits(seconds=10.0), kind)
     except LowrankError as error:
         return str(error).partition(": ")[2]
     return None if outcome == PASSED else f"a trial ended with {outcome!r}"

@@ -25,6 +25,9 @@ from lowrank.evaluate.store import AnswerStore
 from lowrank.sandbox.outcomes import PASSED
 from lowrank.sandbox.programs import Limits, Program, described, run_programs, sandbox_kind
 
+AT_ONCE = 8
+"""Most programs that run at the same time, however many threads there are: each may take memory."""
+
 
 def require(asked: Asked) -> None:
     """Check that programs can be run here, before any is asked for.
@@ -84,7 +87,7 @@ def score(
         [_program(problems[question], text) for question, text in programs],
         limits,
         kind,
-        torch.get_num_threads(),
+        min(AT_ONCE, torch.get_num_threads()),
     )
     outcomes = dict(zip(programs, found, strict=True))
     samples: list[dict[str, Any]] = []
