@@ -16,7 +16,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 RUN := PYTHONPATH=workflow .ci/guard.sh $(SNAKEMAKE) --logger=progress
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce doctor smoke decide methods ranks compare reference report test test-slurm lint layers audit lock ci-run gpu-reference archive clean
+.PHONY: help setup reproduce doctor smoke decide methods humaneval ranks compare reference report test test-slurm lint layers audit lock ci-run gpu-reference archive clean
 
 help: ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -59,6 +59,9 @@ methods: $(VENV)/.runtime ## Compare methods of compression at equal budgets, on
 
 recover: $(VENV)/.runtime ## Train compressed models, and the dense one, on the real small model.
 	@$(RUN) --configfile config/laptop.yaml config/recovery.yaml
+
+humaneval: $(VENV)/.runtime ## Let the real small model write programs, and run them in a sandbox.
+	@$(RUN) --configfile config/laptop.yaml config/humaneval.yaml
 
 ranks: RESULTS = results/methods
 ranks: $(VENV)/.runtime ## Choose ranks by what a cut loses (SVD-LLM V2), from the factors of `make methods`.

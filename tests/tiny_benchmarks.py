@@ -23,6 +23,9 @@ ARCHITECTURE = Architecture.from_config(tiny.ARCHITECTURE)
 ASKING = {"limit": 9, "block": 4, "seed": 3, "sampling": "random", "max_new_tokens": None}
 """What shapes the questions of a benchmark."""
 
+ANSWERING = ("batch_size", "sandbox")
+"""What shapes the answers to them beside it."""
+
 RUN = {"seed": 3, "sampling": "random", "dtype": "float32", "device": "cpu", "batch_size": 4}
 """What shapes a whole evaluation."""
 
@@ -111,6 +114,19 @@ def wikitext_rows(count):
     return pa.Table.from_pylist([{"page": f"{page} @-@ é . \n"} for page in pages])
 
 
+PROBLEMS = [
+    {
+        "task_id": f"Tiny/{power}",
+        "prompt": f'\ndef power_{power}(x):\n    """ Of ü: {tiny.words(power, power)}. """\n',
+        "entry_point": f"power_{power}",
+        "canonical_solution": f"    # é\n    return x ** {power}\n",
+        "test": f"\ndef check(candidate):\n    assert candidate(3) == {3**power}\n"
+        f"    assert candidate(-2) == {(-2) ** power}\n",
+    }
+    for power in range(11)
+]
+"""Problems of programming, of several lengths."""
+
 CASES = {
     "arc_easy": {"": tiny.arc_rows(20)},
     "arc_challenge": {"": tiny.arc_rows(20, seed=5)},
@@ -143,6 +159,15 @@ def windows_case(text: str, scorer: str, **changes: Any) -> Case:
     return entry | {"length": WINDOW}, text, ASKING | RUN | {"scorer": scorer} | changes
 
 
+def problems_case(name: str, scorer: str, **changes: Any) -> Case:
+    """Return a benchmark of problems of programming; `changes` are of what shapes it."""
+    entry = read_yaml(f"config/benchmarks/{name}.yaml") | {"name": name}
+    table = pa.Table.from_pylist(PROBLEMS).append_column(SUBSET, pa.array([""] * len(PROBLEMS)))
+    sandbox = {"accept_risk": False, "seconds": 20.0, "memory_mib": 256}
+    settings = ASKING | RUN | {"scorer": scorer, "max_new_tokens": 8, "sandbox": sandbox}
+    return entry, table, settings | changes
+
+
 def run(model: Path, folder: Path, cases: Sequence[Case], answers: Path | None = None) -> Path:
     """Prepare the requests and evaluate, as the workflow does; return the folder of the files.
 
@@ -170,7 +195,7 @@ def run(model: Path, folder: Path, cases: Sequence[Case], answers: Path | None =
         requests.append(str(own / "requests.parquet"))
         asking = {key: settings[key] for key in ASKING}
         prepare(model / "weights", questions, entry, asking, asked[-1], requests[-1])
-        answering = asking | {"batch_size": settings["batch_size"]}
+        answering = asking | {key: settings[key] for key in ANSWERING if key in settings}
         benchmarks.append({"entry": entry, "settings": answering})
     evaluate(
         model / "weights",

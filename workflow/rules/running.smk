@@ -7,8 +7,10 @@ promise. Tried with 9.27.
 from snakemake.dag import DAG
 
 from lowrank.assets.sources import MIRROR_VARIABLE
+from lowrank.project.views.evaluate import runs_programs
 from lowrank.running.devices import require_devices
 from lowrank.running.slurm import keeps_accounts
+from lowrank.sandbox.programs import sandbox_kind
 
 CLUSTER_THREADS = 4  # of a measurement on a cluster's CPUs; `set-threads` in the profile changes it
 
@@ -76,6 +78,12 @@ onstart:
     if project.settings["device"] == "cuda" and workflow.local_exec:
         try:
             require_devices(workflow.global_resources.get("gpu").value, requested_gpus())
+        except LowrankError as error:
+            sys.exit(f"error: {error}")
+    # On a cluster each job finds out by itself, before it generates.
+    if runs_programs(project) and workflow.local_exec:
+        try:
+            sandbox_kind(project.settings["sandbox"]["accept_risk"])
         except LowrankError as error:
             sys.exit(f"error: {error}")
     # SLURM's plugin takes the command `sacct` for accounts; without any it fails on every call.

@@ -95,7 +95,8 @@ def test_wrong_questions_stop_the_run(tmp_path, monkeypatch, changes, pin, messa
 
 @pytest.mark.skipif(not MIRROR.is_dir(), reason=f"no local mirror at {MIRROR}")
 @pytest.mark.parametrize(
-    "name", ["arc_easy", "arc_challenge", "hellaswag", "winogrande", "mmlu", "gsm8k"]
+    "name",
+    ["arc_easy", "arc_challenge", "hellaswag", "winogrande", "mmlu", "gsm8k", "humaneval"],
 )
 def test_wheel_and_mirror_hold_the_same_questions(name, tmp_path_factory, monkeypatch):
     monkeypatch.setenv("LOWRANK_MIRROR", str(MIRROR.resolve()))

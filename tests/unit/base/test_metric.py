@@ -12,6 +12,7 @@ from lowrank.base.metric import (
     Metric,
     in_the_mean,
     metric_of_mean,
+    programs_of,
 )
 from lowrank.base.statistics import AVERAGES
 
@@ -126,3 +127,10 @@ def test_a_mean_of_guesses_needs_a_guess_on_each():
 def test_perplexities_of_words_and_of_bytes_have_no_mean():
     with pytest.raises(LowrankError, match="have no mean"):
         metric_of_mean({"w": PERPLEXITY, "b": Metric.from_config("byte_perplexity")})
+
+
+def test_the_programs_of_a_metric():
+    assert [programs_of(name) for name in ("pass@1", "pass@10", "pass@100")] == [1, 10, 100]
+    for name in ("pass@0", "pass@", "pass@-1", "pass_at_1", "acc", "pass@1 "):
+        with pytest.raises(LowrankError, match="programs have no metric"):
+            programs_of(name)

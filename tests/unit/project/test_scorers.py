@@ -14,7 +14,21 @@ def test_scorers_are_for_tasks_that_models_have():
     assert {scorer.task for scorer in SCORERS.values()} <= {"causal", *tasks}
 
 
-@pytest.mark.parametrize("name", [name for name in SCORERS if SCORERS[name].metrics])
+def with_modules(is_causal):
+    return [
+        name
+        for name, scorer in SCORERS.items()
+        if scorer.metrics and (scorer.task == "causal") == is_causal
+    ]
+
+
+@pytest.mark.parametrize("name", with_modules(is_causal=True))
+def test_a_module_of_metrics_has_what_causal_models_are_scored_by(name):
+    module = importlib.import_module(SCORERS[name].metrics)
+    assert callable(module.require) and callable(module.score)
+
+
+@pytest.mark.parametrize("name", with_modules(is_causal=False))
 def test_a_module_of_metrics_has_what_encoders_are_scored_by(name):
     module = importlib.import_module(SCORERS[name].metrics)
     assert module.METRICS and set(module.METRICS) <= set(METRICS)

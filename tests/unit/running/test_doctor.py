@@ -270,7 +270,7 @@ def run_doctor(environment):
 def test_the_command_ends_with_one_line_a_check():
     done = run_doctor(dict(os.environ))
     lines = done.stdout.splitlines()
-    assert len(lines) == 12
+    assert len(lines) == 13
     assert all(line.split()[0] in (OK, LACKING, BROKEN) for line in lines)
     assert done.returncode == any(line.split()[0] == BROKEN for line in lines), done.stderr
     assert Path("requirements.lock").name in done.stdout

@@ -157,9 +157,15 @@ def _read_gsm8k_requests(path: Path) -> pa.Table:
     )
 
 
+def _read_json_lines(path: Path) -> pa.Table:
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return pa.Table.from_pylist([json.loads(line) for line in lines])
+
+
 READERS: Mapping[str, Callable[[Path], pa.Table]] = {
     "arrow": _read_arrow,
     "arc_requests": _read_arc_requests,
     "gsm8k_requests": _read_gsm8k_requests,
+    "json_lines": _read_json_lines,
 }
 """From the `format` of a wheel's member to the function that reads it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -222,6 +223,20 @@ def metric_of_mean(metrics: Mapping[str, Metric]) -> Metric:
     )
 
 
+def programs_of(metric: str) -> int:
+    """Return the number of programs of which one is to pass: k, of `pass@k`.
+
+    Raises
+    ------
+    LowrankError
+        If the metric is not named so.
+    """
+    found = re.fullmatch(r"pass@([1-9][0-9]*)", metric)
+    if not found:
+        raise LowrankError(f"programs have no metric {metric!r}; they have pass@1, pass@10, …")
+    return int(found[1])
+
+
 def _known(value: Any) -> Any:
     """Return a value of a table, or None for what a table leaves empty."""
     return None if value is None or value == "" or value != value else value
@@ -243,7 +258,7 @@ METRICS: Mapping[str, Metric] = {
         _share("exact_match", "Accuracy"),
         _share("em", "Exact match"),
         _share("f1", "F1"),
-        _share("pass@1", "Pass@1"),
+        *(_share(f"pass@{k}", f"Pass@{k}") for k in (1, 10, 100)),
         _share("pass_at_1", "Pass@1"),
         _share("average_precision", "Average precision", "average_precision"),
         _of_text("token_perplexity", "Token perplexity", "perplexity"),

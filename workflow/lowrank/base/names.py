@@ -31,3 +31,9 @@ PLAN = "plan.json"
 
 PERPLEXITY = "perplexity"
 """The scorer that asks windows of a text, in place of questions."""
+
+CONTINUATIONS = "continuations"
+"""The scorer that asks how likely each question's own continuation is."""
+
+PROGRAMS = "programs"
+"""The scorer that lets a model write programs, and runs them against their tests."""

@@ -63,9 +63,10 @@ def ask(
     NotFiniteError
         If an answer is not finite; it says the task and the question.
     """
-    blocks: dict[int, list[Mapping[str, Any]]] = {}
+    # The samples of a question are in blocks apart, so that a further one changes none.
+    blocks: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
     for row in requests:
-        blocks.setdefault(row[PLACE] // block, []).append(row)
+        blocks.setdefault((row[PLACE] // block, row["options"]), []).append(row)
     waiting = [rows for _, rows in sorted(blocks.items()) if _lacks(store, rows)]
     asked, unwritten, written = 0, 0, time.monotonic()
     try:

@@ -1,17 +1,18 @@
-"""Score a causal model on lm-eval's own tasks, requests and metrics, or on windows of a text."""
+"""Score a causal model: on lm-eval's own tasks and metrics, by likelihoods, or by programs."""
 
 from __future__ import annotations
 
 import functools
+import importlib
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from lm_eval.api.task import Task
 from lm_eval.models.huggingface import HFLM
 
 from lowrank.assets.choice import read_questions
-from lowrank.base.names import PERPLEXITY, PLACE
+from lowrank.base.names import CONTINUATIONS, PERPLEXITY, PLACE
 from lowrank.evaluate.asking import ask
 from lowrank.evaluate.configuration import Configuration
 from lowrank.evaluate.evaluation import Asked, evaluate_with
@@ -30,8 +31,22 @@ from lowrank.evaluate.requests import (
 from lowrank.evaluate.result import Answers
 from lowrank.evaluate.scores import quantities, question_scores, require_agreement
 from lowrank.evaluate.stock import StockLM
+from lowrank.evaluate.store import AnswerStore
 from lowrank.evaluate.stored import StoredLM
 from lowrank.evaluate.tasks import load_tasks, run_tasks
+from lowrank.project.scorers import SCORERS
+
+
+class ScoringModule(Protocol):
+    """What a module of metrics has for answers that lm-eval does not score."""
+
+    def require(self, asked: Asked) -> None:
+        """Check, before anything is asked, that the answers can be scored here."""
+
+    def score(
+        self, asked: Asked, requests: Sequence[Mapping[str, Any]], store: AnswerStore, dtype: str
+    ) -> tuple[Answers, dict[str, Any]]:
+        """Return what answers are worth, and what else the result says of the benchmark."""
 
 
 class CausalAnswerer:
@@ -88,10 +103,16 @@ class CausalAnswerer:
         """
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
         benchmark, settings = asked.benchmark, asked.settings
+        own, scorer = self._configuration, benchmark.get("scorer", "lm_eval")
         requests = read_requests(asked.requests)
+        metrics: ScoringModule | None = None
+        if module := SCORERS[scorer].metrics:
+            metrics = importlib.import_module(module)
+            metrics.require(asked)
         self._ask(requests, asked)
-        if benchmark.get("scorer") == PERPLEXITY:
-            own = self._configuration
+        if metrics is not None:
+            return metrics.score(asked, requests, own.store, own.settings["dtype"])
+        if scorer in (CONTINUATIONS, PERPLEXITY):
             return score_windows(asked, requests, own.store, own.settings["dtype"])
         whole = read_questions(asked.questions)
         table = first_questions(whole, settings["limit"])

@@ -1,4 +1,4 @@
-"""Token perplexity: what answers to the windows of `lowrank.evaluate.windows` are worth."""
+"""Token perplexity: what answers to windows of a text, or to continuations, are worth."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ def score_windows(
     Parameters
     ----------
     asked
-        What was asked. Its entry has `name`, `text`, `length`, `metric` and `beside`.
+        What was asked. Its entry has `name`, `metric`, `beside`, and what the result is to say.
     requests
-        Those of `lowrank.evaluate.windows.prepare_windows`.
+        Those of `lowrank.evaluate.windows.prepare_windows`, or of
+        `lowrank.evaluate.problems.prepare_continuations`.
     store
         The configuration's answers, those of `requests` among them.
     dtype
@@ -41,7 +42,8 @@ def score_windows(
 
     Returns
     -------
-    The answers, and what else the result says: the `text`, and the `length` of its windows.
+    The answers, and what else the result says: the `text` and the `length` of its windows, or the
+    columns `context` and `continuation`.
 
     Raises
     ------
@@ -72,7 +74,8 @@ def score_windows(
         dtype=dtype,
         beside={name: (other.metric, _worth(samples, other)) for name, other in others.items()},
     )
-    return answers, {key: benchmark[key] for key in ("text", "length")}
+    said = ("text", "length", "context", "continuation")
+    return answers, {key: benchmark[key] for key in said if key in benchmark}
 
 
 def _worth(samples: Sequence[Mapping[str, Any]], quantity: Quantity) -> list[dict[str, Any]]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lowrank.base.names import PERPLEXITY
+from lowrank.base.names import CONTINUATIONS, PERPLEXITY, PROGRAMS
+from lowrank.evaluate.problems import prepare_continuations, prepare_programs
 from lowrank.evaluate.requests import prepare_requests
 from lowrank.evaluate.windows import prepare_windows
 
@@ -29,12 +30,17 @@ def prepare(
         The benchmark's questions, or the text whose windows it asks
         (`lowrank.evaluate.windows.prepare_windows`).
     benchmark
-        Its entry; the `scorer` says which of the two.
+        Its entry; the `scorer` says what it asks.
 
     Raises
     ------
     LowrankError
         See there.
     """
-    own = prepare_windows if benchmark.get("scorer") == PERPLEXITY else prepare_requests
+    by_scorer = {
+        CONTINUATIONS: prepare_continuations,
+        PERPLEXITY: prepare_windows,
+        PROGRAMS: prepare_programs,
+    }
+    own = by_scorer.get(benchmark.get("scorer", ""), prepare_requests)
     own(base, questions, benchmark, settings, questions_output, requests_output)

@@ -93,9 +93,7 @@ def prepare_requests(
     """
     table = read_questions(questions)
     asked = with_facts(asked_questions(table, settings), len(table), sha256_file(questions))
-    recorder = _Recorder(
-        pretrained=_without_weights(base), tokenizer=load_tokenizer(base), backend="causal"
-    )
+    recorder = Recorder.of(base)
     recorder.window_length = benchmark.get("max_length") or recorder.max_length
     require_readable(recorder.window_length, base, benchmark["name"])
     tasks, subsets = load_tasks(asked, benchmark)
@@ -249,7 +247,7 @@ def _without_weights(base: str | Path) -> PreTrainedModel:
         return model_from_config(read_json(Path(base) / "config.json"))
 
 
-class _Recorder(HFLM):
+class Recorder(HFLM):
     """Tokenizes as lm-eval's `HFLM` does, notes the tokens, and answers nothing of use.
 
     Attributes
@@ -266,9 +264,16 @@ class _Recorder(HFLM):
         self.window_length = self.max_length
         self._asked: list[Instance] = []
 
+    @classmethod
+    def of(cls, base: str | Path) -> Recorder:
+        """Return one with the tokenizer of a model's directory."""
+        model = _without_weights(base)
+        return cls(pretrained=model, tokenizer=load_tokenizer(base), backend="causal")
+
     def loglikelihood(
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
+        """Note the tokens of continuations, by lm-eval's joint encoding."""
         self._asked = requests
         return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
 
@@ -285,6 +290,7 @@ class _Recorder(HFLM):
     def loglikelihood_rolling(
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[float]:
+        """Note the windows of whole texts."""
         for request in requests:
             (text,) = request.args
             # lm-eval's own windows: every token is predicted once, the first after a prefix token.
@@ -298,6 +304,7 @@ class _Recorder(HFLM):
         return [0.0] * len(requests)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Note the tokens of contexts, and what shapes the texts after them."""
         for request in requests:
             context, options = request.args
             ids_1T, _ = self.tok_batch_encode([context], truncation=self.truncation)

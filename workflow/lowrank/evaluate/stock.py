@@ -12,6 +12,7 @@ from lm_eval.api.model import CacheHook
 from lm_eval.models.huggingface import HFLM
 from transformers import LogitsProcessor, LogitsProcessorList
 
+from lowrank.base.errors import LowrankError
 from lowrank.evaluate.finite import NotFiniteError
 
 if TYPE_CHECKING:
@@ -60,7 +61,18 @@ class StockLM(HFLM):
             return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Return the text that follows each context."""
+        """Return the text that follows each context.
+
+        Raises
+        ------
+        LowrankError
+            If one is to be sampled by a seed of its own, which lm-eval's class cannot.
+        """
+        if any("sample" in request.args[1] for request in requests):
+            raise LowrankError(
+                "texts are sampled by the scorer `packed` alone, and this model or the setting "
+                "`scorer` leaves them to lm-eval's own class: leave the benchmark out"
+            )
         with self.naming(requests):
             try:
                 return super().generate_until(requests, disable_tqdm=disable_tqdm)

@@ -14,15 +14,10 @@ from typing import Any
 
 from lowrank.assets import sources
 from lowrank.base.errors import LowrankError, suggestion
-from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
+from lowrank.base.metric import in_the_mean, metric_of_mean
 from lowrank.base.names import DENSE, PERPLEXITY
-from lowrank.project.meaning import (
-    require_baseline,
-    require_division,
-    require_own_figures,
-    require_tasks,
-    require_training,
-)
+from lowrank.project.benchmarks import checked_metric
+from lowrank.project.meaning import require_division, require_own_figures, require_training
 from lowrank.project.registry import Registry
 from lowrank.project.scorers import SCORERS
 from lowrank.project.studies import (
@@ -32,7 +27,6 @@ from lowrank.project.studies import (
     order_by_influence,
     with_rank_files,
 )
-from lowrank.project.windows import require_windows
 from lowrank.space.architecture import FAMILIES, Architecture
 from lowrank.space.design_space import Decomposition
 
@@ -121,7 +115,7 @@ class Project:
 
         It is the entry with its `name`; its `metric`, which has the chance level, is a `Metric`.
         The metric of windows of a text has the benchmark's label, which says text and length: so no
-        axis and no mean takes two of them.
+        axis and no mean takes two of them. So has that of continuations.
 
         Raises
         ------
@@ -131,21 +125,7 @@ class Project:
         """
         entry = self.registry.entry("benchmark", name)
         try:
-            if entry["scorer"] not in SCORERS:
-                raise LowrankError(
-                    f"scorer: unknown scorer {entry['scorer']!r}"
-                    f"{suggestion(entry['scorer'], SCORERS)}"
-                )
-            metric = Metric.from_config(entry["metric"], entry.pop("chance"))
-            for own in entry["beside"].values():
-                Metric.from_config(own["metric"])
-            require_tasks(entry)
-            require_baseline(entry)
-            if entry["scorer"] == PERPLEXITY:
-                require_windows(entry | {"chance": metric.chance}, self.text(entry["text"]))
-                metric = replace(metric, label=entry["label"])
-            elif "text" in entry or "length" in entry:
-                raise LowrankError("`text` and `length` are for the scorer `perplexity`")
+            metric = checked_metric(entry, self.text)
         except LowrankError as error:
             raise LowrankError(f"{self.registry.path('benchmark', name)}: {error}") from None
         return entry | {"name": name, "metric": metric}

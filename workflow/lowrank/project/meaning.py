@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lowrank.assets import sources
-from lowrank.base.errors import LowrankError, suggestion
-from lowrank.project.scorers import BASELINES
+from lowrank.base.errors import LowrankError
 from lowrank.project.studies import shown_as
 
 
@@ -32,49 +31,6 @@ def require_division(text: Mapping[str, Any]) -> None:
         if has_parts != ("parts" in text):
             where = "no place" if "parts" in text else "a place"
             raise LowrankError(f"sources.{number}: it has {where} for `{{subset}}`")
-
-
-def require_tasks(benchmark: Mapping[str, Any]) -> None:
-    """Check that what a benchmark weighs, or shows beside its headline, is of its own tasks.
-
-    Parameters
-    ----------
-    benchmark
-        Its entry.
-
-    Raises
-    ------
-    LowrankError
-        Naming the first task that is none of them.
-    """
-    tasks = benchmark.get("tasks", ())
-    named = [own["task"] for own in benchmark["beside"].values() if "task" in own]
-    for task in (*benchmark["weights"], *named):
-        if task not in tasks:
-            raise LowrankError(f"{task!r} is none of its tasks{suggestion(task, tasks)}")
-
-
-def require_baseline(benchmark: Mapping[str, Any]) -> None:
-    """Check that a benchmark's baseline is known, and that it can read the questions.
-
-    Parameters
-    ----------
-    benchmark
-        Its entry.
-
-    Raises
-    ------
-    LowrankError
-        If it is not known, or reads a column that the questions do not have.
-    """
-    if not benchmark["baseline"]:
-        return
-    name = benchmark["baseline"]["name"]
-    if name not in BASELINES:
-        raise LowrankError(f"baseline: unknown baseline {name!r}{suggestion(name, BASELINES)}")
-    missing = [column for column in BASELINES[name] if column not in benchmark["columns"]]
-    if missing:
-        raise LowrankError(f"baseline: {name} reads {missing[0]!r}, which is none of `columns`")
 
 
 def require_own_figures(studies: Mapping[str, Mapping[str, Any]]) -> None:

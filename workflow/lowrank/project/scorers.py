@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lowrank.base.names import PERPLEXITY
+from lowrank.base.names import CONTINUATIONS, PERPLEXITY, PROGRAMS
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Scorer:
     keys
         The keys of the benchmark's entry that shape a score.
     metrics
-        The module of its metrics, which has what `lowrank.evaluate.encoder.MetricModule` lists;
-        None for lm-eval's own and for perplexity. A name, not the module, so that reading the
-        registry imports no torch.
+        The module of its metrics, which has what `lowrank.evaluate.encoder.MetricModule` lists, or
+        for causal models `lowrank.evaluate.causal.ScoringModule`; None for lm-eval's own and for
+        perplexity. A name, not the module, so that reading the registry imports no torch.
     """
 
     task: str
@@ -53,6 +53,14 @@ SCORERS: Mapping[str, Scorer] = {
         ),
     ),
     PERPLEXITY: Scorer("causal", ("name", "scorer", "text", "length", "metric", "beside")),
+    CONTINUATIONS: Scorer(
+        "causal", ("name", "scorer", "context", "continuation", "metric", "beside")
+    ),
+    PROGRAMS: Scorer(
+        "causal",
+        ("name", "scorer", "protocol", "metric", "beside"),
+        "lowrank.evaluate.metrics.programs",
+    ),
     "mrpc": Scorer("encoder", _OWN_KEYS, "lowrank.evaluate.metrics.mrpc"),
     "probe": Scorer("encoder", _OWN_KEYS, "lowrank.evaluate.metrics.probe"),
     "squad": Scorer("question_answering", _OWN_KEYS, "lowrank.evaluate.metrics.squad"),

@@ -23,6 +23,7 @@ from lowrank.project.configuration import Project
 from lowrank.running.devices import device_pool
 from lowrank.running.nvml import NvmlError, open_nvml
 from lowrank.running.slurm import keeps_accounts
+from lowrank.sandbox.programs import sandbox_kind
 
 GIGABYTE = 1e9
 DISK, MEMORY = 8 * GIGABYTE, 8 * GIGABYTE
@@ -96,6 +97,7 @@ def examine(lock: str | Path, folder: str | Path, scales: Sequence[Scale]) -> li
                 "hub": _hub,
                 "licences": lambda: _licences(scales[-1].config, folder),
                 "mirror": _mirror,
+                "sandbox": _sandbox,
             }
         )
     found = {finding.name: finding for finding in findings}
@@ -303,6 +305,15 @@ def _mirror() -> Finding:
         remedy = "set LOWRANK_MIRROR (or `mirror` in the configuration) anew"
         return Finding("mirror", BROKEN, f"{folder} is no directory", remedy)
     return Finding("mirror", OK, str(folder))
+
+
+def _sandbox() -> Finding:
+    try:
+        kind = sandbox_kind()
+    except LowrankError as error:
+        says, _, remedy = str(error).partition("; ")
+        return Finding("sandbox", LACKING, says, remedy)
+    return Finding("sandbox", OK, f"programs of a model run in {kind} of their own")
 
 
 def _scale(scale: Scale, folder: str | Path, found: Mapping[str, Finding]) -> Finding:

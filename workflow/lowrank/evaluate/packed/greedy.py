@@ -1,4 +1,4 @@
-"""Greedy generation for many contexts that start alike.
+"""Generation for many contexts that start alike: greedy, or sampled by a seed.
 
 The shared prefix (few-shot examples) is computed once for all contexts. Rows leave the batch as
 they finish, and keys and values are written into buffers instead of being copied at every step.
@@ -15,11 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from lm_eval.models.huggingface import HFLM
-from lm_eval.models.utils import (
-    handle_stop_sequences,
-    normalize_gen_kwargs,
-    postprocess_generated_text,
-)
+from lm_eval.models.utils import postprocess_generated_text
 from tqdm import tqdm
 
 from lowrank.base.errors import is_out_of_memory
@@ -33,6 +29,7 @@ from lowrank.evaluate.packed.attention import (
     growing_cache,
     prefix_states,
 )
+from lowrank.evaluate.packed.decoding import Chooser, Decoding, plain_greedy
 from lowrank.evaluate.packed.tree import PrefixTree
 
 if TYPE_CHECKING:
@@ -51,51 +48,9 @@ MOST_ROWS = {"cpu": 32, "cuda": 512}
 CPU_CACHE_BYTES = 2**31
 """Memory for keys and values on a CPU."""
 
-# Settings of a generation configuration that do not touch greedy decoding as lm-eval asks for it.
-_HARMLESS_SETTINGS = frozenset(
-    {
-        "_from_model_config",
-        "bos_token_id",
-        "do_sample",
-        "eos_token_id",
-        "max_length",
-        "min_p",
-        "output_attentions",
-        "output_hidden_states",
-        "pad_token_id",
-        "temperature",
-        "top_k",
-        "top_p",
-        "transformers_version",
-        "typical_p",
-        "use_cache",
-    }
-)
-
-
-def plain_greedy(lm: HFLM, settings: dict[str, Any]) -> bool:
-    """Whether generation settings amount to greedy decoding with stop strings.
-
-    Parameters
-    ----------
-    lm : lm_eval.models.huggingface.HFLM
-        The language model, whose own generation configuration counts too.
-    settings : dict
-        Generation settings of a request.
-    """
-    settings = dict(normalize_gen_kwargs(settings, lm.max_gen_toks))
-    harmless = {"until", "max_gen_toks", "do_sample", "temperature"}
-    return (
-        settings.keys() <= harmless
-        and settings["do_sample"] is False
-        and settings.get("temperature", 0.0) == 0.0
-        and lm.think_end_token is None
-        and lm.model.generation_config.to_diff_dict().keys() <= _HARMLESS_SETTINGS
-    )
-
 
 class GreedyGenerator:
-    """Generates greedily with a language model of lm-eval.
+    """Generates with a language model of lm-eval: greedily, unless settings sample by a seed.
 
     Parameters
     ----------
@@ -115,7 +70,7 @@ class GreedyGenerator:
     def generate(
         self, requests: Sequence[tuple[str, dict[str, Any]]], disable_tqdm: bool = False
     ) -> list[str]:
-        """Generate for contexts with settings that `plain_greedy` accepts.
+        """Generate for contexts with settings that `plain_greedy` or `can_sample` accepts.
 
         Parameters
         ----------
@@ -158,15 +113,12 @@ class GreedyGenerator:
     ) -> Iterator[tuple[int, str]]:
         """Generate for contexts with the same settings; yield places and texts as they finish."""
         lm = self._lm
-        settings = normalize_gen_kwargs(settings, lm.max_gen_toks)
-        end_text = lm.tok_decode(lm.eot_token_id, skip_special_tokens=False)
-        until = handle_stop_sequences(settings["until"], eos=end_text)
-        new_tokens = settings["max_gen_toks"]
-        room = lm.max_length - new_tokens
+        decoding = Decoding.of(lm, settings)
+        room = lm.max_length - decoding.room_for_text
         if room < 1:
             raise ValueError(
-                f"{new_tokens} tokens to generate leave no room for a context: the maximum "
-                f"length is {lm.max_length}."
+                f"{decoding.new_tokens} tokens to generate leave no room for a context: the "
+                f"maximum length is {lm.max_length}."
             )
         encoded = [
             lm.tok_batch_encode([context], left_truncate_len=room, truncation=lm.truncation)[0][0]
@@ -177,42 +129,44 @@ class GreedyGenerator:
         for place, member in enumerate(tree.index):
             places[member].append(place)
         try:
-            for member, tokens in self._finish(tree, until, new_tokens):
-                text = postprocess_generated_text(lm.tok_decode(tokens), until, None)
+            for member, tokens in self._finish(tree, decoding):
+                text = postprocess_generated_text(lm.tok_decode(tokens), decoding.until, None)
                 for place in places[member]:
                     yield place, text
         except NotFiniteError as error:
             raise error.told(asked=contexts[places[error.asked][0]]) from None
 
-    def _finish(
-        self, tree: PrefixTree, until: list[str], new_tokens: int
-    ) -> Iterator[tuple[int, list[int]]]:
+    def _finish(self, tree: PrefixTree, decoding: Decoding) -> Iterator[tuple[int, list[int]]]:
         """Yield members with their tokens, those that start alike together."""
         for prefix, members in tree.shared_prefixes(SHARED_PREFIX):
-            yield from self._generate_sharing(tree, prefix, members, until, new_tokens)
+            yield from self._generate_sharing(tree, prefix, members, decoding)
 
     def _generate_sharing(
         self,
         tree: PrefixTree,
         prefix: int,
         members: list[int],
-        until: list[str],
-        new_tokens: int,
+        decoding: Decoding,
     ) -> Iterator[tuple[int, list[int]]]:
         """Generate for members that share a prefix; yield them with tokens."""
-        waiting = list(members)
+        most = {k: decoding.most(tree.sequences[k]) for k in members}
+        yield from ((k, []) for k in members if not most[k])
+        waiting = [k for k in members if most[k]]
+        if not waiting:
+            return
         # Every context keeps a token of its own: its last one predicts the first new token.
         prefix = min(prefix, min(len(tree.sequences[k]) for k in members) - 1)
         states = self._states(tree.sequences[members[0]][:prefix]) if prefix else None
         waiting.sort(key=lambda k: -len(tree.sequences[k]))
         while waiting:
-            keys = len(tree.sequences[waiting[0]]) + new_tokens
+            keys = len(tree.sequences[waiting[0]]) + max(most[k] for k in waiting)
             batch = waiting[: self._rows(keys)]
             done: set[int] = set()
             try:
                 suffixes = [tree.sequences[k][prefix:] for k in batch]
+                chooser = decoding.chooser([tree.sequences[k] for k in batch])
                 for row, tokens in self._generate_batch(
-                    suffixes, prefix, states, until, new_tokens
+                    suffixes, prefix, states, decoding, chooser, [most[k] for k in batch]
                 ):
                     done.add(batch[row])
                     yield batch[row], tokens
@@ -275,8 +229,9 @@ class GreedyGenerator:
         suffixes: list[tuple[int, ...]],
         prefix: int,
         states: PrefixStates | None,
-        until: list[str],
-        new_tokens: int,
+        decoding: Decoding,
+        chooser: Chooser,
+        most: list[int],
     ) -> Iterator[tuple[int, list[int]]]:
         """Continue a prefix with one suffix a row; yield rows and new tokens as they finish."""
         lm = self._lm
@@ -290,7 +245,7 @@ class GreedyGenerator:
         visible_BTK = causal_visibility(width, prefix).repeat(rows, axis=0)
         visible_BTK[:, :, prefix:] &= (columns >= padding_B1)[:, None, :]
         visible_BTK[:, columns, prefix + columns] = True
-        capacity = prefix + width + new_tokens
+        capacity = prefix + width + max(most)
         keys_B1K = np.ones((rows, 1, capacity), dtype=bool)
         keys_B1K[:, 0, prefix : prefix + width] = columns >= padding_B1
 
@@ -302,21 +257,21 @@ class GreedyGenerator:
         length = prefix + width
 
         head = model.get_output_embeddings()
-        stops = _StopStrings(lm, until)
+        stops = _StopStrings(lm, decoding.until)
         new: list[list[int]] = [[] for _ in suffixes]
         # Row of the batch in each row of the cache; finished ones stay until there are enough.
         held = list(range(rows))
         active = set(held)
         while True:
             with torch.no_grad():
-                highest_B, tokens_B = head(hidden[:, -1]).max(-1)
+                tokens_B, highest_B = chooser.choose(head(hidden[:, -1]), held)
             for row, token, logit in zip(held, tokens_B.tolist(), highest_B.tolist(), strict=True):
                 if row in active:
                     if not math.isfinite(logit):
                         raise NotFiniteError(str(model.dtype), row)
                     new[row].append(token)
             ended = {
-                row for row in active if new[row][-1] in self._ends or len(new[row]) >= new_tokens
+                row for row in active if new[row][-1] in self._ends or len(new[row]) >= most[row]
             }
             ended |= stops.found({row: new[row] for row in active - ended})
             for row in sorted(ended):

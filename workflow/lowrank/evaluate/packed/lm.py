@@ -20,7 +20,8 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lowrank.evaluate.finite import NotFiniteError
-from lowrank.evaluate.packed.greedy import GreedyGenerator, plain_greedy
+from lowrank.evaluate.packed.decoding import can_sample, plain_greedy
+from lowrank.evaluate.packed.greedy import GreedyGenerator
 from lowrank.evaluate.packed.limits import attention_window, too_long_reason, unsupported_reason
 from lowrank.evaluate.packed.passes import Passes
 from lowrank.evaluate.packed.results import Request, Results
@@ -173,10 +174,10 @@ class PackedLM(StockLM):
     # ---- generation --------------------------------------------------------------------------
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Generate greedily until a stop string, the end of the text or the token limit.
+        """Generate until a stop string, the end of the text or the token limit.
 
         A prefix that many contexts share (few-shot examples) is computed once. Requests that
-        ask for anything but plain greedy decoding are left to `HFLM`.
+        ask for anything but plain greedy decoding, or sampling by a seed, are left to `HFLM`.
 
         Parameters
         ----------
@@ -191,7 +192,9 @@ class PackedLM(StockLM):
             The text generated for each request, without the stop string.
         """
         reason = self.reason
-        if reason is None and not all(plain_greedy(self, r.args[1]) for r in requests):
+        if reason is None and not all(
+            plain_greedy(self, r.args[1]) or can_sample(self, r.args[1]) for r in requests
+        ):
             self.fallback = reason = "generation settings other than plain greedy decoding"
             logger.warning("Generating with lm-eval's HFLM: %s.", reason)
         if reason is not None or self._falls_back(self._longest_generation(requests), "generating"):

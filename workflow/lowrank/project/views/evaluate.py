@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from lowrank.base.names import DENSE
+from lowrank.base.names import DENSE, PROGRAMS
 from lowrank.project.configuration import Project
 from lowrank.project.scorers import SCORERS
 from lowrank.project.studies import Model
@@ -28,6 +28,11 @@ def is_for_lm_eval(project: Project, benchmark: str) -> bool:
 def is_causal(model: Model) -> bool:
     """Return whether lm-eval asks a model."""
     return SCORERS[LM_EVAL].task == model.architecture.task
+
+
+def runs_programs(project: Project) -> bool:
+    """Return whether a run runs programs that a model wrote."""
+    return any(entry["scorer"] == PROGRAMS for entry in project.benchmarks.values())
 
 
 def scoring(project: Project, benchmark: str) -> dict[str, Any]:
@@ -88,7 +93,10 @@ def answering_settings(
 ) -> dict[str, Any]:
     """Return what shapes the answers to the questions that a benchmark asks."""
     asking = asking_settings(project, model, benchmark, limit)
-    return asking | {"batch_size": batch_size(project, benchmark)}
+    own = {"batch_size": batch_size(project, benchmark)}
+    if project.benchmarks[benchmark]["scorer"] == PROGRAMS:
+        own["sandbox"] = project.settings["sandbox"]
+    return asking | own
 
 
 def asked_of(project: Project, model: Model, decomposition: str) -> list[dict[str, Any]]:
