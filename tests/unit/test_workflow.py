@@ -44,7 +44,8 @@ def test_every_setting_is_described_with_its_default():
     for keys, text in (
         (run, section(page, "", "A benchmark has")),
         (benchmark, section(page, "A benchmark has", "`profile` has")),
-        (run["profile"]["properties"], section(page, "`profile` has", "`pathvars` has")),
+        (run["profile"]["properties"], section(page, "`profile` has", "`sandbox` has")),
+        (run["sandbox"]["properties"], section(page, "`sandbox` has", "`pathvars` has")),
     ):
         told = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", text, re.MULTILINE))
         assert set(told) == set(keys)
@@ -70,7 +71,7 @@ def test_the_oldest_snakemake_is_the_one_that_is_installed():
 def test_a_stage_has_one_file_of_rules_and_what_they_share_is_short():
     rules = {path.stem: path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk")}
     stages = {"assets", "decompose", "evaluate", "profile", "analyse", "claims", "figures"}
-    assert set(rules) == stages | {"recover", "tables", "paper", "common", "running"}
+    assert set(rules) == stages | {"recover", "quantize", "tables", "paper", "common", "running"}
     assert len(rules["common"].splitlines()) <= 80
     # What Snakemake does not promise is asked for in one file.
     private = re.compile(r"workflow\.(?!basedir|current_basedir|source_path|get_rule)\w+[.( ]")
