@@ -102,7 +102,10 @@ def wait_until(condition, seconds=20):
 def gone(pid):
     try:
         return json.dumps(Path(f"/proc/{pid}/stat").read_text().split(")")[1][1]) == '"Z"'
-    except (FileNotFoundError, ProcessLookupError):  # before the file is opened, and while it is read
+    except (
+        FileNotFoundError,
+        ProcessLookupError,
+    ):  # before the file is opened, and while it is read
         return True
 
 

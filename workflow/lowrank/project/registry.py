@@ -22,6 +22,7 @@ FOLDERS = {
     "study": "studies",
     "text": "texts",
     "calibration": "calibration",
+    "quantization": "quantizations",
 }
 """From a kind of entry, which is its schema's name, to the folder of its files."""
 
