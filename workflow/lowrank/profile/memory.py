@@ -79,11 +79,17 @@ def measure_memory(
     }
 
 
-def resident_bytes() -> int | None:
-    """Return the resident set of this process, or None where the kernel does not say."""
+def resident_bytes(name: str = "VmRSS") -> int | None:
+    """Return the resident set of this process, or None where the kernel does not say.
+
+    Parameters
+    ----------
+    name
+        `VmRSS` as it is, or `VmHWM` at its most.
+    """
     try:
         for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(f"{name}:"):
                 return 1024 * int(line.split()[1])
     except OSError:
         pass
