@@ -3,6 +3,7 @@
 import copy
 import functools
 import sys
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -89,6 +90,14 @@ def test_checkpoints_keep_less_and_the_loss_is_the_same(weights):
     )
     assert less["activations"] < plain["activations"] / 2
     assert less["loss"] == pytest.approx(plain["loss"], rel=1e-6)
+
+
+@pytest.mark.parametrize("factors", ["left", "right"])
+def test_one_factor_of_a_pair_can_be_adapted_alone(weights, factors):
+    found = measured(pairs, weights, step=Step(2, 10, rank=4, factors=factors))
+    ends = [(o + RANK) if factors == "left" else (RANK + i) for o, i in SHAPES.values()]
+    assert found["adapters"] == 4 * LAYERS * sum(4 * end for end in ends)
+    assert found["activations"] < measured(pairs, weights)["activations"]
 
 
 def test_activations_of_a_product_are_its_input_counted_once():
@@ -202,5 +211,5 @@ def test_cases_are_measured_in_processes_of_their_own_and_compared_with_the_firs
     for record in (first, second):
         assert record["measured_by"] == RESIDENT
         assert record["peak"] == record["frozen"] + record["adapters"] + record["rise"]
-    assert made["step"] == {"batch": 2, "length": 10, "rank": 4, "seed": 0, "checkpointing": False}
+    assert made["step"] == asdict(STEP)
     assert made["provenance"]["source"] == "x"

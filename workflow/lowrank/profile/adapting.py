@@ -21,14 +21,20 @@ from lowrank.quantize.quantizing import quantize
 from lowrank.space.architecture import Architecture
 
 PACKAGES = {"peft": "0.21"}
+BOTH = "both"
 
 
 def with_adapters(
-    model: PreTrainedModel, entry: Mapping[str, Any] | None, rank: int, seed: int
+    model: PreTrainedModel,
+    entry: Mapping[str, Any] | None,
+    rank: int,
+    seed: int,
+    factors: str = BOTH,
 ) -> nn.Module:
     """Return a model whose adapters alone are trained, in training mode.
 
-    Every linear layer of the decoder gets an adapter. A factor pair is two linear layers.
+    Every linear layer of the decoder gets an adapter. A factor pair is two linear layers, `right`,
+    which comes first, and `left`.
 
     Parameters
     ----------
@@ -40,6 +46,8 @@ def with_adapters(
         Of the adapters; their scale is 2 (`lora_alpha` is twice the rank).
     seed
         Of the adapters' values.
+    factors
+        Which layers of a pair get an adapter: `both`, `left` or `right`.
 
     Raises
     ------
@@ -55,6 +63,8 @@ def with_adapters(
         quantize(model, entry)
     from peft import LoraConfig, get_peft_model
 
+    others = {"left": ".right", "right": ".left", BOTH: None}[factors]
+    names = [name for name in names if others is None or not name.endswith(others)]
     torch.manual_seed(seed)
     chosen = LoraConfig(
         r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=names, task_type="CAUSAL_LM"

@@ -24,7 +24,7 @@ from transformers import PreTrainedModel
 
 from lowrank.base.errors import LowrankError
 from lowrank.base.provenance import provenance
-from lowrank.profile.adapting import with_adapters
+from lowrank.profile.adapting import BOTH, with_adapters
 from lowrank.profile.memory import release, resident_bytes
 from lowrank.quantize.sizes import tensor_bytes
 
@@ -48,6 +48,8 @@ class Step:
         Of the tokens and the adapters.
     checkpointing
         Whether a layer keeps its inputs only, and computes the rest again.
+    factors
+        Which layers of a factor pair get an adapter: `both`, `left` or `right`.
     """
 
     batch: int
@@ -55,6 +57,7 @@ class Step:
     rank: int = 8
     seed: int = 0
     checkpointing: bool = False
+    factors: str = BOTH
 
 
 def measure_step(build: Build, entry: Mapping[str, Any] | None, step: Step) -> dict[str, Any]:
@@ -82,10 +85,10 @@ def measure_step(build: Build, entry: Mapping[str, Any] | None, step: Step) -> d
     LowrankError
         If the loss or a gradient is not finite.
     """
-    model = with_adapters(build(), entry, step.rank, step.seed)
+    model = with_adapters(build(), entry, step.rank, step.seed, step.factors)
     if step.checkpointing:
         model.enable_input_require_grads()
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     device = next(model.parameters()).device
     on_gpu = device.type == "cuda"
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
