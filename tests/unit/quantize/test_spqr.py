@@ -8,7 +8,7 @@ import torch
 from lowrank.base.errors import LowrankError
 from lowrank.quantize.bits import unpack
 from lowrank.quantize.entry import Quantization
-from lowrank.quantize.spqr import decode, encode
+from lowrank.quantize.spqr import decode, encode, without_outliers
 
 HOW = Quantization(
     "spqr_like", bits=3, group=16, statistics_bits=3, statistics_group=16, outlier_threshold=0.2
@@ -94,6 +94,40 @@ def test_a_large_weight_is_kept_and_does_not_spoil_its_group():
     assert outliers(arrays, weight.shape)[10, 20] and made[10, 20] == 1.0
     group = (made - weight)[10, 16:32]
     assert group.abs().max() < weight[10, 16:32].abs().median()
+
+
+def squared_error(numbers, divisors, bits):
+    """Of numbers rounded to even steps of their range, one by one."""
+    low, high = min(numbers), max(numbers)
+    step = (high - low) / (2**bits - 1)
+    return sum(
+        ((low + round((x - low) / step) * step - x) / d) ** 2
+        for x, d in zip(numbers, divisors, strict=True)
+    )
+
+
+@pytest.mark.parametrize("size", [3, 5, 16])
+def test_what_spoils_a_range_is_found_as_by_leaving_out_one_weight_after_another(size):
+    group = weight_of(40, size, seed=5).double()
+    group[::3] *= torch.rand(14, size, generator=torch.Generator().manual_seed(6)) ** -1
+    divisors = torch.linspace(0.5, 2, size, dtype=torch.float64)
+    threshold = 2e-4
+    made = without_outliers(group, divisors, 3, threshold)
+    found = 0
+    for row, result in zip(group.tolist(), made.tolist(), strict=True):
+        whole = squared_error(row, divisors.tolist(), 3)
+        spoils = []
+        for place in range(size):
+            rest = [x for other, x in enumerate(row) if other != place]
+            others = [d for other, d in enumerate(divisors.tolist()) if other != place]
+            spoils.append(whole - squared_error(rest, others, 3) > threshold)
+        good = [x for x, bad in zip(row, spoils, strict=True) if not bad]
+        mean = sum(good) / max(1, len(good))
+        assert result == pytest.approx(
+            [mean if bad else x for x, bad in zip(row, spoils, strict=True)], rel=1e-9
+        )
+        found += sum(spoils)
+    assert 2 < found < 40 * size / 2
 
 
 def test_zeros_that_pad_are_not_stored_and_come_back():

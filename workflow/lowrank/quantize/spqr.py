@@ -76,7 +76,7 @@ def encode(
     for start in range(0, columns, how.group):
         end = min(start + how.group, columns)
         group_OK, root_KK = weight_OI[:, start:end], root_II[start:end, start:end]
-        plain_OK = _without_outliers(group_OK, root_KK.diagonal(), how.bits, threshold)
+        plain_OK = without_outliers(group_OK, root_KK.diagonal(), how.bits, threshold)
         scale, zero = (_statistics(one_O, how) for one_O in _fit(plain_OK, how.bits))
         codes_OK = torch.zeros(rows, how.group, dtype=torch.uint8, device=weight_OI.device)
         error_OK = torch.empty_like(group_OK)
@@ -169,24 +169,32 @@ def _rounded(value: Tensor, bits: int) -> Tensor:
     return value.round().clamp(0, 2**bits - 1)
 
 
-def _squared_error(group: Tensor, bits: int, weight: Tensor) -> Tensor:
-    """Return the squared error of groups along the last axis, each in a range of its own."""
-    scale, zero = (one[..., None] for one in _fit(group, bits))
-    made = scale * (_rounded(group / scale + zero, bits) - zero)
-    return ((made - group) / weight).square().sum(-1)
+def _squared_errors(fitted: Tensor, group_OK: Tensor, diagonal_K: Tensor, bits: int) -> Tensor:
+    """Return the squared error of each weight in the range of `fitted`, whose groups are rows."""
+    scale_O1, zero_O1 = (one[:, None] for one in _fit(fitted, bits))
+    made_OK = scale_O1 * (_rounded(group_OK / scale_O1 + zero_O1, bits) - zero_O1)
+    return ((made_OK - group_OK) / diagonal_K).square()
 
 
-def _without_outliers(group_OK: Tensor, diagonal_K: Tensor, bits: int, threshold: float) -> Tensor:
-    """Return groups with the mean of the others in the place of what spoils their range."""
-    places = torch.arange(group_OK.shape[1], device=group_OK.device)
-    if len(places) == 1:
+def without_outliers(group_OK: Tensor, diagonal_K: Tensor, bits: int, threshold: float) -> Tensor:
+    """Return groups with the mean of the others in the place of what spoils their range.
+
+    A weight spoils it if the squared error of the group is less by more than `threshold` where that
+    weight is left out. A weight that is neither the least nor the largest changes no range: what it
+    spares is its own error.
+    """
+    size = group_OK.shape[1]
+    if size == 1:
         return group_OK
-    error_O = _squared_error(group_OK, bits, diagonal_K)
-    saved = []
-    for place in places:
-        rest_J = places[places != place]
-        saved.append(error_O - _squared_error(group_OK[:, rest_J], bits, diagonal_K[rest_J]))
-    is_kept_OK = torch.stack(saved, 1) > threshold
+    spared_OK = _squared_errors(group_OK, group_OK, diagonal_K, bits)
+    whole_O1 = spared_OK.sum(1, keepdim=True)
+    spared_OK = spared_OK.clone()
+    for place_O1 in (group_OK.argmin(1, keepdim=True), group_OK.argmax(1, keepdim=True)):
+        other_O1 = group_OK.gather(1, (place_O1 + 1) % size)
+        rest_OK = group_OK.scatter(1, place_O1, other_O1)
+        error_OK = _squared_errors(rest_OK, rest_OK, diagonal_K, bits).scatter(1, place_O1, 0.0)
+        spared_OK.scatter_(1, place_O1, whole_O1 - error_OK.sum(1, keepdim=True))
+    is_kept_OK = spared_OK > threshold
     count_O1 = (~is_kept_OK).sum(1, keepdim=True).clamp_min(1)
     mean_O1 = group_OK.masked_fill(is_kept_OK, 0).sum(1, keepdim=True) / count_O1
     return torch.where(is_kept_OK, mean_O1, group_OK)
