@@ -186,9 +186,10 @@ def test_ranges_that_sixteen_bits_cannot_hold_are_refused(folder):
         quantize(model, SPQR)
 
 
-def test_a_model_is_quantized_once(folder):
+@every
+def test_a_model_is_quantized_once(folder, entry):
     model = load(folder)
-    quantize(model, NF4)
+    quantize(model, entry)
     with pytest.raises(LowrankError, match="quantized already"):
         quantize(model, INT8)
 

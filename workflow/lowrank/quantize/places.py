@@ -14,12 +14,12 @@ from lowrank.quantize.entry import EMBEDDINGS, HEAD, LINEAR
 from lowrank.space.architecture import Architecture
 
 FACTORS: dict[type[nn.Module], tuple[str, ...]] = {
-    LowRankLinear: ("left", "right"),
+    LowRankLinear: ("right", "left"),
     PivotedLinear: ("rows", "coefficients"),
     ChannelLinear: ("kept_weight",),
     nn.Linear: ("weight",),
 }
-"""From a linear layer's class to those of its parameters that are matrices of weights."""
+"""From a linear layer's class to its parameters that are matrices, in their order of use."""
 
 
 @dataclass(frozen=True)

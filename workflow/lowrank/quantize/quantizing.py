@@ -14,11 +14,15 @@ from transformers import PreTrainedModel
 
 from lowrank.base.errors import LowrankError
 from lowrank.quantize import blockwise, spqr
-from lowrank.quantize.entry import Quantization
+from lowrank.quantize.entry import SPQR_LIKE, Quantization
+from lowrank.quantize.inputs import Inputs, second_moment
 from lowrank.quantize.places import Place, places
 from lowrank.quantize.sizes import tensor_bytes
 
 Arrays = dict[str, Tensor]
+
+MARK = "_quantized"
+"""An attribute of a model that is quantized."""
 
 
 class Dequantized(nn.Module):
@@ -60,6 +64,7 @@ def quantize(
     model: PreTrainedModel,
     entry: Mapping[str, Any],
     keep: dict[str, Tensor] | None = None,
+    inputs: Inputs | None = None,
 ) -> dict[str, Any]:
     """Quantize a model in place.
 
@@ -73,23 +78,30 @@ def quantize(
         An entry of `config/quantizations/`.
     keep
         Gets the arrays that stand for the tensors, as `{tensor}.{array}`.
+    inputs
+        Moments of what goes into modules, such as `lowrank.quantize.inputs.stored_inputs` returns.
+        `spqr_like` feeds errors back with them; no other method has a use for them.
 
     Returns
     -------
     `tensors`: of each its shape, bytes and relative error. `facts`: `numbers` and `bytes` of what
     is quantized, `rest_numbers`, parameters that are not, `bits_per_number`, `relative_error` of
     all tensors together, `blocks_across_rows`, how many tensors have rows that do not end with a
-    block or group, `fake`, and `seconds`. A relative error is ‖Ŵ − W‖ / ‖W‖ (Frobenius).
+    block or group, `fake`, `feeds_back`, and `seconds`. A relative error is ‖Ŵ − W‖ / ‖W‖.
 
     Raises
     ------
     LowrankError
-        If the model is quantized already, or a weight is not finite or has become so.
+        If the model is quantized already, a weight is not finite or has become so, or the method
+        has no use for `inputs`.
     """
     how = Quantization.from_entry(entry)
     found = places(model, how.parts)
-    if any(parametrize.is_parametrized(module) for place in found for module in place.modules):
+    if hasattr(model, MARK):
         raise LowrankError("the model is quantized already: load it anew")
+    if inputs is not None and how.method != SPQR_LIKE:
+        raise LowrankError(f"{how.method} has no use for moments of inputs: leave them out")
+    setattr(model, MARK, True)
     start = time.perf_counter()
     parameters = sum(parameter.numel() for parameter in model.parameters())
     tensors, squares = {}, torch.zeros(2, dtype=torch.float64)
@@ -97,7 +109,8 @@ def quantize(
         weight = place.tensor.detach()
         if not torch.isfinite(weight).all():
             raise LowrankError(f"{place.name} has a number that is not finite: nothing to quantize")
-        arrays = _encode(weight, how)
+        moment = None if inputs is None else second_moment(place, inputs)
+        arrays = _encode(weight, how, moment)
         install(place, arrays, how, weight.dtype)
         made = place.tensor
         if not torch.isfinite(made).all():
@@ -118,6 +131,7 @@ def quantize(
     length = how.group or how.block
     facts = {
         "fake": how.is_fake,
+        "feeds_back": inputs is not None,
         "numbers": numbers,
         "rest_numbers": parameters - numbers,
         "bytes": size,
@@ -146,5 +160,7 @@ def install(place: Place, arrays: Arrays, how: Quantization, dtype: torch.dtype)
         parametrize.register_parametrization(module, place.parameter, weight, unsafe=True)
 
 
-def _encode(weight: Tensor, how: Quantization) -> Arrays:
-    return spqr.encode(weight, how) if how.is_fake else blockwise.encode(weight, how)
+def _encode(weight: Tensor, how: Quantization, moment: Tensor | None) -> Arrays:
+    if how.method == SPQR_LIKE:
+        return spqr.encode(weight, how, moment)
+    return blockwise.encode(weight, how)

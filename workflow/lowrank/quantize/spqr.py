@@ -72,25 +72,28 @@ def encode(
         (weight_OI.var(dim=0, correction=min(1, rows - 1)) / diagonal_I.square()).mean()
     )
     kept = torch.zeros_like(weight_OI, dtype=torch.bool)
+    feeds_back = second_moment_II is not None
     made: dict[str, list[Tensor]] = {name: [] for name in _GROUPED}
     for start in range(0, columns, how.group):
         end = min(start + how.group, columns)
         group_OK, root_KK = weight_OI[:, start:end], root_II[start:end, start:end]
         plain_OK = without_outliers(group_OK, root_KK.diagonal(), how.bits, threshold)
         scale, zero = (_statistics(one_O, how) for one_O in _fit(plain_OK, how.bits))
+        scale_O1, zero_O1 = scale.value_O[:, None], zero.value_O[:, None]
         codes_OK = torch.zeros(rows, how.group, dtype=torch.uint8, device=weight_OI.device)
-        error_OK = torch.empty_like(group_OK)
-        for place, column in enumerate(range(start, end)):
-            exact_O = weight_OI[:, column]
-            code_O = _rounded(exact_O / scale.value_O.clamp_min(TINY) + zero.value_O, how.bits)
-            off_O = exact_O - scale.value_O * (code_O - zero.value_O)
-            is_kept_O = (off_O / diagonal_I[column]).square() > threshold
-            codes_OK[:, place], kept[:, column] = code_O.byte(), is_kept_O
-            error_OK[:, place] = off_O.masked_fill(is_kept_O, 0) / diagonal_I[column]
-            weight_OI[:, column + 1 : end] -= torch.outer(
-                error_OK[:, place], root_II[column, column + 1 : end]
-            )
-        weight_OI[:, end:] -= error_OK @ root_II[start:end, end:]
+        error_OK = torch.zeros_like(group_OK)
+        for first in range(start, end, 1 if feeds_back else how.group):
+            last = first + 1 if feeds_back else end
+            exact_OJ, place = weight_OI[:, first:last], slice(first - start, last - start)
+            code_OJ = _rounded(exact_OJ / scale_O1.clamp_min(TINY) + zero_O1, how.bits)
+            off_OJ = (exact_OJ - scale_O1 * (code_OJ - zero_O1)) / diagonal_I[first:last]
+            is_kept_OJ = off_OJ.square() > threshold
+            codes_OK[:, place], kept[:, first:last] = code_OJ.byte(), is_kept_OJ
+            if feeds_back:
+                error_OK[:, place] = off_OJ.masked_fill(is_kept_OJ, 0)
+                weight_OI[:, last:end] -= error_OK[:, place] @ root_II[first:last, last:end]
+        if feeds_back:
+            weight_OI[:, end:] -= error_OK @ root_II[start:end, end:]
         grouped = (codes_OK, scale.code_O, scale.range_S2, zero.code_O, zero.range_S2)
         for name, array in zip(_GROUPED, grouped, strict=True):
             made[name].append(array)

@@ -17,8 +17,9 @@ from lowrank.base.provenance import provenance
 from lowrank.base.tensor_file import write_tensors
 from lowrank.decompose.loading import DTYPES, load_compressed
 from lowrank.quantize.entry import Quantization
+from lowrank.quantize.inputs import Inputs
 from lowrank.quantize.places import places
-from lowrank.quantize.quantizing import install, quantize
+from lowrank.quantize.quantizing import MARK, install, quantize
 from lowrank.quantize.sizes import weight_bytes
 
 FORMAT = "lowrank-quantized-1"
@@ -31,6 +32,7 @@ def write_quantized(
     name: str,
     entry: Mapping[str, Any],
     output: str | Path,
+    inputs: Inputs | None = None,
 ) -> dict[str, Any]:
     """Quantize a model in place, and write what `load_quantized` needs beside its sources.
 
@@ -43,6 +45,8 @@ def write_quantized(
     output
         The directory to write: `quantized.safetensors` and `manifest.json`. The rest of the model
         stays in the base and compressed directories.
+    inputs
+        As for `lowrank.quantize.quantizing.quantize`.
 
     Returns
     -------
@@ -55,7 +59,7 @@ def write_quantized(
     """
     dtype = next(key for key, value in DTYPES.items() if value == model.dtype)
     arrays: dict[str, Tensor] = {}
-    made = quantize(model, entry, arrays)
+    made = quantize(model, entry, arrays, inputs)
     with atomic_path(output) as directory:
         directory.mkdir()
         write_tensors(
@@ -145,6 +149,7 @@ def load_quantized(
         if list(place.tensor.shape) != manifest["tensors"][name]["shape"] or not parts[name]:
             raise LowrankError(f"{name} in {quantized} is not that of the model: run again")
         install(place, parts[name], how, DTYPES[dtype])
+    setattr(model, MARK, True)
     return model.to(device).eval(), manifest
 
 
