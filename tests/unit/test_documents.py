@@ -456,5 +456,6 @@ def test_no_number_is_left_open(page):
         "HTML",
         "JSON",
         "ASVD",
+        "GPTQ",
     }
     assert words <= known | {"IISWC"}  # of the name of the authors' repository

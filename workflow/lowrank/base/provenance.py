@@ -23,6 +23,8 @@ PACKAGES = (
     "scipy",
     "safetensors",
     "nvidia-ml-py",
+    "bitsandbytes",
+    "peft",
 )
 
 

@@ -13,11 +13,7 @@ from transformers import PreTrainedModel
 
 from lowrank.profile.iteration import make_work
 from lowrank.profile.workloads import Workload
-
-
-def weight_bytes(model: PreTrainedModel) -> int:
-    """Return the bytes of a model's parameters and buffers; tied ones count once."""
-    return _bytes((*model.parameters(), *model.buffers()))
+from lowrank.quantize.sizes import tensor_bytes, weight_bytes
 
 
 def release(device: str) -> None:
@@ -78,22 +74,23 @@ def measure_memory(
         }
     return made | {
         "resident": resident_bytes(),
-        "others": _bytes(beside(model, others)),
+        "others": tensor_bytes(beside(model, others)),
         "activations": None,
     }
 
 
-def resident_bytes() -> int | None:
-    """Return the resident set of this process, or None where the kernel does not say."""
+def resident_bytes(name: str = "VmRSS") -> int | None:
+    """Return the resident set of this process, or None where the kernel does not say.
+
+    Parameters
+    ----------
+    name
+        `VmRSS` as it is, or `VmHWM` at its most.
+    """
     try:
         for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(f"{name}:"):
                 return 1024 * int(line.split()[1])
     except OSError:
         pass
     return None
-
-
-def _bytes(tensors: Iterable[Tensor]) -> int:
-    storages = [tensor.untyped_storage() for tensor in tensors]
-    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())

@@ -23,6 +23,7 @@ FOLDERS = {
     "text": "texts",
     "calibration": "calibration",
     "recovery": "recoveries",
+    "quantization": "quantizations",
 }
 """From a kind of entry, which is its schema's name, to the folder of its files."""
 

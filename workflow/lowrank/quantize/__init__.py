@@ -1,0 +1,1 @@
+"""Quantization of dense and compressed models, and what it takes in bytes."""
