@@ -76,6 +76,9 @@ rule evaluate:
         lock=LOCK,
         weights=rules.fetch_model.output.weights,
         compressed=rules.compress.output,
+        below=lambda wildcards: below(
+            project, model_of(wildcards), wildcards.decomposition, rules.compress.output
+        ),
         questions=branch(
             lambda wildcards: is_causal(model_of(wildcards)),
             then=of_benchmarks(rules.prepare_requests.output.asked),

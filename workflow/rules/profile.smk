@@ -11,6 +11,9 @@ rule profile:
         lock=LOCK,
         weights=rules.fetch_model.output.weights,
         compressed=rules.compress.output,
+        below=lambda wildcards: below(
+            project, model_of(wildcards), wildcards.decomposition, rules.compress.output
+        ),
         requests=lambda wildcards: profiled_requests(
             project, model_of(wildcards), rules.prepare_requests.output.requests
         ),

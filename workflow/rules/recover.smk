@@ -77,7 +77,7 @@ rule recover:
         "<results>/costs/{model}/recover/{parent}+{recovery}.tsv"
     wildcard_constraints:
         parent="[a-z0-9_.+-]+",
-        recovery="[a-z0-9_]+",
+        recovery="|".join(project.registry.names("recovery")) or "none_at_all",
     conda:
         "../../environment.yml"
     threads: TRAINING_THREADS

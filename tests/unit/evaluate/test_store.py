@@ -351,6 +351,7 @@ ANSWERERS = (
     "lowrank.evaluate.packed.lm",
     "lowrank.evaluate.stock",
     "lowrank.decompose.loading",
+    "lowrank.quantize.stored",
 )
 
 SHAPE_NO_ANSWER = {
@@ -358,6 +359,10 @@ SHAPE_NO_ANSWER = {
     "lowrank.base.files": "reads a file as it is, or not at all",
     "lowrank.base.names": "names that manifests hold, which are part of an identity",
     "lowrank.base.provenance": "says what made an answer",
+    "lowrank.base.tensor_file": "writes arrays as they are; a reader checks them",
+    "lowrank.decompose.moments": "read where a model is quantized, not where it is loaded",
+    "lowrank.quantize.inputs": "read where a model is quantized, not where it is loaded",
+    "lowrank.quantize.sizes": "counts bytes",
     "lowrank.decompose.compressed_format": "names files; another name is not found",
     "lowrank.evaluate.keys": "names answers; under another name they are asked again",
     "lowrank.evaluate.store": "keeps answers as they are",

@@ -14,8 +14,9 @@ from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json
 from lowrank.base.provenance import device_name
 from lowrank.decompose.compressed_format import MANIFEST
-from lowrank.decompose.loading import load_compressed, load_tokenizer
+from lowrank.decompose.loading import load_tokenizer
 from lowrank.evaluate.store import AnswerStore, identity_of
+from lowrank.quantize.stored import load_model
 
 
 class Configuration:
@@ -68,9 +69,7 @@ class Configuration:
     def model(self) -> PreTrainedModel:
         """The model, on its device; loaded when first wanted."""
         settings = self.settings
-        model, _ = load_compressed(
-            self._base, self._compressed, settings["dtype"], settings["device"]
-        )
+        model, _ = load_model(self._base, self._compressed, settings["dtype"], settings["device"])
         return model
 
     @functools.cached_property

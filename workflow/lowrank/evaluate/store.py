@@ -51,6 +51,13 @@ ANSWERING = (
     "evaluate/finite.py",
     "evaluate/packed",
     "evaluate/stock.py",
+    "quantize/bits.py",
+    "quantize/blockwise.py",
+    "quantize/entry.py",
+    "quantize/places.py",
+    "quantize/quantizing.py",
+    "quantize/spqr.py",
+    "quantize/stored.py",
     "running/growing_cache.py",
 )
 """The code that computes answers, below the library. An edit of it asks everything again."""

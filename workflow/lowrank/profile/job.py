@@ -14,10 +14,11 @@ import torch
 from tqdm import tqdm
 
 from lowrank.base.errors import LowrankError, is_out_of_memory, one_line
-from lowrank.base.files import write_json
+from lowrank.base.files import read_json, write_json
 from lowrank.base.names import CAPPED_BATCH, DENSE
 from lowrank.base.provenance import provenance
-from lowrank.decompose.loading import load_base, load_compressed_beside, read_manifest
+from lowrank.decompose.compressed_format import MANIFEST
+from lowrank.decompose.loading import load_base
 from lowrank.profile.batch import Models, chosen_workloads
 from lowrank.profile.iteration import make_work, output_is_finite
 from lowrank.profile.kernels import (
@@ -47,6 +48,7 @@ from lowrank.profile.workloads import (
     Workload,
     read_requests,
 )
+from lowrank.quantize.stored import load_model_beside
 from lowrank.running.nvml import open_nvml
 
 OURS = "configuration"
@@ -84,11 +86,11 @@ def profile(
     """
     dtype = settings["dtype"]
     requests = [(label, read_requests(*paths)) for label, *paths in benchmarks]
-    manifest = read_manifest(compressed)
+    manifest = read_json(Path(compressed) / MANIFEST)
 
     def load(device: str) -> Models:
         dense = load_base(base, dtype, device)
-        return {DENSE: dense, OURS: load_compressed_beside(dense, compressed, dtype)}
+        return {DENSE: dense, OURS: load_model_beside(dense, compressed, dtype)}
 
     record = measure(load, requests, settings)[OURS]
     facts = {"base_files": manifest["base"], "factors_sha256": manifest["factors_sha256"]}

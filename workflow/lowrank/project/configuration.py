@@ -17,7 +17,12 @@ from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.metric import in_the_mean, metric_of_mean
 from lowrank.base.names import DENSE, PERPLEXITY
 from lowrank.project.benchmarks import checked_metric
-from lowrank.project.meaning import require_division, require_own_figures, require_training
+from lowrank.project.meaning import (
+    require_division,
+    require_order,
+    require_own_figures,
+    require_training,
+)
 from lowrank.project.registry import Registry
 from lowrank.project.scorers import SCORERS
 from lowrank.project.studies import (
@@ -202,6 +207,16 @@ class Project:
             raise LowrankError(f"{self.registry.path('recovery', name)}: {error}") from None
         return entry | {"name": name}
 
+    def quantization(self, name: str) -> dict[str, Any]:
+        """Return a quantization of the registry: the entry with its `name`.
+
+        Raises
+        ------
+        LowrankError
+            If there is none.
+        """
+        return self.registry.entry("quantization", name) | {"name": name}
+
     def study(self, name: str) -> dict[str, Any]:
         """Return a study of the run, with its defaults."""
         return self._studies[name]
@@ -276,8 +291,10 @@ class Project:
             for name in dict.fromkeys(row.decomposition.calibration for row in made):
                 if name:
                     self.calibration(name)
-            for name in dict.fromkeys(step for row in made for step in row.decomposition.after):
-                self.recovery(name)
+            for steps in dict.fromkeys(row.decomposition.after for row in made):
+                require_order(steps, self.registry.kind_of, str(place))
+                for step in steps:
+                    getattr(self, self.registry.kind_of(step))(step)
             self._configurations[study, model.name] = made
         return self._configurations[study, model.name]
 

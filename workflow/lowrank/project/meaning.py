@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lowrank.assets import sources
@@ -31,6 +31,29 @@ def require_division(text: Mapping[str, Any]) -> None:
         if has_parts != ("parts" in text):
             where = "no place" if "parts" in text else "a place"
             raise LowrankError(f"sources.{number}: it has {where} for `{{subset}}`")
+
+
+def require_order(steps: Sequence[str], kind_of: Callable[[str], str], where: str) -> None:
+    """Check the order of what is done to a model after it is cut.
+
+    Parameters
+    ----------
+    steps
+        What is done.
+    kind_of
+        From one of them to what it is, a recovery or a quantization.
+    where
+        The study's file, for the message.
+
+    Raises
+    ------
+    LowrankError
+        If a quantization is not the last.
+    """
+    if "quantization" in map(kind_of, steps[:-1]):
+        raise LowrankError(
+            f"{where}: after: {', '.join(steps)}: a quantization is the last of what is done"
+        )
 
 
 def require_own_figures(studies: Mapping[str, Mapping[str, Any]]) -> None:

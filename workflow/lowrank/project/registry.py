@@ -47,6 +47,23 @@ class Registry:
         self._entry = functools.cache(self._read_entry)
         self._schema = functools.cache(self._read_schema)
 
+    def names(self, kind: str) -> list[str]:
+        """Return the names of all entries of a kind, sorted."""
+        return sorted(file.stem for file in (self.folder / FOLDERS[kind]).glob("*.yaml"))
+
+    def kind_of(self, step: str) -> str:
+        """Return what is done to a model after it is cut: a `recovery` or a `quantization`.
+
+        Raises
+        ------
+        LowrankError
+            If there is none of this name.
+        """
+        if self.holds("quantization", step):
+            return "quantization"
+        self.path("recovery", step)
+        return "recovery"
+
     def holds(self, kind: str, name: str) -> bool:
         """Return whether there is an entry of this name."""
         return (self.folder / FOLDERS[kind] / f"{name}.yaml").is_file()
@@ -62,8 +79,8 @@ class Registry:
         folder = FOLDERS[kind]
         path = self.folder / folder / f"{name}.yaml"
         if not path.is_file():
-            known = sorted(file.stem for file in (self.folder / folder).glob("*.yaml"))
-            raise LowrankError(f"config: {folder}: {path} does not exist{suggestion(name, known)}")
+            known = suggestion(name, self.names(kind))
+            raise LowrankError(f"config: {folder}: {path} does not exist{known}")
         return path
 
     def entry(self, kind: str, name: str) -> dict[str, Any]:

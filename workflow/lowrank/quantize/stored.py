@@ -15,7 +15,13 @@ from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json, sha256_file, write_json
 from lowrank.base.provenance import provenance
 from lowrank.base.tensor_file import write_tensors
-from lowrank.decompose.loading import DTYPES, load_compressed
+from lowrank.decompose.compressed_format import FACTORS, MANIFEST
+from lowrank.decompose.loading import (
+    DTYPES,
+    load_compressed,
+    load_compressed_beside,
+    read_manifest,
+)
 from lowrank.quantize.entry import Quantization
 from lowrank.quantize.inputs import Inputs
 from lowrank.quantize.places import places
@@ -23,7 +29,91 @@ from lowrank.quantize.quantizing import MARK, install, quantize
 from lowrank.quantize.sizes import weight_bytes
 
 FORMAT = "lowrank-quantized-1"
-MANIFEST, TENSORS = "manifest.json", "quantized.safetensors"
+TENSORS = FACTORS
+"""The file of codes and scales: that of a compressed model, since a quantized one is one, too."""
+
+
+def quantize_compressed(
+    base: str | Path,
+    compressed: str | Path,
+    name: str,
+    entry: Mapping[str, Any],
+    output: str | Path,
+    dtype: str,
+    device: str = "cpu",
+) -> None:
+    """Write a compressed model in few bits.
+
+    Parameters
+    ----------
+    base, compressed
+        Directories of the base model and of the compressed one.
+    name, entry
+        A file of `config/quantizations/`, without its ending, and what it says.
+    output
+        The directory to write. It lies beside `compressed`, which it needs.
+    dtype, device
+        What the model computes in, and where it is quantized.
+
+    Raises
+    ------
+    LowrankError
+        If the model cannot be read or quantized.
+    """
+    model, manifest = load_compressed(base, compressed, dtype, device)
+    write_quantized(model, manifest, name, entry, output)
+
+
+def load_model(
+    base: str | Path, compressed: str | Path, dtype: str, device: str = "cpu"
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Load a compressed model, whether it is quantized or not.
+
+    Parameters
+    ----------
+    base, compressed, dtype, device
+        As for `lowrank.decompose.loading.load_compressed`.
+
+    Raises
+    ------
+    LowrankError
+        As `load_compressed` and `load_quantized` do.
+    """
+    below = _below(compressed)
+    if below is None:
+        return load_compressed(base, compressed, dtype, device)
+    return load_quantized(base, below, compressed, dtype, device)
+
+
+def load_model_beside(
+    dense: PreTrainedModel, compressed: str | Path, dtype: str
+) -> PreTrainedModel:
+    """Load a compressed model, quantized or not, that shares a loaded dense one's weights.
+
+    Parameters
+    ----------
+    dense, compressed, dtype
+        As for `lowrank.decompose.loading.load_compressed_beside`.
+
+    Raises
+    ------
+    LowrankError
+        As `load_compressed` and `load_quantized` do.
+    """
+    below = _below(compressed)
+    if below is None:
+        return load_compressed_beside(dense, compressed, dtype)
+    model = load_compressed_beside(dense, below, dtype)
+    _install_stored(model, read_manifest(below), Path(compressed), dtype)
+    return model.to(dense.device).eval()
+
+
+def _below(compressed: str | Path) -> Path | None:
+    """Return the compressed model that a quantized one lies on; None if it is not quantized."""
+    manifest = read_json(Path(compressed) / MANIFEST)
+    if manifest.get("format") != FORMAT:
+        return None
+    return Path(compressed).parent / str(manifest["below"]["name"])
 
 
 def write_quantized(
@@ -43,7 +133,7 @@ def write_quantized(
     name, entry
         A file of `config/quantizations/`, without its ending, and what it says.
     output
-        The directory to write: `quantized.safetensors` and `manifest.json`. The rest of the model
+        The directory to write: `factors.safetensors` and `manifest.json`. The rest of the model
         stays in the base and compressed directories.
     inputs
         As for `lowrank.quantize.quantizing.quantize`.
@@ -60,6 +150,7 @@ def write_quantized(
     dtype = next(key for key, value in DTYPES.items() if value == model.dtype)
     arrays: dict[str, Tensor] = {}
     made = quantize(model, entry, arrays, inputs)
+    made["facts"].pop("seconds")  # equal models make equal files
     with atomic_path(output) as directory:
         directory.mkdir()
         write_tensors(
@@ -67,20 +158,26 @@ def write_quantized(
             {key: array.cpu().numpy() for key, array in arrays.items()},
             {"format": FORMAT},
         )
+        own = compressed["decomposition"]
         manifest = {
+            **compressed,
             "format": FORMAT,
-            "model": compressed["model"],
-            "decomposition": compressed["decomposition"],
-            "factors_sha256": compressed["factors_sha256"],
-            "base": compressed["base"],
+            "decomposition": {
+                **own,
+                "name": f"{own['name']}+{name}",
+                "after": [*own.get("after", []), name],
+            },
+            "below": {"name": own["name"], "factors_sha256": compressed["factors_sha256"]},
             "quantization": {"name": name, **entry},
             "dtype": dtype,
             "tensors": made["tensors"],
             "facts": made["facts"],
             "bytes": bytes_of_model(made["facts"], compressed["parameters"]["dense"], model)
             | {"file": (directory / TENSORS).stat().st_size},
-            "tensors_sha256": sha256_file(directory / TENSORS),
-            "provenance": provenance(str(model.device)),
+            "factors_sha256": sha256_file(directory / TENSORS),
+            "provenance": provenance(
+                str(model.device), model_source=compressed["provenance"]["model_source"]
+            ),
         }
         write_json(directory / MANIFEST, manifest)
     return manifest
@@ -118,15 +215,22 @@ def load_quantized(
     LowrankError
         If anything of the above does not hold.
     """
-    quantized = Path(quantized)
-    manifest = read_quantized_manifest(quantized)
     model, below = load_compressed(base, compressed, dtype)
-    if below["factors_sha256"] != manifest["factors_sha256"]:
+    manifest = _install_stored(model, below, Path(quantized), dtype)
+    return model.to(device).eval(), manifest
+
+
+def _install_stored(
+    model: PreTrainedModel, below: Mapping[str, Any], quantized: Path, dtype: str
+) -> dict[str, Any]:
+    """Put stored codes in the place of a compressed model's weights; return their manifest."""
+    manifest = read_quantized_manifest(quantized)
+    if below["factors_sha256"] != manifest["below"]["factors_sha256"]:
         raise LowrankError(
-            f"{quantized} was made of other factors than those of {compressed}: "
+            f"{quantized} was made of other factors than those below it: "
             f"delete {quantized} and run again"
         )
-    if sha256_file(quantized / TENSORS) != manifest["tensors_sha256"]:
+    if sha256_file(quantized / TENSORS) != manifest["factors_sha256"]:
         raise LowrankError(
             f"{quantized / TENSORS} does not match its manifest: delete {quantized} and run again"
         )
@@ -150,7 +254,7 @@ def load_quantized(
             raise LowrankError(f"{name} in {quantized} is not that of the model: run again")
         install(place, parts[name], how, DTYPES[dtype])
     setattr(model, MARK, True)
-    return model.to(device).eval(), manifest
+    return manifest
 
 
 def read_quantized_manifest(quantized: str | Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from lowrank.project.views.evaluate import (
     run_settings,
     scoring,
 )
+from lowrank.project.views.quantize import quantization_settings, quantizations
 from lowrank.project.views.recover import recoveries, shaped_by_recovery
 from lowrank.space.design_space import Decomposition
 from lowrank.space.methods import METHODS
@@ -68,6 +69,10 @@ def shaped_by(project: Project, study: str, model: Model) -> dict[str, Any]:
             name: shaped_by_recovery(project, model, name)
             for name in recoveries(project, model, names)
         },
+        "quantizations": {
+            name: quantization_settings(project, name)
+            for name in quantizations(project, model, names)
+        },
         "settings": run_settings(project),
         "benchmarks": {
             name: {
@@ -106,6 +111,8 @@ def shaping_scripts(project: Project, study: str, model: Model) -> dict[str, lis
     trained = recoveries(project, model, names)
     if trained:
         scripts.append("recover")
+    if quantizations(project, model, names):
+        scripts.append("quantize")
     if any("questions" in project.recovery(name)["data"] for name in trained):
         scripts.append("prepare_training")
     if any("calibration" in project.recovery(name)["data"] for name in trained):

@@ -17,7 +17,8 @@ NOT_TRAINING = ("label", "name", "data", "dense")
 def recoveries(project: Project, model: Model, decompositions: Iterable[str]) -> list[str]:
     """Return the recoveries of configurations, each once."""
     made = (project.decomposition(model, name) for name in decompositions)
-    return sorted({step for own in made for step in own.after})
+    steps = {step for own in made for step in own.after}
+    return sorted(step for step in steps if project.registry.kind_of(step) == "recovery")
 
 
 def recovery_settings(project: Project, model: Model, recovery: str) -> dict[str, Any]:
@@ -90,7 +91,12 @@ def loss_files(project: Project, study: str, model: Model, path: str) -> list[st
 
 def _recovered(project: Project, study: str, model: Model) -> list[Configuration]:
     rows = project.configurations(study, model)
-    return [row for row in rows if row.decomposition.after]
+    return [
+        row
+        for row in rows
+        if row.decomposition.after
+        and project.registry.kind_of(row.decomposition.after[-1]) == "recovery"
+    ]
 
 
 def shaped_by_recovery(project: Project, model: Model, recovery: str) -> dict[str, Any]:

@@ -1,0 +1,37 @@
+"""What the rules of quantization ask of a project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from lowrank.project.configuration import Project
+from lowrank.project.studies import Model
+
+
+def quantizations(project: Project, model: Model, decompositions: Iterable[str]) -> list[str]:
+    """Return the quantizations of configurations, each once."""
+    made = (project.decomposition(model, name) for name in decompositions)
+    steps = {step for own in made for step in own.after}
+    return sorted(step for step in steps if project.registry.kind_of(step) == "quantization")
+
+
+def quantization_settings(project: Project, quantization: str) -> dict[str, Any]:
+    """Return how a quantization stores weights."""
+    entry = project.quantization(quantization)
+    return {key: value for key, value in entry.items() if key not in ("label", "name")}
+
+
+def below(project: Project, model: Model, decomposition: str, paths: list[str]) -> list[str]:
+    """Return the files of the compressed model that a quantized one lies on top of.
+
+    Parameters
+    ----------
+    paths
+        Those of a compressed model, by `{model}` and `{decomposition}`.
+    """
+    made = project.decomposition(model, decomposition)
+    if not made.after or project.registry.kind_of(made.after[-1]) != "quantization":
+        return []
+    name = made.before.name(model.architecture)
+    return [path.format(model=model.name, decomposition=name) for path in paths]
