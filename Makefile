@@ -60,6 +60,9 @@ methods: $(VENV)/.runtime ## Compare methods of compression at equal budgets, on
 recover: $(VENV)/.runtime ## Train compressed models, and the dense one, on the real small model.
 	@$(RUN) --configfile config/laptop.yaml config/recovery.yaml
 
+quantize: $(VENV)/.runtime ## Store compressed models, and the dense one, in few bits, on the real small model.
+	@$(RUN) --configfile config/laptop.yaml config/quantization.yaml
+
 humaneval: $(VENV)/.runtime ## Let the real small model write programs, and run them in a sandbox.
 	@$(RUN) --configfile config/laptop.yaml config/humaneval.yaml
 

@@ -1,5 +1,6 @@
 """Methods that read what goes into a module, on the tiny model: one real DAG, and what reruns."""
 
+import pandas as pd
 import pytest
 import tiny
 import yaml
@@ -9,10 +10,12 @@ STUDY = {
     "title": "Methods",
     "figure": "figure_methods",
     "losses": True,
+    "sizes": True,
     "calibration": "made",
     "series": {
         "SVD-LLM": {"method": "svd_llm"},
         "SVD-LLM, tuned": {"method": "svd_llm", "after": ["tuned"]},
+        "SVD-LLM, tuned, 4 bits": {"method": "svd_llm", "after": ["tuned", "nf4"]},
         "dense, tuned": {"configurations": {"0%": {"layers": "none", "after": ["taught"]}}},
         "LoRD, pivoted": {"method": "lord", "form": "pivoted"},
         "ROM": {"method": "rom"},
@@ -66,12 +69,19 @@ def test_every_method_makes_a_model_that_is_scored(workflow):
         "dense+taught",
         "svd_llm.made-b0.8-l1-4-all",
         "svd_llm.made-b0.8-l1-4-all+tuned",
+        "svd_llm.made-b0.8-l1-4-all+tuned+nf4",
         "lord.made-p0.8-l1-4-all-pivoted",
         "rom.made-b0.8-l1-4-all",
     }
     for name in names:
         assert tiny.read_json(models / f"evaluations/{name}.json")["benchmarks"]
     assert (workflow.folder / "figures/tiny/figure_methods.png").stat().st_size > 0
+    of_bits = tiny.read_json(
+        models / "compressed/svd_llm.made-b0.8-l1-4-all+tuned+nf4/manifest.json"
+    )
+    assert of_bits["below"]["name"] == "svd_llm.made-b0.8-l1-4-all+tuned"
+    sizes = pd.read_csv(workflow.folder / "figures/tiny/sizes_methods.csv")
+    assert sizes.set_index("Configuration")["Stored as"]["SVD-LLM, tuned, 4 bits, 20%"] == "nf4"
     assert (workflow.folder / "figures/tiny/losses_methods.png").stat().st_size > 0
     assert not list(models.glob("compressed/*.work"))
     assert not (models / "moments/made").exists()  # large, and quickly made again
@@ -83,7 +93,8 @@ def test_another_calibration_set_makes_what_rests_on_it_anew(workflow):
     jobs = workflow.jobs()
     assert jobs["prepare_calibration"] == jobs["gather_moments"] == 1
     assert jobs["factorize_layer"] == 8 and jobs["compress"] == 2
-    assert jobs["compress_in_sequence"] == jobs["recover"] == 1 and jobs["evaluate"] == 4
+    assert jobs["compress_in_sequence"] == jobs["recover"] == jobs["quantize"] == 1
+    assert jobs["evaluate"] == 5
     workflow.edit_yaml("config/calibration/made.yaml", lambda entry: entry.update(seed=0))
 
 

@@ -5,6 +5,8 @@ from lowrank.project.views.tables import (
     cost_manifests,
     cost_rows,
     is_carried_over,
+    size_rows,
+    study_manifests,
     table_1_1_rows,
     table_3_1_rows,
     table_4_1_rows,
@@ -178,4 +180,39 @@ rule table_costs:
         "PYTHONPATH=workflow python {input.script} --label {params.label:q} "
         "--subtitle {params.subtitle:q} --device {params.device:q} --threads {params.threads:q} "
         "--rows {params.rows:q} --manifests {input.manifests} "
+        "--csv {output.csv} --pdf {output.pdf} --png {output.png} --tex {output.tex} 2> {log}"
+
+
+rule table_sizes:
+    """What a study's configurations take in bytes, from their manifests."""
+    input:
+        script=script("table_sizes"),
+        library=library("table_sizes"),
+        lock=LOCK,
+        manifests=lambda wildcards: study_manifests(
+            project, wildcards.study, model_of(wildcards), rules.compress.output.manifest
+        ),
+    output:
+        csv="<figures>/{model}/sizes_{study}.csv",
+        pdf="<figures>/{model}/sizes_{study}.pdf",
+        tex="<figures>/{model}/sizes_{study}.tex",
+        png=report(
+            "<figures>/{model}/sizes_{study}.png",
+            caption="../report/table_sizes.rst",
+            category="{model}",
+            labels={"item": "sizes_{study}"},
+        ),
+    log:
+        "<logs>/table_sizes/{model}/{study}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        label=lambda wildcards: project.model(wildcards.model).label,
+        subtitle=lambda wildcards: project.study(wildcards.study)["title"],
+        rows=lambda wildcards: as_json(size_rows(project, wildcards.study, model_of(wildcards))),
+        dtype=project.settings["dtype"],
+    shell:
+        "PYTHONPATH=workflow python {input.script} --label {params.label:q} "
+        "--subtitle {params.subtitle:q} --dtype {params.dtype} --rows {params.rows:q} "
+        "--manifests {input.manifests} "
         "--csv {output.csv} --pdf {output.pdf} --png {output.png} --tex {output.tex} 2> {log}"

@@ -1,4 +1,4 @@
-"""What training gives back: scores of configurations before it and after."""
+"""What is done after a model is cut: scores of configurations before it and after."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ def render(
 ) -> None:
     """Draw a panel a benchmark and one for their mean: of each configuration a mark a series.
 
-    The first series is that without training. Its marks are hollow, and a line leads from each to
-    those after training.
+    The first series is that to which nothing is done. Its marks are hollow.
 
     Parameters
     ----------
@@ -52,6 +51,6 @@ def render(
                 axes.axvline(place - 0.5, color="#DDDDDD", linewidth=0.5, zorder=0)
         canvas.suptitle(f"{label}: {subtitle}", fontsize=7.5)
         handles, names = accuracy.legend_entries(*(axes for _, axes in panels))
-        title = f"dashed: no decomposition and no training; {accuracy.PAIRED}"
+        title = f"dashed: the dense model as it is; {accuracy.PAIRED}"
         canvas.legend(handles, names, loc="outside lower center", ncols=4, title=title)
     study.write(csv)

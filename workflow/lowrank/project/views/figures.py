@@ -64,6 +64,8 @@ def drawings(
             )
             if project.study(study)["costs"]:
                 made.append(("table_costs", {"model": name, "study": study}))
+            if project.study(study)["sizes"]:
+                made.append(("table_sizes", {"model": name, "study": study}))
             if project.study(study)["losses"]:
                 made.append(("figure_losses", {"model": name, "study": study}))
         if profiled_study(project, model):

@@ -101,6 +101,26 @@ def table_4_2_rows(project: Project, model: Model) -> list[dict[str, Any]]:
     ]
 
 
+def size_rows(project: Project, study: str, model: Model) -> list[dict[str, str]]:
+    """Return of each configuration whose size a study shows its series and its label."""
+    rows = project.configurations(study, model)
+    return [{"series": row.series, "label": row.label} for row in rows]
+
+
+def study_manifests(project: Project, study: str, model: Model, path: str) -> list[str]:
+    """Return the manifest of each configuration of `size_rows`.
+
+    Parameters
+    ----------
+    path
+        A manifest, by `{model}` and `{decomposition}`.
+    """
+    return [
+        path.format(model=model.name, decomposition=row.decomposition.name(model.architecture))
+        for row in project.configurations(study, model)
+    ]
+
+
 def cost_manifests(project: Project, study: str, model: Model, path: str) -> list[str]:
     """Return the manifests of the compressed models whose costs a study shows.
 
