@@ -5,7 +5,7 @@ import shutil
 import pytest
 import yaml
 from lowrank.base.errors import LowrankError
-from lowrank.base.files import read_yaml
+from lowrank.base.files import merge, read_yaml
 from lowrank.project.configuration import Project
 from lowrank.project.views.evaluate import asked_of, metrics_modules, runs_programs
 from lowrank.project.views.profile import profiled_benchmarks
@@ -128,3 +128,15 @@ def test_a_wrong_entry_is_one_line(name, changes, says, folder):
 def test_a_wrong_sandbox_is_one_line(sandbox, says, folder):
     with pytest.raises(LowrankError, match=says):
         Project(SETTINGS | {"sandbox": sandbox}, folder)
+
+
+def test_the_shipped_scale_asks_programs_and_solutions(monkeypatch):
+    monkeypatch.setenv("LOWRANK_HUB", "0")
+    monkeypatch.delenv("LOWRANK_MIRROR", raising=False)
+    files = ("config", "laptop", "humaneval")
+    project = Project(merge(read_yaml(f"config/{name}.yaml") for name in files), "config")
+    (model,) = project.models.values()
+    assert list(project.benchmarks) == ["humaneval", "humaneval_canonical"]
+    assert project.limit(model, "dense", "humaneval_canonical") is None
+    dense, smaller = project.decompositions(model)
+    assert dense == "dense" and smaller.startswith("svd_llm")
