@@ -28,7 +28,11 @@ from lowrank.project.studies import Model
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
 
-RULES = {"20% of parameters off": "p0.8", "39.58% of ranks off": "f0.6042"}
+RULES = {
+    "rank of 20% off as pairs": "b0.8",
+    "rank of 20% off if pivoted": "p0.8",
+    "39.58% of ranks off": "f0.6042",
+}
 WORKLOADS = (
     {"phase": "prefill", "prompt": 512, "new_tokens": 0, "batch": 16},
     {"phase": "prefill", "prompt": 512, "new_tokens": 0, "batch": 1},
