@@ -20,7 +20,9 @@ SERIES = {
     "figure_3_6": ["", "left out"],
     "figure_3_7": ["as run", "centred", "left out"],
     "figure_4_1": ["", "left out"],
+    "figure_recovery": ["no tuning", "tuned", "tuned otherwise"],
 }
+PANEL_A_BENCHMARK = ("figure_3_2", "figure_3_7", "figure_recovery")
 BENCHMARKS = {"arc_easy": "ARC-Easy", "gsm8k": "GSM8K", "aggregate": "mean of 2 benchmarks"}
 
 
@@ -195,7 +197,7 @@ def test_each_panel_shows_what_a_guess_scores(monkeypatch, tmp_path, figure):
     data = table(figure)
     data["chance"] = data["benchmark"].map(GUESSES)
     text, levels = lines_across(monkeypatch, tmp_path, figure, data)
-    each_benchmark = {"figure_3_2": [[25], [40]], "figure_3_7": [[25], [40]]}
+    each_benchmark = dict.fromkeys(PANEL_A_BENCHMARK, [[25], [40]])
     of_mean = [[32.5]] * (2 if figure in ("figure_3_4", "figure_3_5") else 1)
     expected = each_benchmark.get(figure, [[25, 40]] if figure == "figure_4_1" else [])
     assert levels == sorted(expected + of_mean)
@@ -207,7 +209,7 @@ def test_no_guess_is_drawn_where_there_is_none(monkeypatch, tmp_path, figure):
     data = table(figure)
     data["chance"] = data["benchmark"].map({"arc_easy": 0.25})
     text, levels = lines_across(monkeypatch, tmp_path, figure, data)
-    has_panel = figure in ("figure_3_2", "figure_3_7", "figure_4_1")
+    has_panel = figure in (*PANEL_A_BENCHMARK, "figure_4_1")
     assert levels == ([[25]] if has_panel else [])
     assert ("chance" in text) is has_panel
 
