@@ -188,7 +188,7 @@ def test_the_model_is_loaded_only_if_something_is_missing(model, tmp_path, monke
     def refuse(*_, **__):
         raise AssertionError("the model is loaded")
 
-    monkeypatch.setattr("lowrank.evaluate.configuration.load_compressed", refuse)
+    monkeypatch.setattr("lowrank.evaluate.configuration.load_model", refuse)
     assert files(run(model, tmp_path, cases)) == expected
     assert files(run(model, tmp_path, [limited(own, 12) for own in cases])) != expected
     with pytest.raises(AssertionError, match="the model is loaded"):

@@ -260,7 +260,7 @@ def test_answers_that_are_not_finite_are_no_scores(bad, name, scorer, model, tmp
         head.register_forward_hook(lambda _, inputs, logits: logits.index_fill(-1, BAD, bad))
         return loaded, manifest
 
-    monkeypatch.setattr(configuration, "load_compressed", overflown)
+    monkeypatch.setattr(configuration, "load_model", overflown)
     entry, table, settings = case(name, scorer)
     with pytest.raises(LowrankError) as raised:
         run(model, tmp_path, [(entry, table, settings)])
@@ -287,7 +287,7 @@ def test_an_activation_that_float16_cannot_hold(scorer, model, tmp_path, monkeyp
         assert all(parameter.isfinite().all() for parameter in loaded.parameters())
         return loaded, manifest
 
-    monkeypatch.setattr(configuration, "load_compressed", large)
+    monkeypatch.setattr(configuration, "load_model", large)
     run(model, tmp_path / "bfloat16", [case("arc_easy", scorer, dtype="bfloat16")])
     made = tiny_benchmarks.result(tmp_path / "bfloat16", "arc_easy")
     assert math.isfinite(made["score"]["value"])

@@ -155,7 +155,7 @@ def test_a_window_whose_likelihood_is_not_finite(bad, scorer, model, tmp_path, m
         head.register_forward_hook(lambda _, inputs, logits: logits.index_fill(-1, token, bad))
         return loaded, manifest
 
-    monkeypatch.setattr(configuration, "load_compressed", overflown)
+    monkeypatch.setattr(configuration, "load_model", overflown)
     with pytest.raises(LowrankError) as raised:
         run(model, tmp_path, [windows_case(TEXT, scorer, limit=None)])
     assert re.fullmatch(

@@ -65,7 +65,7 @@ def test_what_rules_ask(folder):
         **{"arc_easy": None, "humaneval": sandbox},
         **{"humaneval_sampled": sandbox, "humaneval_canonical": None},
     }
-    assert metrics_modules(project, NAMES) == ["lowrank.evaluate.metrics.programs"]
+    assert metrics_modules(project, NAMES) == ["lowrank.evaluate.programs"]
     assert metrics_modules(project, ["arc_easy", "humaneval_canonical"]) == []
     assert profiled_benchmarks(project, model) == ["arc_easy"]
     assert runs_programs(project)

@@ -59,7 +59,7 @@ SCORERS: Mapping[str, Scorer] = {
     PROGRAMS: Scorer(
         "causal",
         ("name", "scorer", "protocol", "metric", "beside"),
-        "lowrank.evaluate.metrics.programs",
+        "lowrank.evaluate.programs",
     ),
     "mrpc": Scorer("encoder", _OWN_KEYS, "lowrank.evaluate.metrics.mrpc"),
     "probe": Scorer("encoder", _OWN_KEYS, "lowrank.evaluate.metrics.probe"),

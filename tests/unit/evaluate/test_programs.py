@@ -8,7 +8,7 @@ import pytest
 import tiny_benchmarks
 from lowrank.assets.choice import asking_order
 from lowrank.base.errors import LowrankError
-from lowrank.evaluate.metrics import programs
+from lowrank.evaluate import programs
 from lowrank.evaluate.packed.lm import PackedLM
 from lowrank.sandbox.outcomes import ENDED, FAILED, PASSED
 from lowrank.sandbox.programs import sandbox_kind
