@@ -197,7 +197,7 @@ def test_each_panel_shows_what_a_guess_scores(monkeypatch, tmp_path, figure):
     data = table(figure)
     data["chance"] = data["benchmark"].map(GUESSES)
     text, levels = lines_across(monkeypatch, tmp_path, figure, data)
-    each_benchmark = dict.fromkeys(PANEL_A_BENCHMARK, [[25], [40]])
+    each_benchmark = {name: [[25], [40]] for name in PANEL_A_BENCHMARK}
     of_mean = [[32.5]] * (2 if figure in ("figure_3_4", "figure_3_5") else 1)
     expected = each_benchmark.get(figure, [[25, 40]] if figure == "figure_4_1" else [])
     assert levels == sorted(expected + of_mean)
