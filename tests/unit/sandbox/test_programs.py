@@ -5,6 +5,7 @@ Each takes a bounded part, or asks with arguments that do nothing, so it were ha
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -731,6 +732,17 @@ def test_a_broken_sandbox_is_no_outcome(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/nonexistent")
     with pytest.raises(LowrankError, match="/nonexistent"):
         outcome(RIGHT)
+
+
+def test_no_more_files_can_be_opened():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open(os.devnull) as file:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (file.fileno() + 1, hard))
+        try:
+            with pytest.raises(LowrankError, match="Too many open files"):
+                outcome(RIGHT)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

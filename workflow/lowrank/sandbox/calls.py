@@ -52,7 +52,7 @@ READING: dict[str, tuple[int | None, int | None]] = {
     **{"getpgrp": (111, None), "getrusage": (98, 165), "uname": (63, 160)},
     **{"getrandom": (318, 278), "umask": (95, 166)},
 }
-# What goes by a path, so to the room alone: the null device, which is outside of it, is open.
+# Not `fchmod`: the null device is open, and lies outside of the room.
 WRITING: dict[str, tuple[int | None, int | None]] = {
     **{"pwrite64": (18, 68), "mkdir": (83, None), "mkdirat": (258, 34), "rmdir": (84, None)},
     **{"unlink": (87, None), "unlinkat": (263, 35), "rename": (82, None), "renameat": (264, 38)},

@@ -7,6 +7,7 @@ and `lowrank.sandbox.calls` what it may ask of the kernel.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import functools
 import json
 import os
@@ -105,28 +106,30 @@ def run_program(program: Program, limits: Limits = Limits(), kind: str = ROOM) -
     LowrankError
         If the sandbox itself could not be made: that says nothing of the program.
     """
-    files = {
-        "program": _file(program.text),
-        "tests": _file(json.dumps({"before": program.before, "tests": program.tests})),
-    }
-    job = {
-        "entry_point": program.entry_point,
-        "namespaces": kind == ROOM,
-        "seconds": limits.seconds,
-        "memory": limits.memory_mib * MEBIBYTE,
-        "disk": limits.disk_mib * MEBIBYTE,
-        "longest": limits.answer_mib * MEBIBYTE,
-        "files": limits.files,
-        "threads": limits.threads,
-        **_runtime(),
-        **files,
-    }
-    described = _file(json.dumps(job))
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            files = {
+                "program": _file(program.text, stack),
+                "tests": _file(
+                    json.dumps({"before": program.before, "tests": program.tests}), stack
+                ),
+            }
+            job = {
+                "entry_point": program.entry_point,
+                "namespaces": kind == ROOM,
+                "seconds": limits.seconds,
+                "memory": limits.memory_mib * MEBIBYTE,
+                "disk": limits.disk_mib * MEBIBYTE,
+                "longest": limits.answer_mib * MEBIBYTE,
+                "files": limits.files,
+                "threads": limits.threads,
+                **_runtime(),
+                **files,
+            }
+            described = _file(json.dumps(job), stack)
+        except OSError as error:
+            raise _failed(str(error)) from None
         return _run(described, tuple(files.values()), limits.seconds)
-    finally:
-        for descriptor in (described, *files.values()):
-            os.close(descriptor)
 
 
 def _run(described: int, descriptors: tuple[int, ...], seconds: float) -> str:
@@ -255,9 +258,10 @@ def _runtime() -> Mapping[str, Any]:
     }
 
 
-def _file(content: str) -> int:
+def _file(content: str, stack: contextlib.ExitStack) -> int:
     """Return the descriptor of a file without a name, to be read from its start."""
     descriptor = os.memfd_create("sandbox")
+    stack.callback(os.close, descriptor)
     data = content.encode(errors="surrogatepass")
     while data:
         data = data[os.write(descriptor, data) :]
