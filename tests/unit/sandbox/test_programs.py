@@ -75,7 +75,7 @@ def test_the_library_of_python_is_there():
     names = (
         "math re heapq bisect hashlib zlib bz2 lzma decimal fractions statistics datetime ctypes"
     )
-    text = f"import {', '.join(names.split())}, random, json, itertools, string\n"
+    text = f"import {', '.join(names.split())}, random, json, itertools, xml.etree.ElementTree\n"
     assert outcome(text + "from typing import *\n" + RIGHT) == PASSED
 
 

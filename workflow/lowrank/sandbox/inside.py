@@ -59,7 +59,7 @@ def main() -> None:
     room.die_with_parent()  # whoever asked may be killed
     job = json.loads(os.fdopen(0, "rb", closefd=False).read())
     # Extensions whose libraries lie outside of the folders that the room shows.
-    for name in ("_bz2", "_ctypes", "_hashlib", "_lzma", "zlib"):
+    for name in ("_bz2", "_ctypes", "_decimal", "_hashlib", "_lzma", "pyexpat", "zlib"):
         with contextlib.suppress(ImportError):
             __import__(name)
     sys.path[:] = job["path"]
