@@ -785,6 +785,11 @@ def square(x):
     assert outcome(text, tests="assert square(0) in (1, 2)") == PASSED
 
 
+def test_the_randomness_of_a_program_is_the_same_again():
+    text = "import random\ndef square(x):\n    return random.random()\n"
+    assert outcome(text, tests="assert square(0) == 0.8444218515250481 != square(0)") == PASSED
+
+
 def test_a_tests_own_randomness_is_the_same_again():
     text = "def square(x):\n    return x\n"
     tests = "import random\nassert square(random.random()) == {}"
