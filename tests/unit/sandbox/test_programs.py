@@ -5,10 +5,12 @@ Each takes a bounded part, or asks with arguments that do nothing, so it were ha
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -73,7 +75,7 @@ def test_the_library_of_python_is_there():
     names = (
         "math re heapq bisect hashlib zlib bz2 lzma decimal fractions statistics datetime ctypes"
     )
-    text = f"import {', '.join(names.split())}, random, json, itertools, string\n"
+    text = f"import {', '.join(names.split())}, random, json, itertools, xml.etree.ElementTree\n"
     assert outcome(text + "from typing import *\n" + RIGHT) == PASSED
 
 
@@ -180,6 +182,51 @@ FORGED = {
         None,
     ),
     "answers with itself": ("def square(x):\n    a = []\n    a.append(a)\n    return a", FAILED),
+}
+
+
+FORGED |= {
+    "has an error without a name": (
+        "class M(type):\n    __name__ = property(lambda own: object())\n"
+        "class E(BaseException, metaclass=M): pass\ndef square(x):\n    raise E",
+        ENDED,
+    ),
+    "ends in a signal handler": (
+        "import os, signal\nsignal.signal(14, lambda *a: os._exit(0))\n"
+        "signal.setitimer(0, 0.1)\nwhile True: pass",
+        ENDED,
+    ),
+    "ends by the fault handler": (
+        "import faulthandler\nfaulthandler.dump_traceback_later(0.1, exit=True)\nwhile True: pass",
+        ENDED,
+    ),
+    "ends in a copy": (
+        "import os, pickle\nclass E:\n    def __reduce__(self): return os._exit, (0,)\n"
+        "pickle.loads(pickle.dumps(E()))",
+        ENDED,
+    ),
+    "says that it is a number": (
+        "class E:\n    __class__ = int\n    def __eq__(self, other): return True\n"
+        "    def __int__(self): return 5\n    __lt__ = __gt__ = lambda *_: True\n"
+        "def square(x):\n    return E()",
+        FAILED,
+    ),
+    "is no number": ("def square(x):\n    return float('nan')", FAILED),
+    "is a fraction without end": (
+        "class Fraction:\n    def __str__(self): return '1e99999999999'\n"
+        "def square(x):\n    return Fraction()",
+        TIMED_OUT,
+    ),
+    "is a collection without end": (
+        "class E(dict):\n    def items(self):\n        while True: yield 1, 1\n"
+        "def square(x):\n    return E()",
+        TIMED_OUT,
+    ),
+    "takes imports away": (
+        "import sys\nclass E:\n    def find_spec(*_): raise SystemExit\n"
+        f"sys.meta_path.insert(0, E())\nsys.modules.clear(){WRONG}",
+        FAILED,
+    ),
 }
 
 
@@ -300,6 +347,23 @@ HOSTILE = {
     ),
     "makes a device": ("import os\nos.mknod('m', 0o20666, os.makedev(1, 1))" + WRONG, FAILED),
     "makes a queue": ("import os\nos.mkfifo('m')" + WRONG, FAILED),
+    "catches every lack of memory": (
+        "x = []\nwhile True:\n    try: x.append(bytearray(1 << 20))\n    except MemoryError: pass",
+        TIMED_OUT,
+    ),
+    "is packed small": (
+        "import zlib\npacked = zlib.compress(bytes(1 << 24))\n"
+        "x = [zlib.decompress(packed) for _ in range(64)]",
+        OUT_OF_MEMORY,
+    ),
+    "reads what is typed": ("input()\n" + RIGHT, FAILED),
+    "waits for its next question": ("import os\nos.read(3, 9)\n" + RIGHT, TIMED_OUT),
+    "opens a terminal": ("import pty\npty.fork()\n" + RIGHT, FAILED),
+    "shares memory": (
+        "from multiprocessing.shared_memory import SharedMemory\n"
+        "SharedMemory(create=True, size=4096)\n" + RIGHT,
+        FAILED,
+    ),
     "sets an alarm": ("import signal\nsignal.alarm(1)\nwhile True: pass", None),
 }
 
@@ -310,6 +374,12 @@ def test_what_takes_without_end(name):
     found = outcome(text, SHORT if expected in (None, TIMED_OUT) else LONG)
     assert found != PASSED
     assert expected is None or found == expected
+
+
+def test_lack_of_memory_for_text_and_answer():
+    little = Limits(seconds=15.0, memory_mib=90)
+    assert outcome("#" + "x" * (64 << 20) + "\n" + RIGHT, little) == OUT_OF_MEMORY
+    assert outcome("def square(x):\n    return 'x' * (30 << 20)", little) == OUT_OF_MEMORY
 
 
 def test_nothing_outlives_its_run(monkeypatch):
@@ -329,6 +399,43 @@ def test_nothing_outlives_its_run(monkeypatch):
     while left := [pid for pid in processes() if in_sessions(pid, sessions)]:
         assert time.monotonic() < deadline, left
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("kind", [ROOM, LIMITED])
+def test_nothing_outlives_who_asked(kind, tmp_path):
+    code = f"""
+import sys
+sys.path.insert(0, {str(WORKFLOW)!r})
+from lowrank.sandbox.programs import *
+run_program(Program("import time\\ntime.sleep(60)", "f", ""), Limits(seconds=60.0), {kind!r})
+"""
+    variables = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", code], env=variables) as asker:
+        deadline = time.monotonic() + 20
+        wanted = {ROOM: 5, LIMITED: 3}[kind]
+        while len(started := descendants(asker.pid)) < wanted:
+            assert time.monotonic() < deadline and asker.poll() is None, started
+            time.sleep(0.05)
+        asker.kill()
+    deadline = time.monotonic() + 10
+    while left := [pid for pid in started if Path(f"/proc/{pid}/fd").exists()]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+    assert list(tmp_path.iterdir()) == []
+
+
+def descendants(pid):
+    """Processes that one started, and that these did."""
+    parents = {}
+    for process in processes():
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            if fields[0] != "Z":
+                parents[process] = int(fields[1])
+    found = [pid]
+    for own in found:
+        found += [child for child, parent in parents.items() if parent == own]
+    return found[1:]
 
 
 def processes():
@@ -415,13 +522,15 @@ return True
 
 def test_the_environment_is_empty(monkeypatch):
     monkeypatch.setenv("TOKEN_OF_A_TEST", "secret")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/nonexistent")
     for kind in (ROOM, LIMITED):
         assert told(
             """
 import os, ctypes
 getenv = ctypes.CDLL(None).getenv
 getenv.restype = ctypes.c_char_p
-return dict(os.environ) == {} and getenv(b"TOKEN_OF_A_TEST") is None
+names = (b"TOKEN_OF_A_TEST", b"LD_LIBRARY_PATH")
+return dict(os.environ) == {} and not any(map(getenv, names))
 """,
             kind,
         )
@@ -499,7 +608,14 @@ KERNEL = {
     **{"name_to_handle_at": 303, "open_by_handle_at": 304, "init_module": 175, "reboot": 169},
     **{"kexec_load": 246, "swapon": 167, "sethostname": 170, "settimeofday": 164},
     **{"clone3": 435, "execve": 59, "execveat": 322, "pidfd_open": 434},
-    **{"pidfd_getfd": 438, "link": 86, "flock": 73, "inotify_init": 253, "mlock": 149},
+    **{
+        "pidfd_getfd": 438,
+        "link": 86,
+        "flock": 73,
+        "fchmod": 91,
+        "inotify_init": 253,
+        "mlock": 149,
+    },
     **{"timer_create": 222, "vmsplice": 278, "splice": 275, "setpriority": 141, "quotactl": 179},
     **{"sched_setaffinity": 203, "ioprio_set": 251, "landlock_create_ruleset": 444},
 }
@@ -618,6 +734,17 @@ def test_a_broken_sandbox_is_no_outcome(monkeypatch):
         outcome(RIGHT)
 
 
+def test_no_more_files_can_be_opened():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open(os.devnull) as file:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (file.fileno() + 1, hard))
+        try:
+            with pytest.raises(LowrankError, match="Too many open files"):
+                outcome(RIGHT)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_it_needs_no_root():
     """Somebody without rights makes the same room; by the machine's own Python, if it has one."""
@@ -658,8 +785,93 @@ def square(x):
     assert outcome(text, tests="assert square(0) in (1, 2)") == PASSED
 
 
+def test_the_randomness_of_a_program_is_the_same_again():
+    text = "import random\ndef square(x):\n    return random.random()\n"
+    assert outcome(text, tests="assert square(0) == 0.8444218515250481 != square(0)") == PASSED
+
+
 def test_a_tests_own_randomness_is_the_same_again():
     text = "def square(x):\n    return x\n"
     tests = "import random\nassert square(random.random()) == {}"
     found = [outcome(text, tests=tests.format(number)) for number in (0.8444218515250481, 0.5)]
     assert found == [PASSED, FAILED]
+
+
+THREAD = """
+import threading
+def square(x):
+    try:
+        threading.Thread(target=print).start()
+    except RuntimeError:
+        return x
+    return x * x
+"""
+
+
+def test_no_threads_where_their_number_has_no_limit():
+    assert outcome(THREAD) == PASSED
+    assert outcome(THREAD, kind=LIMITED) == FAILED
+
+
+def test_root_of_somebody_elses_room_starts_no_threads(monkeypatch):
+    """It cannot become nobody there; the kernel counts none of the machine's root's threads."""
+    command = ["unshare", "--user", "--map-root-user"]
+    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("util-linux's unshare cannot make a user namespace here")
+    start = subprocess.Popen
+    monkeypatch.setattr(
+        programs.subprocess, "Popen", lambda own, **options: start([*command, *own], **options)
+    )
+    assert outcome(RIGHT) == PASSED
+    assert outcome(THREAD) == FAILED
+    assert told("import os\nreturn os.getuid() == 65534")
+
+
+def test_the_kernel_takes_a_program_first_where_memory_runs_short():
+    assert told("return open('/proc/self/oom_score_adj').read() == '1000\\n'", LIMITED)
+
+
+def test_a_program_is_read_as_a_module_of_its_own():
+    """None of the sandbox's own ways of reading Python hold for it; its classes have a module."""
+    text = (
+        "from dataclasses import dataclass\n@dataclass\nclass Node:\n    value: 'int'\n"
+        "    after: 'Node' = None\ndef square(x: int):\n    return Node(x).value * x\n"
+    )
+    assert outcome(text) == PASSED
+    assert outcome("def square(x: unknown):\n    return x * x\n") == FAILED
+    tests = "def f(x: int): pass\nassert f.__annotations__ == {'x': int}"
+    assert run_program(Program(RIGHT, "square", tests)) == PASSED
+    assert run_program(Program(RIGHT, "square", "f(1)", before=tests)) == PASSED
+
+
+def test_a_python_in_the_folder_for_temporary_files(monkeypatch):
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)  # so that nobody can read it
+        Path(folder, "shown.py").write_text("VALUE = 4\n")
+        runtime = programs._runtime()
+        changed = {name: [*runtime[name], folder] for name in ("visible", "path")}
+        monkeypatch.setattr(programs, "_runtime", lambda: {**runtime, **changed})
+        text = "from shown import VALUE\ndef square(x):\n    return VALUE\n"
+        assert outcome(text, tests="assert square(2) == 4") == PASSED
+        assert outcome(f"open('{folder}/x', 'w')\n" + RIGHT) == FAILED
+        assert os.listdir(folder) == ["shown.py"]
+
+
+def test_packages_that_lie_elsewhere_are_not_there(monkeypatch, tmp_path):
+    library, elsewhere = tmp_path / "library", tmp_path / "elsewhere"
+    for folder in (library / "dist-packages", elsewhere):
+        folder.mkdir(parents=True)
+    (library / "site-packages").symlink_to(elsewhere)
+    monkeypatch.setattr(programs.sysconfig, "get_path", lambda name: str(library))
+    monkeypatch.setattr(programs.sysconfig, "get_config_var", lambda name: None)
+    found = programs._runtime.__wrapped__()
+    assert found["hidden"] == [str(library / "dist-packages")]
+    assert found["visible"] == [str(library)]
+
+
+def test_where_python_has_its_own_library(monkeypatch):
+    """Some find it through this variable alone; nothing else is handed on."""
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/a")
+    assert programs._environment() == {"PYTHONHASHSEED": "0", "LD_LIBRARY_PATH": "/a"}
+    monkeypatch.delenv("LD_LIBRARY_PATH")
+    assert programs._environment() == {"PYTHONHASHSEED": "0"}

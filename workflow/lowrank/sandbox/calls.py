@@ -52,11 +52,12 @@ READING: dict[str, tuple[int | None, int | None]] = {
     **{"getpgrp": (111, None), "getrusage": (98, 165), "uname": (63, 160)},
     **{"getrandom": (318, 278), "umask": (95, 166)},
 }
+# Not `fchmod`: the null device is open, and lies outside of the room.
 WRITING: dict[str, tuple[int | None, int | None]] = {
     **{"pwrite64": (18, 68), "mkdir": (83, None), "mkdirat": (258, 34), "rmdir": (84, None)},
     **{"unlink": (87, None), "unlinkat": (263, 35), "rename": (82, None), "renameat": (264, 38)},
     **{"renameat2": (316, 276), "symlink": (88, None), "symlinkat": (266, 36)},
-    **{"chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "ftruncate": (77, 46)},
+    **{"chmod": (90, None), "fchmodat": (268, 53), "ftruncate": (77, 46)},
     **{"truncate": (76, 45), "fsync": (74, 82), "fdatasync": (75, 83), "utimensat": (280, 88)},
 }
 
@@ -81,7 +82,7 @@ def is_supported() -> bool:
     return platform.machine() in AUDIT_ARCHITECTURE
 
 
-def program(machine: str, may_write: bool) -> bytes:
+def program(machine: str, may_write: bool, may_start_threads: bool) -> bytes:
     """Return the filter.
 
     Parameters
@@ -90,6 +91,8 @@ def program(machine: str, may_write: bool) -> bytes:
         One of `AUDIT_ARCHITECTURE`.
     may_write
         Whether files may be changed.
+    may_start_threads
+        Whether threads may be started.
     """
     column = list(AUDIT_ARCHITECTURE).index(machine)
     missing, denied = _ERRNO | errno.ENOSYS, _ERRNO | errno.EPERM
@@ -98,7 +101,8 @@ def program(machine: str, may_write: bool) -> bytes:
     made += [_step(_LOAD, _NUMBER)]
     made += [_step(_AT_LEAST, X32_BIT, 0, 1), _step(_RETURN, missing)]
     clone = (56, 220)[column]
-    made += _block(clone, 0, [(_ANY_BIT, CLONE_THREAD)], _ALLOW, _ERRNO | errno.EAGAIN)
+    threads = [(_ANY_BIT, CLONE_THREAD)] if may_start_threads else []
+    made += _block(clone, 0, threads, _ALLOW, _ERRNO | errno.EAGAIN)
     for numbers, place, values in BY_VALUE.values():
         tests = [(_EQUAL, value) for value in values]
         made += _block(numbers[column], place, tests, _ALLOW, missing)
@@ -135,15 +139,20 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("steps", ctypes.c_void_p))
 
 
-def install(may_write: bool) -> None:
+def install(may_write: bool, may_start_threads: bool) -> None:
     """Let this process, and what it starts, make the listed calls alone, from now on and for good.
+
+    Parameters
+    ----------
+    may_write, may_start_threads
+        See `program`.
 
     Raises
     ------
     OSError
         If the kernel refuses.
     """
-    steps = program(platform.machine(), may_write)
+    steps = program(platform.machine(), may_write, may_start_threads)
     buffer = ctypes.create_string_buffer(steps, len(steps))
     given = _Program(len(steps) // 8, ctypes.cast(buffer, ctypes.c_void_p))
     prctl = ctypes.CDLL(None, use_errno=True).prctl

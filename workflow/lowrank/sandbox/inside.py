@@ -23,6 +23,7 @@ import select
 import signal
 import sys
 import time
+import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -55,9 +56,10 @@ class _Verdict(BaseException):  # so that no test catches it
 
 def main() -> None:
     """Run the one program that standard input describes, and print its outcome as JSON."""
+    room.die_with_parent()  # whoever asked may be killed
     job = json.loads(os.fdopen(0, "rb", closefd=False).read())
     # Extensions whose libraries lie outside of the folders that the room shows.
-    for name in ("_bz2", "_ctypes", "_hashlib", "_lzma", "zlib"):
+    for name in ("_bz2", "_ctypes", "_decimal", "_hashlib", "_lzma", "pyexpat", "zlib"):
         with contextlib.suppress(ImportError):
             __import__(name)
     sys.path[:] = job["path"]
@@ -66,14 +68,18 @@ def main() -> None:
     os.environ.clear()
     os.umask(0o022)  # what is made here must be found by nobody
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+    # Where memory runs short all the same, the kernel is to take a program's.
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
     if job["namespaces"]:
         _in_a_room(job)
-    os.chdir(job["folder"])
-    _guard(job)
+    os.chdir("/")
+    _guard(job, threads=False)
 
 
 def _in_a_room(job: Job) -> NoReturn:
     """Let a guard run the program in namespaces of its own, and end when it does."""
+    is_root = os.geteuid() == 0
     (entered, enter), (mapped, map_) = os.pipe(), os.pipe()
     maker = os.fork()
     if maker == 0:
@@ -88,7 +94,8 @@ def _in_a_room(job: Job) -> NoReturn:
             if guard == 0:
                 room.die_with_parent()
                 room.furnish(job["visible"], job["hidden"], job["disk"], job["files"])
-                _guard(job)
+                # The kernel does not count root's threads, whatever root is called in the room.
+                _guard(job, threads=not (is_root and os.geteuid() == room.NOBODY))
             os.waitpid(guard, 0)
             os._exit(0)
     os.close(enter)
@@ -111,12 +118,15 @@ def _reporting() -> Iterator[None]:
         os._exit(1)
 
 
-def _guard(job: Job) -> NoReturn:
-    """Start worker and judge, wait no longer than is allowed, print the outcome and end."""
+def _guard(job: Job, threads: bool) -> NoReturn:
+    """Start worker and judge, wait no longer than is allowed, print the outcome and end.
+
+    A program may start threads only where their number has a limit.
+    """
     with _reporting():
         (asked, ask), (answered, answer), (judged, say) = os.pipe(), os.pipe(), os.pipe()
-        worker = _start(_work, job, (asked, answer, job["program"]))
-        judge = _start(_judge, job, (ask, answered, say, job["tests"]))
+        worker = _start(_work, job, (asked, answer, job["program"]), threads)
+        judge = _start(_judge, job, (ask, answered, say, job["tests"]), threads)
         for descriptor in (asked, ask, answered, answer, say):
             os.close(descriptor)
         word = _wait(judged, job["seconds"])
@@ -161,12 +171,13 @@ def _how_it_ended(status: int, cpu_seconds: float, limit: float) -> str:
     return ENDED if signal_number in (0, signal.SIGKILL) else CRASHED
 
 
-def _start(role: Callable[[Job], None], job: Job, descriptors: Sequence[int]) -> int:
+def _start(role: Callable[[Job], None], job: Job, descriptors: Sequence[int], threads: bool) -> int:
     """Fork a process with its limits and no rights; return its number.
 
-    Its descriptors are 3 and those that follow; 0 and 1 are the null device, and 2 is until it
-    begins.
+    Its descriptors are 3 and those that follow. 0 and 1 are the null device. 2 is too, once the
+    process can do nothing but compute.
     """
+    guard = os.getpid()
     child = os.fork()
     if child:
         return child
@@ -197,36 +208,41 @@ def _start(role: Callable[[Job], None], job: Job, descriptors: Sequence[int]) ->
             resource.setrlimit(kind, (soft, value))
         room.give_up_rights(as_nobody=job["namespaces"])
         room.die_with_parent(is_opaque=True)
+        if os.getppid() != guard:
+            os._exit(1)
         signal.signal(signal.SIGXCPU, signal.SIG_DFL)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        calls.install(may_write=job["namespaces"], may_start_threads=threads)
+        os.dup2(0, 2)
         role(job)
     os._exit(0)
 
 
-def _begin(job: Job, text: int) -> str:
-    """Return the text of a descriptor; from here on nothing but computing is possible."""
+def _read(text: int) -> str:
+    """Return the text of a descriptor, and close it."""
     with os.fdopen(text, "rb") as file:
-        content = file.read().decode(errors="replace")
-    calls.install(may_write=job["namespaces"])
-    os.dup2(0, 2)
-    return content
+        return file.read().decode(errors="replace")
 
 
 def _work(job: Job) -> None:
     """Run the program, and call its function as often as it is asked to."""
     asked, answers = 3, 4
-    source = _begin(job, 5)
-    namespace: dict[str, Any] = {"__name__": "candidate"}
+    # Some of the library looks for the module of a class, `dataclasses` for one.
+    module = sys.modules["candidate"] = types.ModuleType("candidate")
+    namespace = vars(module)
+    random.seed(0)  # a program that draws, too, draws the same in every run
     plain.send(answers, {"begun": True})
 
-    def attempt(action: Callable[[], Any]) -> dict[str, Any]:
+    def attempt(action: Callable[[], Any]) -> None:
         try:
-            return {"value": plain.encode(action())}
+            plain.send(answers, {"value": plain.encode(action())})
+        except plain.EndedError:
+            raise
         except BaseException as error:
-            return {"raised": type(error).__name__}
+            plain.send(answers, {"raised": type(error).__name__})
 
     def load() -> bool:
-        exec(compile(source, "candidate.py", "exec"), namespace)
+        exec(compile(_read(5), "candidate.py", "exec", dont_inherit=True), namespace)
         if not callable(namespace[job["entry_point"]]):
             raise TypeError("its name is no function's")
         return True
@@ -235,17 +251,17 @@ def _work(job: Job) -> None:
         arguments, named = plain.decode(call["arguments"]), plain.decode(call["named"])
         return namespace[job["entry_point"]](*arguments, **named)
 
-    plain.send(answers, attempt(load))
+    attempt(load)
     with contextlib.suppress(plain.EndedError):
         while True:
             call = plain.receive(asked, job["longest"])
-            plain.send(answers, attempt(functools.partial(answer, call)))
+            attempt(functools.partial(answer, call))
 
 
 def _judge(job: Job) -> None:
     """Run the tests on the answers of the worker, and say the outcome."""
     asks, answered, says = 3, 4, 5
-    given = json.loads(_begin(job, 6))
+    given = json.loads(_read(6))
 
     def take() -> Any:
         try:
@@ -272,9 +288,9 @@ def _judge(job: Job) -> None:
 
     random.seed(0)  # tests that draw their cases draw the same ones in every run
     namespace: dict[str, Any] = {"__name__": "tests"}
-    exec(compile(given["before"], "before.py", "exec"), namespace)
+    exec(compile(given["before"], "before.py", "exec", dont_inherit=True), namespace)
     namespace[job["entry_point"]] = candidate
-    tests = compile(given["tests"], "tests.py", "exec")
+    tests = compile(given["tests"], "tests.py", "exec", dont_inherit=True)
     if plain.receive(answered, job["longest"]) != {"begun": True}:
         return
     os.write(says, b"begun\n")

@@ -7,13 +7,13 @@ and `lowrank.sandbox.calls` what it may ask of the kernel.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import functools
 import json
 import os
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -106,30 +106,30 @@ def run_program(program: Program, limits: Limits = Limits(), kind: str = ROOM) -
     LowrankError
         If the sandbox itself could not be made: that says nothing of the program.
     """
-    with tempfile.TemporaryDirectory(prefix="sandbox-") as folder:
-        files = {
-            "program": _file(program.text),
-            "tests": _file(json.dumps({"before": program.before, "tests": program.tests})),
-        }
-        job = {
-            "entry_point": program.entry_point,
-            "namespaces": kind == ROOM,
-            "folder": "" if kind == ROOM else folder,
-            "seconds": limits.seconds,
-            "memory": limits.memory_mib * MEBIBYTE,
-            "disk": limits.disk_mib * MEBIBYTE,
-            "longest": limits.answer_mib * MEBIBYTE,
-            "files": limits.files,
-            "threads": limits.threads,
-            **_runtime(),
-            **files,
-        }
-        described = _file(json.dumps(job))
+    with contextlib.ExitStack() as stack:
         try:
-            return _run(described, tuple(files.values()), limits.seconds)
-        finally:
-            for descriptor in (described, *files.values()):
-                os.close(descriptor)
+            files = {
+                "program": _file(program.text, stack),
+                "tests": _file(
+                    json.dumps({"before": program.before, "tests": program.tests}), stack
+                ),
+            }
+            job = {
+                "entry_point": program.entry_point,
+                "namespaces": kind == ROOM,
+                "seconds": limits.seconds,
+                "memory": limits.memory_mib * MEBIBYTE,
+                "disk": limits.disk_mib * MEBIBYTE,
+                "longest": limits.answer_mib * MEBIBYTE,
+                "files": limits.files,
+                "threads": limits.threads,
+                **_runtime(),
+                **files,
+            }
+            described = _file(json.dumps(job), stack)
+        except OSError as error:
+            raise _failed(str(error)) from None
+        return _run(described, tuple(files.values()), limits.seconds)
 
 
 def _run(described: int, descriptors: tuple[int, ...], seconds: float) -> str:
@@ -142,8 +142,7 @@ def _run(described: int, descriptors: tuple[int, ...], seconds: float) -> str:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=descriptors,
-            # Sets have one order in every run.
-            env={"PYTHONHASHSEED": "0"},
+            env=_environment(),
             start_new_session=True,
         )
     except OSError as error:
@@ -162,6 +161,13 @@ def _run(described: int, descriptors: tuple[int, ...], seconds: float) -> str:
         process.kill()
         process.wait()
     raise _failed(reason)
+
+
+def _environment() -> dict[str, str]:
+    """Return what Python needs to start; it forgets it before a program begins."""
+    libraries = os.environ.get("LD_LIBRARY_PATH")  # where some have the one of Python itself
+    # Sets have one order in every run.
+    return {"PYTHONHASHSEED": "0"} | ({} if libraries is None else {"LD_LIBRARY_PATH": libraries})
 
 
 def _failed(reason: str) -> LowrankError:
@@ -243,17 +249,19 @@ def _runtime() -> Mapping[str, Any]:
     visible = [library]
     if os.path.commonpath([library, extensions]) != library:
         visible.append(extensions)
-    others = [os.path.join(library, name) for name in ("site-packages", "dist-packages")]
+    others = [Path(library, name) for name in ("site-packages", "dist-packages")]
     return {
         "visible": visible,
         "path": [library, extensions],
-        "hidden": [folder for folder in others if Path(folder).is_dir()],
+        # A link leads out of the room, to nothing.
+        "hidden": [str(own) for own in others if own.is_dir() and not own.is_symlink()],
     }
 
 
-def _file(content: str) -> int:
+def _file(content: str, stack: contextlib.ExitStack) -> int:
     """Return the descriptor of a file without a name, to be read from its start."""
     descriptor = os.memfd_create("sandbox")
+    stack.callback(os.close, descriptor)
     data = content.encode(errors="surrogatepass")
     while data:
         data = data[os.write(descriptor, data) :]

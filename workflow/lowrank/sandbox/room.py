@@ -116,14 +116,14 @@ def furnish(visible: Sequence[str], hidden: Sequence[str], size: int, files: int
         Path(STAGE, name).mkdir()
     _pivot(STAGE, f"{STAGE}/host")
     _mount("tmpfs", "/room", "tmpfs", _NO_SUID | _NO_DEVICES, f"size={1 << 20},nr_inodes=256")
-    for folder in visible:
-        Path(f"/room{folder}").mkdir(parents=True)
+    Path("/room/tmp").mkdir()
+    limits = f"size={size},nr_inodes={files},mode=1777"
+    _mount("tmpfs", "/room/tmp", "tmpfs", _NO_SUID | _NO_DEVICES | _NO_EXECUTION, limits)
+    for folder in visible:  # after that, for a Python in `/tmp`
+        Path(f"/room{folder}").mkdir(parents=True, exist_ok=True)
         _show(f"/host{folder}", f"/room{folder}")
     for folder in hidden:
         _mount("tmpfs", f"/room{folder}", "tmpfs", _READ_ONLY | _NO_SUID | _NO_DEVICES)
-    Path("/room/tmp").mkdir(exist_ok=True)
-    limits = f"size={size},nr_inodes={files},mode=1777"
-    _mount("tmpfs", "/room/tmp", "tmpfs", _NO_SUID | _NO_DEVICES | _NO_EXECUTION, limits)
     _check(_libc.umount2(b"/host", _DETACH), "umount")
     os.chdir("/room")
     _pivot(".", ".")  # the old root now lies upon the new one
