@@ -123,9 +123,7 @@ rule figure_losses:
     params:
         label=lambda wildcards: project.model(wildcards.model).label,
         subtitle=lambda wildcards: project.study(wildcards.study)["title"],
-        curves=lambda wildcards: as_json(
-            loss_curves(project, wildcards.study, model_of(wildcards))
-        ),
+        curves=lambda wildcards: as_json(loss_curves(project, wildcards.study, model_of(wildcards))),
     shell:
         "PYTHONPATH=workflow python {input.script} --label {params.label:q} "
         "--subtitle {params.subtitle:q} --curves {params.curves:q} --files {input.losses} "
