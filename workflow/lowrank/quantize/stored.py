@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -20,6 +18,7 @@ from lowrank.decompose.loading import (
     DTYPES,
     load_compressed,
     load_compressed_beside,
+    read_factors,
     read_manifest,
 )
 from lowrank.quantize.entry import Quantization
@@ -230,14 +229,7 @@ def _install_stored(
             f"{quantized} was made of other factors than those below it: "
             f"delete {quantized} and run again"
         )
-    if sha256_file(quantized / TENSORS) != manifest["factors_sha256"]:
-        raise LowrankError(
-            f"{quantized / TENSORS} does not match its manifest: delete {quantized} and run again"
-        )
-    try:
-        arrays = load_file(quantized / TENSORS)
-    except SafetensorError as error:
-        raise LowrankError(f"{quantized / TENSORS} cannot be read ({error})") from None
+    arrays = read_factors(quantized, manifest)
     how = Quantization.from_entry(manifest["quantization"], str(quantized / MANIFEST))
     found = {place.name: place for place in places(model, how.parts)}
     if set(found) != set(manifest["tensors"]):
