@@ -319,7 +319,7 @@ def test_a_study_that_does_not_show_a_benchmark_is_not_made_again(workflow):
         ("decompose/linear", {"prepare_requests": 2, "evaluate": 4, **SUMMARY, **PROFILES}),
         ("decompose/loading", {"prepare_requests": 2, "evaluate": 4, **SUMMARY, **PROFILES}),
         ("project/configuration", {}),
-        ("project/scorers", {}),
+        ("project/scorers", {"evaluate": 4, **SUMMARY}),
         ("project/views/paper", {}),
         ("running/imports", {}),
     ],

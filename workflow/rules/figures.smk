@@ -38,7 +38,7 @@ rule accuracy_figure:
         subtitle=lambda wildcards: scores(wildcards).subtitle,
         look_for=lambda wildcards: scores(wildcards).look_for,
     shell:
-        "PYTHONPATH=workflow python {input.script} --figure {params.module} "
+        "PYTHONPATH=workflow python {input.script} --figure {params.module:q} "
         "--data {input.data} --authors {input.authors} "
         "--label {params.label:q} --subtitle {params.subtitle:q} "
         "--csv {output.csv} --pdf {output.pdf} --png {output.png} 2> {log}"
