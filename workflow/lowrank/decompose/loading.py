@@ -206,8 +206,8 @@ def read_factors(compressed: str | Path, manifest: dict[str, Any]) -> dict[str, 
         raise LowrankError(f"{path} cannot be read ({error})") from None
 
 
-def read_manifest(compressed: str | Path) -> dict[str, Any]:
-    """Return the manifest of a compressed model.
+def read_manifest(compressed: str | Path, form: str = FORMAT) -> dict[str, Any]:
+    """Return the manifest of a compressed model, written in a format.
 
     Raises
     ------
@@ -216,8 +216,8 @@ def read_manifest(compressed: str | Path) -> dict[str, Any]:
     """
     path = Path(compressed) / MANIFEST
     manifest = read_json(path)
-    if manifest.get("format") != FORMAT:
-        raise LowrankError(f"{path} is not a manifest of format {FORMAT}")
+    if manifest.get("format") != form:
+        raise LowrankError(f"{path} is not a manifest of format {form}")
     return manifest
 
 

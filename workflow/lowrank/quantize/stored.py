@@ -223,7 +223,7 @@ def _install_stored(
     model: PreTrainedModel, below: Mapping[str, Any], quantized: Path, dtype: str
 ) -> dict[str, Any]:
     """Put stored codes in the place of a compressed model's weights; return their manifest."""
-    manifest = read_quantized_manifest(quantized)
+    manifest = read_manifest(quantized, FORMAT)
     if below["factors_sha256"] != manifest["below"]["factors_sha256"]:
         raise LowrankError(
             f"{quantized} was made of other factors than those below it: "
@@ -246,21 +246,6 @@ def _install_stored(
             raise LowrankError(f"{name} in {quantized} is not that of the model: run again")
         install(place, parts[name], how, DTYPES[dtype])
     setattr(model, MARK, True)
-    return manifest
-
-
-def read_quantized_manifest(quantized: str | Path) -> dict[str, Any]:
-    """Return the manifest of a quantized model.
-
-    Raises
-    ------
-    LowrankError
-        If it is none.
-    """
-    path = Path(quantized) / MANIFEST
-    manifest = read_json(path)
-    if manifest.get("format") != FORMAT:
-        raise LowrankError(f"{path} is not a manifest of format {FORMAT}")
     return manifest
 
 

@@ -45,6 +45,19 @@ def calibrations(project: Project, model: Model, decompositions: Iterable[str]) 
     return sorted({own.calibration for own in made if own.calibration})
 
 
+def steps_of(project: Project, model: Model, decompositions: Iterable[str], kind: str) -> list[str]:
+    """Return what of a kind is done to configurations after they are cut, each once.
+
+    Parameters
+    ----------
+    kind
+        `recovery` or `quantization`.
+    """
+    made = (project.decomposition(model, name) for name in decompositions)
+    steps = {step for own in made for step in own.after}
+    return sorted(step for step in steps if project.registry.kind_of(step) == kind)
+
+
 def layer_inputs(model: str, factorization: str, path_of: Callable[[str], str]) -> list[str]:
     """Return what a factorization reads of the dense model: nothing, or that of its set.
 

@@ -7,13 +7,12 @@ from typing import Any
 
 from lowrank.project.configuration import Project
 from lowrank.project.studies import Model
+from lowrank.project.views.decompose import steps_of
 
 
 def quantizations(project: Project, model: Model, decompositions: Iterable[str]) -> list[str]:
     """Return the quantizations of configurations, each once."""
-    made = (project.decomposition(model, name) for name in decompositions)
-    steps = {step for own in made for step in own.after}
-    return sorted(step for step in steps if project.registry.kind_of(step) == "quantization")
+    return steps_of(project, model, decompositions, "quantization")
 
 
 def quantization_settings(project: Project, quantization: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from lowrank.project.configuration import Project
 from lowrank.project.studies import Configuration, Model
 from lowrank.project.views.assets import calibration_settings, text_settings
+from lowrank.project.views.decompose import steps_of
 from lowrank.space.design_space import expand_layers, scale_layers
 
 NOT_TRAINING = ("label", "name", "data", "dense")
@@ -16,9 +17,7 @@ NOT_TRAINING = ("label", "name", "data", "dense")
 
 def recoveries(project: Project, model: Model, decompositions: Iterable[str]) -> list[str]:
     """Return the recoveries of configurations, each once."""
-    made = (project.decomposition(model, name) for name in decompositions)
-    steps = {step for own in made for step in own.after}
-    return sorted(step for step in steps if project.registry.kind_of(step) == "recovery")
+    return steps_of(project, model, decompositions, "recovery")
 
 
 def recovery_settings(project: Project, model: Model, recovery: str) -> dict[str, Any]:
