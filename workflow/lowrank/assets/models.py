@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lowrank.assets.agreement import require_agreement
 from lowrank.assets.sources import (
     Source,
     choose_source,
@@ -22,15 +23,11 @@ from lowrank.assets.sources import (
 )
 from lowrank.assets.weights import require_finite
 from lowrank.base.errors import LowrankError
-from lowrank.base.files import atomic_path, read_json, require_sha256, sha256_file, write_json
+from lowrank.base.files import atomic_path, require_sha256, sha256_file, write_json
 from lowrank.base.provenance import provenance
-from lowrank.space.architecture import Architecture
 
 HUB_FILES = ("*.safetensors", "*.json", "tokenizer.model", "vocab.txt", "merges.txt")
 """What is taken from the hub: no pickles, no code."""
-
-CONSTRUCTOR_OPTIONS = ("add_pooling_layer",)
-"""Keys of an architecture that transformers takes as arguments and leaves out of `config.json`."""
 
 
 def fetch_model(
@@ -50,7 +47,7 @@ def fetch_model(
     sources
         Its sources, in order.
     architecture
-        The declared configuration; what is fetched must agree with it, key by key.
+        The declared configuration; what is fetched must agree with it.
     directory
         The directory to write: `config.json`, safetensors, tokenizer.
     manifest
@@ -75,7 +72,7 @@ def fetch_model(
             _from_hub(source, target)
         else:
             _from_seed(source, architecture, target)
-        _require_architecture(name, architecture, read_json(target / "config.json"))
+        require_agreement(name, architecture, target)
         require_finite(target)
         files = {path.name: sha256_file(path) for path in sorted(target.iterdir())}
     write_json(
@@ -167,12 +164,3 @@ def _from_seed(source: Source, architecture: Mapping[str, Any], target: Path) ->
 
     torch.manual_seed(int(source["random"]))
     model_from_config(architecture, dtype=torch.float16).save_pretrained(target)
-
-
-def _require_architecture(name: str, declared: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    for key, value in declared.items():
-        if key not in CONSTRUCTOR_OPTIONS and found.get(key) != value:
-            raise LowrankError(
-                f"model {name}: config.json has {key}={found.get(key)!r}, declared is {value!r}"
-            )
-    Architecture.from_config(found)

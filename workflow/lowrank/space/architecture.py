@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lowrank.base.errors import LowrankError
+from lowrank.space.sizes import require_sizes, with_defaults
 
 
 @dataclass(frozen=True)
@@ -152,19 +153,18 @@ class Architecture:
         Raises
         ------
         LowrankError
-            If the family or the class is unknown, or a size is missing.
+            If the family or the class is unknown, or a size is missing or is no size.
         """
         model_type = config.get("model_type")
-        if model_type not in FAMILIES:
+        if not isinstance(model_type, str) or model_type not in FAMILIES:
             raise LowrankError(
                 f"model_type {model_type!r} is not supported; known: {', '.join(sorted(FAMILIES))}"
             )
         family, task = FAMILIES[model_type], "causal"
+        config = with_defaults(config)
         required = ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")
         required += ("num_attention_heads", *family.sizes)
-        missing = [key for key in required if key not in config]
-        if missing:
-            raise LowrankError(f"the architecture lacks {', '.join(missing)}")
+        require_sizes(config, required)
         if family.classes:
             named = (config.get("architectures") or [None])[0]
             if named not in family.classes:
@@ -172,7 +172,7 @@ class Architecture:
                 raise LowrankError(f"architectures {named!r} is not supported; known: {known}")
             task, base = family.classes[named]
             family = replace(family, layer_path=base + family.layer_path)
-        return cls(dict(config), family, int(config["num_hidden_layers"]), task)
+        return cls(config, family, config["num_hidden_layers"], task)
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -255,3 +255,8 @@ class Architecture:
         """Return the number of parameters of the whole model; tied embeddings count once."""
         outside = self.family.outside(self.config, self.task)
         return outside + self.layers * self.layer_parameters()
+
+    def facts(self) -> tuple[Any, ...]:
+        """Return all that is counted of a model; equal facts make equal sizes and reductions."""
+        tensors = [(self.shape(tensor), self.has_bias(tensor)) for tensor in self.tensors]
+        return (self.task, self.layers, self.key_value_heads, self.parameters(), tensors)
