@@ -345,7 +345,7 @@ MISTAKES = {
     ),
     "file of influence with a name": (
         influence_file({"first": 0.1}),
-        "influence/llama-2-7b-chat.yaml: influence: 'first' is not of type 'integer'",
+        "influence/llama-2-7b-chat.yaml: influence: 'first' does not match",
     ),
     "influence that is no number": (
         influence_file({1: "low"}),

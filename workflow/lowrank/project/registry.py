@@ -140,7 +140,7 @@ class Registry:
         if not path.is_file():
             return {}
         found = self.checked("influence", read_yaml(path), str(path))["influence"]
-        return dict(found)
+        return {int(layer): value for layer, value in found.items()}
 
     def influence_path(self, model: str) -> Path:
         """Return where the block influence of a model's layers is, if it is there."""
