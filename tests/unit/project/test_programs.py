@@ -14,7 +14,7 @@ NAMES = ("humaneval", "humaneval_sampled", "humaneval_canonical")
 SETTINGS = {
     "models": ["smollm2-135m-instruct"],
     "studies": ["table_4_2"],
-    "benchmarks": {"arc_easy": {"limit": 8}, **dict.fromkeys(NAMES, {})},
+    "benchmarks": {"arc_easy": {"limit": 8}, **{key: {} for key in NAMES}},
     "device": "cpu",
     "dtype": "float32",
     "batch_size": 16,

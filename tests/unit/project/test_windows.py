@@ -120,7 +120,7 @@ def test_questions_are_no_windows(folder):
 
 def test_it_is_here_if_its_text_is(folder, tmp_path, monkeypatch):
     asked = ("arc_easy", "perplexity_prose", "perplexity_wikitext2")
-    settings = SETTINGS | {"benchmarks": dict.fromkeys(asked, {})}
+    settings = SETTINGS | {"benchmarks": {key: {} for key in asked}}
     settings |= {"models": SETTINGS["models"][:1], "studies": ["table_4_2"]}
     assert Project(settings, folder).unavailable_benchmarks == ["perplexity_wikitext2"]
     files = tmp_path / "mirror" / "wikitext" / "wikitext-2-raw-v1"

@@ -8,6 +8,7 @@ from typing import Any
 from lowrank.assets.local_model import is_directory, name_of
 from lowrank.base.errors import LowrankError, suggestion
 from lowrank.project.registry import Registry
+from lowrank.project.schema import with_text_keys
 
 KINDS = {"models": "model", "studies": "study", "benchmarks": "benchmark"}
 """From a key of the configuration to the kind of entry that it names."""
@@ -32,11 +33,12 @@ def without_left_out(
     LowrankError
         If a name is of nothing, or if nothing is left.
     """
-    empty = [str(name) for name, own in config["benchmarks"].items() if own is None]
+    given = with_text_keys(config["benchmarks"])
+    empty = [name for name, own in given.items() if own is None]
     for name in empty:
         registry.path("benchmark", name)
     left_out = {*settings["leave_out"], *empty}
-    known = [_name(own) for key in KINDS for own in settings[key]]
+    known = [told for key in KINDS for own in settings[key] for told in (_name(own), _place(own))]
     for name in settings["leave_out"]:
         if name not in known and not any(registry.holds(kind, name) for kind in KINDS.values()):
             close = suggestion(name, known)

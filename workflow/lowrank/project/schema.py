@@ -32,7 +32,7 @@ def checked(schema: Mapping[str, Any], value: Any, where: str) -> dict[str, Any]
     LowrankError
         If it does not fit; of several mistakes the message names the one that says most.
     """
-    value = _with_text_keys(value)
+    value = with_text_keys(value)
     # A misspelled key is both unknown and missing: the first says what to do.
     key = by_relevance(strong=frozenset({"additionalProperties"}))
     error = best_match(jsonschema.Draft202012Validator(schema).iter_errors(value), key)
@@ -41,11 +41,11 @@ def checked(schema: Mapping[str, Any], value: Any, where: str) -> dict[str, Any]
     return filled_in(schema, value)
 
 
-def _with_text_keys(value: Any) -> Any:
+def with_text_keys(value: Any) -> Any:
     """Return a value whose keys are text, at every depth: Snakemake reads `9:` as a number."""
     if isinstance(value, Mapping):
-        return {_as_text(key): _with_text_keys(own) for key, own in value.items()}
-    return [_with_text_keys(own) for own in value] if isinstance(value, list) else value
+        return {_as_text(key): with_text_keys(own) for key, own in value.items()}
+    return [with_text_keys(own) for own in value] if isinstance(value, list) else value
 
 
 def _as_text(key: Any) -> str:
