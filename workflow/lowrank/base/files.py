@@ -253,7 +253,7 @@ def read_yaml(path: str | Path) -> Any:
     Raises
     ------
     LowrankError
-        If the file is missing, cannot be read, is not YAML or repeats a key.
+        If the file is missing, is not YAML or repeats a key.
     """
     try:
         with open(path, encoding="utf-8") as handle:
@@ -262,8 +262,6 @@ def read_yaml(path: str | Path) -> Any:
         raise LowrankError(f"{path} does not exist") from None
     except LowrankError as error:
         raise LowrankError(f"{path}, {error}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise LowrankError(f"{path} cannot be read ({error})") from None
     except yaml.YAMLError as error:
         raise LowrankError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
 
