@@ -6,12 +6,14 @@ promise. Tried with 9.27.
 
 from snakemake.dag import DAG
 
-from lowrank.assets.sources import MIRROR_VARIABLE
+from lowrank.assets.sources import DIRECTORIES_VARIABLE, MIRROR_VARIABLE
 from lowrank.project.views.evaluate import runs_programs
 from lowrank.project.views.figures import undrawn
 from lowrank.running.devices import require_devices
 from lowrank.running.slurm import keeps_accounts
 from lowrank.sandbox.programs import sandbox_kind
+
+os.environ[DIRECTORIES_VARIABLE] = project.named_models.as_variable()
 
 CLUSTER_THREADS = 4  # of a measurement on a cluster's CPUs; `set-threads` in the profile changes it
 
