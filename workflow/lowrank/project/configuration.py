@@ -32,8 +32,9 @@ from lowrank.project.studies import (
     order_by_influence,
     with_rank_files,
 )
-from lowrank.space.architecture import FAMILIES, Architecture
+from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
+from lowrank.space.families import FAMILIES
 
 
 class Project:

@@ -364,6 +364,15 @@ def share_rule(share: float | int | str, form: str) -> Share:
 def _pruned(architecture: Architecture, method: str, tensors: tuple[str, ...]) -> tuple[str, ...]:
     """Return the tensors that a method of channels makes narrower: whole groups."""
     groups = {name: architecture.family.groups[name] for name in METHODS[method].prunes}
+    fixed = [name for name in groups if name in architecture.family.whole]
+    if fixed:
+        able = [name for name, own in METHODS.items() if own.scope == "channels"]
+        able = [name for name in able if not {*METHODS[name].prunes} & {*fixed}]
+        raise LowrankError(
+            f"method {method!r} leaves out parts of {fixed[0]}, which a fused tensor of this model's "
+            f"family ({architecture.family.name}) does not allow; methods that do not: "
+            f"{', '.join(able)}"
+        )
     if len(groups) == 1:
         return next(iter(groups.values()))
     if tensors not in (architecture.tensors, *groups.values()):
