@@ -64,7 +64,7 @@ def config_of(model_type: str, **changes: Any) -> dict[str, Any]:
 
 
 def made(config: Mapping[str, Any]) -> PreTrainedModel:
-    """Return a model whose biases and norms are not those of an initialiser, which hide mistakes."""
+    """Return a model; zeros and ones of the initialiser would hide a bias or norm that is lost."""
     torch.manual_seed(0)
     model = model_from_config(config, dtype=torch.float32)
     with torch.no_grad():

@@ -74,7 +74,7 @@ class Architecture:
         return sum(self.blocks(tensor)), self._size(self.family.shapes[tensor][1])
 
     def blocks(self, tensor: str) -> tuple[int, ...]:
-        """Return the numbers of outputs of what is fused in a tensor, in their order; mostly one."""
+        """Return the numbers of outputs of what is fused in a tensor, in order; mostly one."""
         return tuple(self._size(name) for name in self.family.shapes[tensor][0])
 
     def _size(self, name: str) -> int:

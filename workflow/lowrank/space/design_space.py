@@ -369,8 +369,8 @@ def _pruned(architecture: Architecture, method: str, tensors: tuple[str, ...]) -
         able = [name for name, own in METHODS.items() if own.scope == "channels"]
         able = [name for name in able if not {*METHODS[name].prunes} & {*fixed}]
         raise LowrankError(
-            f"method {method!r} leaves out parts of {fixed[0]}, which a fused tensor of this model's "
-            f"family ({architecture.family.name}) does not allow; methods that do not: "
+            f"method {method!r} leaves out parts of {fixed[0]}, which the fused tensors of "
+            f"{architecture.family.name} models do not allow; methods that do not: "
             f"{', '.join(able)}"
         )
     if len(groups) == 1:
