@@ -132,7 +132,7 @@ def _trial_reason(model: PreTrainedModel) -> str | None:
                 return f"the model's own hidden states are not finite in {dtype}"
             difference = packed[torch.from_numpy(batch.paths[k])].float() - expected
             deviations.append(float(difference.norm() / expected.norm()))
-        deviations.append(float((made - logits).norm() / logits.norm()))
+        of_logits = float((made - logits).norm() / logits.norm())
     except (TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise
@@ -140,6 +140,8 @@ def _trial_reason(model: PreTrainedModel) -> str | None:
         return unlike
     # A wrong mask or position changes the hidden states by about their own size.
     limit = 1e-3 if model.dtype == torch.float32 else 0.1
+    if of_logits > limit:
+        return "the model's logits are not what its head makes of its hidden states"
     # A NaN is less than nothing.
     return None if all(deviation < limit for deviation in deviations) else unlike
 
