@@ -281,17 +281,22 @@ def _linear(arrays: list[Tensor], bias_O: Tensor | None, dtype: torch.dtype) -> 
 
 
 def _drop_layers(model: PreTrainedModel, layers: list[int]) -> None:
-    """Leave layers out; a decoder's are renumbered, so that its key-value cache has no gaps."""
+    """Leave layers out, and what the configuration says of them; number the others anew.
+
+    A decoder's key-value cache would have gaps otherwise.
+    """
     family = Architecture.from_config(model.config.to_dict()).family
     path, _, name = family.layer_path.rpartition(".")
     kept = _without(model.get_submodule(family.layer_path), layers)
     for index, layer in enumerate(kept):
-        for module in family.indexed:
-            layer.get_submodule(module).layer_idx = index
+        for module in layer.modules():
+            if hasattr(module, "layer_idx"):
+                module.layer_idx = index
     setattr(model.get_submodule(path), name, nn.ModuleList(kept))
     for key in family.per_layer:
         setattr(model.config, key, _without(getattr(model.config, key), layers))
     model.config.num_hidden_layers = len(kept)
+    model.config.validate_layer_type()  # a list that the family does not know of is an error
 
 
 def _without(entries: Iterable[Any], layers: list[int]) -> list[Any]:

@@ -48,6 +48,7 @@ class Architecture:
             If the family or the class is unknown, or a size is missing.
         """
         family, task = family_of(config), "causal"
+        config = {**family.defaults, **config}
         required = ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")
         required += ("num_attention_heads", *family.sizes)
         missing = [key for key in required if key not in config]
@@ -62,7 +63,7 @@ class Architecture:
                 raise LowrankError(f"architectures {named!r} is not supported; known: {known}")
             task, base = family.classes[named]
             family = replace(family, layer_path=base + family.layer_path)
-        return cls({**family.defaults, **config}, family, int(config["num_hidden_layers"]), task)
+        return cls(config, family, int(config["num_hidden_layers"]), task)
 
     @property
     def tensors(self) -> tuple[str, ...]:

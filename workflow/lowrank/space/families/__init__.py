@@ -45,7 +45,7 @@ def family_of(config: Mapping[str, Any]) -> Family:
         If it is of no family that is supported, or sets what its family's models cannot have.
     """
     model_type = config.get("model_type")
-    if model_type not in FAMILIES:
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
         raise LowrankError(f"model_type {model_type!r} is not supported; known: {known}")
     family = FAMILIES[model_type]

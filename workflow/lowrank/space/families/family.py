@@ -51,9 +51,6 @@ class Family:
     whole
         Groups that cannot be made narrower, since the model's code cuts what a fused tensor makes
         at places that the configuration fixes.
-    indexed
-        Modules of a layer that know their layer's number, which is where their keys and values are
-        kept. Layers are renumbered where others are left out.
     per_layer
         Keys of the configuration that list something of each layer. What they say of a layer that
         is left out goes with it.
@@ -85,7 +82,6 @@ class Family:
     biased: tuple[str, ...] = ()
     switches: Mapping[str, str] = field(default_factory=dict)
     whole: tuple[str, ...] = ()
-    indexed: tuple[str, ...] = ()
     per_layer: tuple[str, ...] = ()
     sizes: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)

@@ -41,5 +41,4 @@ FAMILY = Family(
     outside=outside,
     norms=2,
     switches={"attention": "attention_bias", "mlp": "mlp_bias"},
-    indexed=("self_attn",),
 )

@@ -31,5 +31,4 @@ FAMILY = Family(
     outside=llama.outside,
     norms=2,
     whole=("attention",),
-    indexed=("self_attn",),
 )
