@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import tiny_families
 from lowrank.base.errors import LowrankError
+from lowrank.base.files import read_yaml
 from lowrank.decompose.channels import kept_places
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
 from lowrank.space.families import FAMILIES
 from lowrank.space.rank_rule import ChannelShare
+from lowrank.tables.meta_device import parameter_counts
 from tiny_families import DECODERS, ENCODERS, config_of
 from transformers import AutoConfig, MistralConfig
 
@@ -121,6 +123,26 @@ def test_heads_of_a_fused_tensor_cannot_be_left_out(method):
         Decomposition.make(
             architecture, [1], rank=ChannelShare.make(0.5), method=method, calibration="prose"
         )
+
+
+PUBLISHED = {
+    "gemma-2-2b": 2_614_341_888,
+    "gemma-3-1b-it": 999_885_952,
+    "llama-3.2-1b": 1_235_814_400,
+    "mistral-7b": 7_241_732_096,
+    "phi-3-mini-4k-instruct": 3_821_079_552,
+    "qwen2.5-0.5b": 494_032_768,
+    "qwen3-0.6b": 596_049_920,
+    "roberta-base-squad2": 124_056_578,
+}
+"""Parameters of models of `config/models/`, as their pages on the hub count them."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_sizes(name):
+    config = read_yaml(f"config/models/{name}.yaml")["architecture"]
+    assert Architecture.from_config(config).parameters() == PUBLISHED[name]
+    assert parameter_counts(config)[""] == PUBLISHED[name]
 
 
 def test_positions_that_are_reserved_hold_no_token():

@@ -110,6 +110,7 @@ class Project:
                 raise LowrankError(
                     f"config: model {model.name} takes part in no study: none of "
                     f"{', '.join(self._studies)} is for the family {model.architecture.family.name}"
+                    "; a study without `family` is for any"
                 )
             for study in self.studies_of(model):
                 self.configurations(study, model)
