@@ -135,7 +135,7 @@ PUBLISHED = {
     "qwen3-0.6b": 596_049_920,
     "roberta-base-squad2": 124_056_578,
 }
-"""Parameters of models of `config/models/`, as their pages on the hub count them."""
+"""Parameters of models of `config/models/`; tied embeddings count once."""
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
