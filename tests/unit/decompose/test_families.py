@@ -26,6 +26,8 @@ TOKENS = np.random.default_rng(0).integers(5, 110, size=(3, 12), dtype=np.int32)
 KINDS = {name: config_of(name) for name in (*DECODERS, *ENCODERS)}
 KINDS["roberta answering"] = config_of("roberta", architectures=["RobertaForQuestionAnswering"])
 # Windows that are shorter than a sample, in some of the layers.
+KINDS["mistral windows"] = config_of("mistral", sliding_window=5)
+KINDS["phi3 windows"] = config_of("phi3", sliding_window=5)
 KINDS["qwen2 windows"] = config_of("qwen2", **WINDOWS)
 KINDS["qwen3 windows"] = config_of("qwen3", **WINDOWS)
 KINDS["gemma2 windows"] = config_of("gemma2", sliding_window=5)

@@ -367,7 +367,6 @@ SHAPE_NO_ANSWER = {
     "lowrank.evaluate.keys": "names answers; under another name they are asked again",
     "lowrank.evaluate.store": "keeps answers as they are",
     "lowrank.space.architecture": "says where layers are; another place is not found",
-    "lowrank.space.families": "names families; what they say is checked where a model is loaded",
     **{
         f"lowrank.space.families.{path.stem}": "says where layers are; another place is not found"
         for path in (store.LIBRARY / "space/families").glob("[a-z]*.py")

@@ -10,7 +10,7 @@ from lowrank.base.files import read_yaml
 from lowrank.decompose.channels import kept_places
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
-from lowrank.space.families import FAMILIES
+from lowrank.space.families.registry import FAMILIES
 from lowrank.space.rank_rule import ChannelShare
 from lowrank.tables.meta_device import parameter_counts
 from tiny_families import DECODERS, ENCODERS, config_of

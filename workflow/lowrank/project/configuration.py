@@ -34,7 +34,7 @@ from lowrank.project.studies import (
 )
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
-from lowrank.space.families import FAMILIES
+from lowrank.space.families.registry import FAMILIES
 
 
 class Project:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lowrank.base.errors import LowrankError
-from lowrank.space.families import family_of
 from lowrank.space.families.family import Family
+from lowrank.space.families.registry import family_of
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Architecture:
         if missing:
             raise LowrankError(f"the architecture lacks {', '.join(missing)}")
         named = (config.get("architectures") or [None])[0]
-        if not family.classes and named is not None and not named.endswith("ForCausalLM"):
+        if not family.classes and named is not None and not str(named).endswith("ForCausalLM"):
             raise LowrankError(f"architectures {named!r} is not supported; known: …ForCausalLM")
         if family.classes:
             if named not in family.classes:

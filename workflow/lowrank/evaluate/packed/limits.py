@@ -24,7 +24,7 @@ from lowrank.evaluate.packed.attention import (
 from lowrank.evaluate.packed.head import score_tokens
 from lowrank.evaluate.packed.tree import CostModel, PrefixTree, Row
 from lowrank.running.soft_cap import logits_of
-from lowrank.space.families import FAMILIES
+from lowrank.space.families.registry import FAMILIES
 
 __all__ = [
     "attention_window",
