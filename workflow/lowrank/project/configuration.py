@@ -92,7 +92,7 @@ class Project:
             if name not in self.benchmarks
             and any(_scores(entry, model) for model in self.models.values())
         ]
-        self._require_names_of_limits()
+        self._require_names()
         if not self.benchmarks:
             raise LowrankError(
                 "config: benchmarks: none has a source here; set `mirror` or `hub: true`"
@@ -251,19 +251,21 @@ class Project:
 
         With `available` false, those without a source here, too.
         """
-        listed = self._studies[study]["benchmarks"]
+        listed, settings = self._studies[study]["benchmarks"], self.settings["benchmarks"]
         return [
             name
             for name, entry in (self.benchmarks if available else self._named).items()
             if _scores(entry, model) and (listed is None or name in listed)
+            if study in (settings[name]["studies"] or [study])
         ]
 
-    def _require_names_of_limits(self) -> None:
-        """Check that the studies and benchmarks that are to have more questions exist."""
-        for study, limits in self.settings["limits"].items():
+    def _require_names(self) -> None:
+        """Check that what says how much is asked names studies and benchmarks that exist."""
+        limits, own = self.settings["limits"], self.settings["benchmarks"].values()
+        for study in [*limits, *(name for each in own for name in each["studies"] or ())]:
             self.registry.path("study", study)
-            for benchmark in limits or {}:
-                self.registry.path("benchmark", benchmark)
+        for benchmark in (name for each in limits.values() for name in each or ()):
+            self.registry.path("benchmark", benchmark)
 
     def _require_mean(self, study: str, model: Model) -> None:
         """Check that those scores of a study that take part in a mean have one."""
