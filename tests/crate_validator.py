@@ -17,6 +17,14 @@ from rocrate_validator import services
 from rocrate_validator.utils.http import HttpRequester
 
 JSON_LD = "application/ld+json"
+BIOSCHEMAS = "https://bioschemas.org"
+OF_1_1 = {
+    "ComputationalWorkflow": f"{BIOSCHEMAS}/ComputationalWorkflow",
+    "FormalParameter": f"{BIOSCHEMAS}/FormalParameter",
+    "input": f"{BIOSCHEMAS}/ComputationalWorkflow#input",
+    "output": f"{BIOSCHEMAS}/ComputationalWorkflow#output",
+}
+"""Terms that mean something else in version 1.1 of the context than in the kept, later one."""
 
 
 class Kept(urllib.request.BaseHandler):
@@ -33,7 +41,9 @@ class Kept(urllib.request.BaseHandler):
 
 
 def main(context: str, crate: str, profile: str, severity: str) -> None:
-    content = Path(context).read_bytes()
+    kept = json.loads(Path(context).read_bytes())
+    kept["@context"] |= OF_1_1
+    content = json.dumps(kept).encode()
 
     def get(_: HttpRequester, url: str, **__: object) -> requests.Response:
         answer = requests.Response()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ PROFILES = {
     "https://w3id.org/workflowhub/workflow-ro-crate/1.0": ("Workflow RO-Crate", "1.0"),
 }
 
+BIOSCHEMAS = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
+COMPLETED = "http://schema.org/CompletedActionStatus"
 SHA256 = "https://w3id.org/ro/terms/workflow-run#sha256"
 
 MEDIA_TYPES = {
@@ -71,9 +73,9 @@ def describe(
     crate = ROCrate(version=VERSION)
     crate.metadata.extra_terms["sha256"] = SHA256
     crate.add(Preview(crate))
-    files = _Files(crate, packed)
+    files = _Files(crate, packed, citation["version"])
     _describe_root(crate, citation, results)
-    workflow = _add_workflow(crate, citation)
+    workflow = _add_workflow(crate, citation, next(file for file in packed if file.name == MAIN))
     files.known[MAIN] = workflow
     tools = {rule: _add_tool(files, jobs_of[0]) for rule, jobs_of in _by_rule(jobs).items()}
     workflow["hasPart"] = _unique(tools.values())
@@ -110,32 +112,35 @@ def describe(
             "description": f"{len(jobs)} jobs, done in one go or in several.",
             "startTime": jobs[0].started.isoformat(),
             "endTime": max(job.ended for job in jobs).isoformat(),
-            "actionStatus": {"@id": "http://schema.org/CompletedActionStatus"},
+            "actionStatus": COMPLETED,
         },
     )
     actions = [_add_job(crate, files, job, tools[job.rule]) for job in jobs]
     crate.root_dataset["mentions"] = [run, *actions]
-    return crate.metadata.generate()
+    described = crate.metadata.generate()
+    described["@graph"] = [
+        {name: _single(value) for name, value in entity.items()} for entity in described["@graph"]
+    ]
+    return described
+
+
+def _single(value: Any) -> Any:
+    """Return the item of a list of one, which is how the form has a single value."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 class _Files:
     """The files of a crate by their path there; what a job names and the crate lacks, once."""
 
-    def __init__(self, crate: ROCrate, packed: Sequence[Packed]) -> None:
+    def __init__(self, crate: ROCrate, packed: Sequence[Packed], version: str) -> None:
         self.crate = crate
         self.known: dict[str, Entity] = {}
         for file in packed:
             if file.name.startswith(f"{METADATA}/") or file.name == MAIN:
                 continue
-            facts: dict[str, Any] = {
-                "name": file.name,
-                "contentSize": str(file.path.stat().st_size),
-                "sha256": sha256_file(file.path),
-            }
+            facts = _facts(file)
             if SCRIPT.fullmatch(file.name):
-                facts["@type"] = ["File", "SoftwareSourceCode"]
-            if media_type := _media_type(file.path):
-                facts["encodingFormat"] = media_type
+                facts |= {"@type": ["File", "SoftwareSourceCode"], "version": version}
             self.known[file.name] = crate.add_file(file.path, file.name, properties=facts)
         records = {"name": "Snakemake's records of the jobs, one for each output"}
         crate.add_dataset(dest_path=f"{METADATA}/", properties=records)
@@ -154,8 +159,15 @@ class _Files:
         return [note]
 
 
-def _media_type(path: Path) -> str | None:
-    return MEDIA_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0]
+def _facts(file: Packed) -> dict[str, Any]:
+    suffix = file.path.suffix
+    guessed = MEDIA_TYPES.get(suffix) or mimetypes.guess_type(file.path.name)[0]
+    return {
+        "name": file.name,
+        "contentSize": str(file.path.stat().st_size),
+        "encodingFormat": guessed or ("application/octet-stream" if suffix else "text/plain"),
+        "sha256": sha256_file(file.path),
+    }
 
 
 def _describe_root(crate: ROCrate, citation: Mapping[str, Any], results: str) -> None:
@@ -190,15 +202,17 @@ def _authors(crate: ROCrate, citation: Mapping[str, Any]) -> list[Entity]:
     return made
 
 
-def _add_workflow(crate: ROCrate, citation: Mapping[str, Any]) -> Entity:
+def _add_workflow(crate: ROCrate, citation: Mapping[str, Any], file: Packed) -> Entity:
     return crate.add_workflow(
-        None,
+        file.path,
         MAIN,
         main=True,
         lang="snakemake",
         lang_version=versions(["snakemake"])["snakemake"],
         properties={
+            **_facts(file),
             "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"],
+            "conformsTo": {"@id": BIOSCHEMAS},
             "name": citation["title"],
             "version": citation["version"],
             "description": f"What made the results; {SOURCE}/README.md says how to run it.",
@@ -245,7 +259,7 @@ def _add_job(crate: ROCrate, files: _Files, job: Job, tool: Entity) -> Entity:
         "name": f"{job.rule}: {job.outputs[0]}",
         "startTime": job.started.isoformat(),
         "endTime": job.ended.isoformat(),
-        "actionStatus": {"@id": "http://schema.org/CompletedActionStatus"},
+        "actionStatus": COMPLETED,
     }
     if job.command:
         properties["description"] = job.command
@@ -258,5 +272,5 @@ def _add_job(crate: ROCrate, files: _Files, job: Job, tool: Entity) -> Entity:
     )
 
 
-def _unique(entities: Any) -> list[Entity]:
+def _unique(entities: Iterable[Entity]) -> list[Entity]:
     return list({entity.id: entity for entity in entities}.values())
