@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from copied_workflow import PARTS, Workflow, make_workflow
-from workflow_copy import SOURCES
+from workflow_copy import check_out
 
 
 @pytest.fixture(scope="session")
@@ -25,10 +25,5 @@ def workflow(finished, tmp_path) -> Workflow:
     for name in PARTS:
         if (finished.folder / name).exists():
             shutil.copytree(finished.folder / name, folder / name)  # keeps times, as an archive
-    for name in SOURCES:
-        source = finished.folder / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, copy_function=shutil.copyfile)
-        else:
-            shutil.copyfile(source, folder / name)
+    check_out(finished.folder, folder)
     return Workflow(folder)
