@@ -11,7 +11,7 @@ from made_ledger import made_ledger
 from workflow_copy import ROOT
 
 WEIGHTS = "results/models/tiny/weights"
-FACTORS = "results/models/tiny/factors/tucker+more/layer-1.safetensors"
+COMPRESSED = "results/models/tiny/compressed/dense+more/factors.safetensors"
 SOURCES = ("Snakefile", "workflow/Snakefile", "config/config.yaml", "requirements.lock")
 BEGIN = 1_700_000_000
 
@@ -48,22 +48,23 @@ def run(tmp_path_factory):
         write(folder, name, (ROOT / name).read_text())
     for name in ("README.md", "LICENSE", "CITATION.cff"):
         shutil.copy(ROOT / name, folder / name)
-    scripts = ("fetch_model", "factorize_layer", "judge_claims", "build_report")
+    scripts = ("fetch_model", "compress", "judge_claims", "build_report")
     for script in scripts:
         write(folder, f"workflow/scripts/{script}.py", "print()\n")
     write(folder, "workflow/scripts/__pycache__/x.pyc", "compiled")
     write(folder, f"{WEIGHTS}/model.safetensors", "dense")
     write(folder, "results/wheels/model.whl", "a wheel")
+    write(folder, "results/models/tiny/factors/svd/layer-1.safetensors", "left out")
     write(folder, "results/models/tiny/.factors.abcdefgh/half", "left by a kill")
-    write(folder, FACTORS, "factors")
+    write(folder, COMPRESSED, "factors")
     made_ledger(folder / "results/claims.json")
     write(folder, "results/claims.txt", "C1 supported\n")
     write(folder, "figures/report/report.pdf", "%PDF")
     library = ["workflow/scripts/fetch_model.py"]
     record(folder, WEIGHTS, "fetch_model", "fetch_model", library, 1)
-    record(folder, FACTORS, "factorize_layer", "factorize_layer", [WEIGHTS], 2)
+    record(folder, COMPRESSED, "compress", "compress", [WEIGHTS], 2)
     for name in ("results/claims.txt", "results/claims.json"):
-        inputs = [FACTORS, "config/config.yaml"]
+        inputs = [COMPRESSED, "config/config.yaml"]
         record(folder, name, "judge_claims", "judge_claims", inputs, 3)
     report = ["results/claims.json"]
     record(folder, "figures/report/report.pdf", "build_report", "build_report", report, 4)

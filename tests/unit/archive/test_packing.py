@@ -10,13 +10,13 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 import pytest
-from lowrank.archive.contents import LEFT_OUT, contents
+from lowrank.archive.contents import LEFT_OUT, contents, reason_left_out
 from lowrank.archive.jobs import read_jobs
 from lowrank.archive.packing import pack
 from lowrank.base.errors import LowrankError
 from rocrate.rocrate import ROCrate
 
-FACTORS = "results/models/tiny/factors/tucker+more/layer-1.safetensors"
+COMPRESSED = "results/models/tiny/compressed/dense+more/factors.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def jobs_in(graph):
 
 def test_results_figures_records_and_sources_are_packed_and_nothing_dense(crate, run):
     files = {path.relative_to(crate).as_posix() for path in crate.rglob("*") if path.is_file()}
-    assert {FACTORS, "results/claims.json", "figures/report/report.pdf"} <= files
+    assert {COMPRESSED, "results/claims.json", "figures/report/report.pdf"} <= files
     assert {"source/workflow/Snakefile", "source/CITATION.cff"} <= files
     records = {path for path in files if path.startswith(".snakemake/metadata/")}
     assert len(records) == sum(path.is_file() for path in (run / ".snakemake").rglob("*"))
@@ -48,8 +48,15 @@ def test_results_figures_records_and_sources_are_packed_and_nothing_dense(crate,
     assert not any("__pycache__" in path or "abcdefgh" in path for path in files)
 
 
+def test_a_file_that_is_too_large_stays_out_and_is_named(run, monkeypatch):
+    monkeypatch.setattr("lowrank.archive.contents.LARGEST", 6)
+    names = {file.name for file in contents(run, "results", "figures")}
+    assert "figures/report/report.pdf" in names and COMPRESSED not in names
+    assert f"`snakemake {COMPRESSED}`" in reason_left_out(COMPRESSED)
+
+
 def test_files_keep_their_times_so_that_nothing_reruns(crate, run):
-    for name in ("results/claims.json", FACTORS):
+    for name in ("results/claims.json", COMPRESSED):
         assert (crate / name).stat().st_mtime == (run / name).stat().st_mtime
 
 
@@ -86,13 +93,13 @@ def test_every_job_has_its_command_times_inputs_and_outputs(graph):
     assert judge["description"] == "python workflow/scripts/judge_claims.py --number 3"
     assert judge["startTime"] == "2023-11-14T22:13:50+00:00"
     assert judge["endTime"] == "2023-11-14T22:13:55+00:00"
-    assert set(references(judge["object"])) == {quote(FACTORS), "source/config/config.yaml"}
+    assert set(references(judge["object"])) == {quote(COMPRESSED), "source/config/config.yaml"}
     assert set(references(judge["result"])) == {"results/claims.json", "results/claims.txt"}
 
 
 def test_what_was_left_out_is_named_with_the_way_to_get_it(graph):
-    factorize = next(job for name, job in jobs_in(graph).items() if "factorize" in name)
-    (absent,) = references(factorize["object"])
+    compress = next(job for name, job in jobs_in(graph).items() if "compress" in name)
+    (absent,) = references(compress["object"])
     assert absent == "#absent/results/models/tiny/weights"
     assert "fetched anew" in graph[absent]["description"]
 
@@ -133,7 +140,7 @@ def test_the_page_links_to_what_is_inside_and_needs_no_network(crate):
 def test_jobs_come_in_the_order_in_which_they_ran(run):
     jobs = read_jobs(run / ".snakemake/metadata", run)
     assert [job.rule for job in jobs] == [
-        *("fetch_model", "factorize_layer", "judge_claims", "build_report"),
+        *("fetch_model", "compress", "judge_claims", "build_report"),
     ]
     assert jobs[0].started == datetime(2023, 11, 14, 22, 13, 30, tzinfo=UTC)
 

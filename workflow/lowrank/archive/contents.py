@@ -31,9 +31,13 @@ SOURCE = "source"
 LEFT_OUT = {
     "wheels": "fetched anew, by the checksum in config/models",
     "weights": "a dense model as its authors published it: fetched anew, by its checksum",
+    "factors": "what configurations are cut from: `snakemake <path>` makes it anew",
     "exported": "a dense copy of a compressed model: `snakemake <path>` makes it anew",
 }
 """Folders of results that stay out, and how to get them. Nothing that is packed needs them."""
+
+LARGEST = 100_000_000
+"""Bytes of a file. A larger one is a model that a job makes anew, and stays out, too."""
 
 _WORKSPACE = re.compile(r"\..+\.\w{8}")  # what a killed job leaves beside its output
 
@@ -82,13 +86,17 @@ def reason_left_out(name: str) -> str:
     """Return why a path of a run is not in the archive, and how to get it."""
     for part in Path(name).parts:
         if part in LEFT_OUT:
-            return f"Not in the archive: {LEFT_OUT[part]}."
-    return "Not in the archive: a part of the run that was not kept."
+            return f"Not in the archive: {LEFT_OUT[part].replace('<path>', name)}."
+    return (
+        f"Not in the archive: larger than {LARGEST // 10**6} MB, or not kept by the run: "
+        f"`snakemake {name}` makes it anew."
+    )
 
 
 def _files(path: Path) -> Iterator[Path]:
     if path.is_file():
-        yield path
+        if path.stat().st_size <= LARGEST:
+            yield path
     elif path.is_dir():
         for entry in sorted(path.iterdir()):
             is_dropped = entry.name in LEFT_OUT and entry.is_dir()

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from lowrank.archive.contents import LEFT_OUT, SOURCE, Packed
+from lowrank.archive.contents import LARGEST, LEFT_OUT, SOURCE, Packed
 from lowrank.archive.jobs import Job
 from lowrank.claims.verdict_names import RUN_SCOPE
 
@@ -73,7 +73,8 @@ def render(
             f"<code>{name}/</code> ({escape(reason.replace('<path>', '…'))})".replace("`", "")
             for name, reason in LEFT_OUT.items()
         )
-        + ". Models, questions and texts are under their authors' licences.</p>",
+        + f"; files of more than {LARGEST // 10**6} MB. "
+        "Models, questions and texts are under their authors' licences.</p>",
     ]
     head = f"<meta charset='utf-8'><title>{escape(title)}</title><style>{_STYLE}</style>"
     body = "\n".join(parts)
