@@ -12,6 +12,7 @@ from workflow_copy import ROOT
 
 WEIGHTS = "results/models/tiny/weights"
 COMPRESSED = "results/models/tiny/compressed/dense+more/factors.safetensors"
+DEEP = "results/" + "/".join(["a-long-name" * 8] * 6) + "/table.csv"
 SOURCES = ("Snakefile", "workflow/Snakefile", "config/config.yaml", "requirements.lock")
 BEGIN = 1_700_000_000
 
@@ -68,6 +69,8 @@ def run(tmp_path_factory):
         record(folder, name, "judge_claims", "judge_claims", inputs, 3)
     report = ["results/claims.json"]
     record(folder, "figures/report/report.pdf", "build_report", "build_report", report, 4)
+    write(folder, DEEP, "a,b\n")
+    record(folder, DEEP, "collect", "none", [], 7, shellcmd=None)
     record(folder, "results/gone.json", "judge_claims", "judge_claims", [], 5)
     record(folder, "results/claims.txt.new", "judge_claims", "judge_claims", [], 6, incomplete=True)
     for path in folder.rglob("*"):

@@ -87,7 +87,7 @@ def test_whatever_is_referred_to_is_there_or_on_the_web(graph):
 
 def test_every_job_has_its_command_times_inputs_and_outputs(graph):
     jobs = {entity["name"]: entity for entity in jobs_in(graph).values()}
-    assert len(jobs) == 4  # the record of a lost file, and the unfinished one, do not count
+    assert len(jobs) == 5  # the record of a lost file, and the unfinished one, do not count
     judge = jobs["judge_claims: results/claims.json"]
     assert judge["instrument"] == {"@id": "source/workflow/scripts/judge_claims.py"}
     assert judge["description"] == "python workflow/scripts/judge_claims.py --number 3"
@@ -95,6 +95,11 @@ def test_every_job_has_its_command_times_inputs_and_outputs(graph):
     assert judge["endTime"] == "2023-11-14T22:13:55+00:00"
     assert set(references(judge["object"])) == {quote(COMPRESSED), "source/config/config.yaml"}
     assert set(references(judge["result"])) == {"results/claims.json", "results/claims.txt"}
+
+
+def test_a_rule_without_a_script_stands_for_itself(graph):
+    collect = next(job for name, job in jobs_in(graph).items() if "/collect/" in name)
+    assert graph[collect["instrument"]["@id"]]["name"] == "the rule collect"
 
 
 def test_what_was_left_out_is_named_with_the_way_to_get_it(graph):
@@ -108,7 +113,7 @@ def test_the_description_is_read_by_the_library_for_crates(crate):
     read = ROCrate(crate)
     assert read.mainEntity.id == "source/workflow/Snakefile"
     assert read.name.startswith("Results of: ")
-    assert len(read.root_dataset["mentions"]) == 5  # the run and its jobs
+    assert len(read.root_dataset["mentions"]) == 6  # the run and its jobs
     assert read.license.id == "https://spdx.org/licenses/MIT"
 
 
@@ -134,21 +139,23 @@ def test_the_page_links_to_what_is_inside_and_needs_no_network(crate):
     ledger = json.loads((crate / "results/claims.json").read_text())
     for claim in ledger["claims"]:
         assert claim["title"] in text and claim["id"] in page.words
-    assert re.search(r"\d+ files of 4 jobs", text)
+    assert re.search(r"\d+ files of 5 jobs", text)
 
 
 def test_jobs_come_in_the_order_in_which_they_ran(run):
     jobs = read_jobs(run / ".snakemake/metadata", run)
     assert [job.rule for job in jobs] == [
-        *("fetch_model", "compress", "judge_claims", "build_report"),
+        *("fetch_model", "compress", "judge_claims", "build_report", "collect"),
     ]
     assert jobs[0].started == datetime(2023, 11, 14, 22, 13, 30, tzinfo=UTC)
+    assert len(jobs[-1].outputs[0]) > 500 and (run / jobs[-1].outputs[0]).exists()
+    assert (jobs[0].script, jobs[-1].script) == ("workflow/scripts/fetch_model.py", "")
 
 
 @pytest.mark.parametrize(
     ("lost", "says"),
     [
-        ("results/claims.json", "claims.json does not exist"),
+        ("results/claims.json", "claims.json is not there: the run is not complete"),
         (".snakemake/metadata", "is not there: run `make reproduce` first"),
         (".snakemake/metadata/*", "knows of no finished job"),
     ],

@@ -12,6 +12,7 @@ from lowrank.archive.contents import METADATA, contents
 from lowrank.archive.crate import PREVIEW, describe
 from lowrank.archive.jobs import read_jobs
 from lowrank.archive.preview import render
+from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json, read_yaml
 
 DESCRIPTION = "ro-crate-metadata.json"
@@ -40,9 +41,12 @@ def pack(folder: str | Path, results: str, figures: str, output: str | Path) -> 
         If there is no complete run.
     """
     folder = Path(folder)
-    ledger = read_json(folder / results / "claims.json")
-    citation = read_yaml(folder / "CITATION.cff")
     packed = contents(folder, results, figures)
+    claims = folder / results / "claims.json"
+    if not claims.exists():
+        raise LowrankError(f"{claims} is not there: the run is not complete, run it to its end")
+    ledger = read_json(claims)
+    citation = read_yaml(folder / "CITATION.cff")
     jobs = read_jobs(folder / METADATA, folder)
     described = describe(packed, jobs, citation, results, figures)
     page = render(citation, ledger, packed, jobs, results, figures)
