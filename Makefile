@@ -104,8 +104,9 @@ report: $(VENV)/.runtime ## Make report.html from the last run: every figure and
 gpu-reference: ## Measure Table 4.2 on Llama-2-7B's shapes with random weights, on this machine's GPU.
 	PYTHONPATH=workflow $(PYTHON) workflow/scripts/gpu_reference.py --config config/gpu-reference.yaml --folder paper/reference
 
-archive: ## Pack results and what Snakemake knows of them; unpacked in a clone, nothing reruns.
-	tar --exclude='results/wheels' -czf lowrank-results.tar.gz results figures .snakemake/metadata
+archive: $(VENV)/.development ## Pack the last run as a described crate; unpacked in a clone, nothing reruns.
+	@PYTHONPATH=workflow $(BIN)/python workflow/scripts/archive.py --results $(RESULTS) --figures $(FIGURES) \
+	  --output lowrank-results.tar.gz
 
 lock: ## Resolve requirements*.in anew and write the locks and environment.yml.
 	PYTHON=$(PYTHON) .ci/lock.sh

@@ -35,6 +35,7 @@ BASES = ("", "config/", "workflow/lowrank/", "figures/", "results/models/name/")
 MADE = (
     *(".venv", "report.html", "results", "results/answers", "figures", "logs"),
     *("figures/smoke", "figures/ci", "results/decided/plan.json"),
+    *("ro-crate-preview.html", "ro-crate-metadata.json", "source"),
 )
 """What no rule names as an output, but `make`, Snakemake or a job makes."""
 

@@ -213,7 +213,11 @@ def read_json(path: str | Path) -> Any:
         raise LowrankError(f"{path} is not JSON ({error}): delete it and run again") from None
 
 
-class _StrictLoader(yaml.SafeLoader):
+# The parser in C reads the configuration ten times as fast; a PyYAML built by hand may lack it.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _StrictLoader(_Loader):
     """YAML in which a repeated key is an error, not a silent overwrite."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -34,7 +34,7 @@ from lowrank.project.studies import (
 )
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
-from lowrank.space.families.registry import FAMILIES
+from lowrank.space.families.registry import FAMILY_NAMES
 
 
 class Project:
@@ -93,7 +93,7 @@ class Project:
             if name not in self.benchmarks
             and any(_scores(entry, model) for model in self.models.values())
         ]
-        self._require_names_of_limits()
+        self._require_names()
         if not self.benchmarks:
             raise LowrankError(
                 "config: benchmarks: none has a source here; set `mirror` or `hub: true`"
@@ -110,7 +110,6 @@ class Project:
                 raise LowrankError(
                     f"config: model {model.name} takes part in no study: none of "
                     f"{', '.join(self._studies)} is for the family {model.architecture.family.name}"
-                    "; a study without `family` is for any"
                 )
             for study in self.studies_of(model):
                 self.configurations(study, model)
@@ -253,19 +252,21 @@ class Project:
 
         With `available` false, those without a source here, too.
         """
-        listed = self._studies[study]["benchmarks"]
+        listed, settings = self._studies[study]["benchmarks"], self.settings["benchmarks"]
         return [
             name
             for name, entry in (self.benchmarks if available else self._named).items()
             if _scores(entry, model) and (listed is None or name in listed)
+            if study in (settings[name]["studies"] or [study])
         ]
 
-    def _require_names_of_limits(self) -> None:
-        """Check that the studies and benchmarks that are to have more questions exist."""
-        for study, limits in self.settings["limits"].items():
+    def _require_names(self) -> None:
+        """Check that what says how much is asked names studies and benchmarks that exist."""
+        limits, own = self.settings["limits"], self.settings["benchmarks"].values()
+        for study in [*limits, *(name for each in own for name in each["studies"] or ())]:
             self.registry.path("study", study)
-            for benchmark in limits or {}:
-                self.registry.path("benchmark", benchmark)
+        for benchmark in (name for each in limits.values() for name in each or ()):
+            self.registry.path("benchmark", benchmark)
 
     def _require_mean(self, study: str, model: Model) -> None:
         """Check that those scores of a study that take part in a mean have one."""
@@ -386,11 +387,10 @@ class Project:
         for series in entry["series"].values():
             for model in series.get("models", ()):
                 self.registry.path("model", model)
-        families = [family.name for family in FAMILIES.values()]
-        if entry["family"] not in (None, *families):
+        if entry["family"] not in (None, *FAMILY_NAMES):
             raise LowrankError(
                 f"{self.registry.path('study', name)}: family: unknown family {entry['family']!r}"
-                f"{suggestion(entry['family'], dict.fromkeys(families))}"
+                f"{suggestion(entry['family'], FAMILY_NAMES)}"
             )
         return with_rank_files(entry, self.registry.ranks)
 

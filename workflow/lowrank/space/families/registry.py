@@ -35,6 +35,9 @@ FAMILIES: Mapping[str, Family] = {
 }
 """From `model_type` of a Hugging Face configuration to its family."""
 
+FAMILY_NAMES = tuple(dict.fromkeys(family.name for family in FAMILIES.values()))
+"""What a study may call its family."""
+
 
 def family_of(config: Mapping[str, Any]) -> Family:
     """Return the family of a Hugging Face configuration.
