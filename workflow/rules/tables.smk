@@ -4,6 +4,7 @@ from lowrank.project.views.assets import counted_benchmarks
 from lowrank.project.views.tables import (
     cost_manifests,
     cost_rows,
+    interaction_rows,
     is_carried_over,
     size_rows,
     study_manifests,
@@ -215,4 +216,49 @@ rule table_sizes:
         "PYTHONPATH=workflow python {input.script} --label {params.label:q} "
         "--subtitle {params.subtitle:q} --dtype {params.dtype} --rows {params.rows:q} "
         "--manifests {input.manifests} "
+        "--csv {output.csv} --pdf {output.pdf} --png {output.png} --tex {output.tex} 2> {log}"
+
+
+rule table_interactions:
+    """What compression and fewer bits cost together, beyond the sum of what each costs alone."""
+    input:
+        script=script("table_interactions"),
+        library=library("table_interactions"),
+        lock=LOCK,
+        # It is made anew where what it shows of the evaluations has changed.
+        scores=rules.collect_accuracy.output[0],
+        evaluations=lambda wildcards: [
+            ancient(file)
+            for file in study_evaluations(
+                project, wildcards.study, model_of(wildcards), rules.evaluate.output.scores
+            )
+        ],
+    output:
+        csv="<figures>/{model}/interactions_{study}.csv",
+        pdf="<figures>/{model}/interactions_{study}.pdf",
+        tex="<figures>/{model}/interactions_{study}.tex",
+        png=report(
+            "<figures>/{model}/interactions_{study}.png",
+            caption="../report/table_interactions.rst",
+            category="{model}",
+            labels={"item": "interactions_{study}"},
+        ),
+    log:
+        "<logs>/table_interactions/{model}/{study}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        label=lambda wildcards: project.model(wildcards.model).label,
+        subtitle=lambda wildcards: project.study(wildcards.study)["title"],
+        rows=lambda wildcards: as_json(
+            interaction_rows(project, wildcards.study, model_of(wildcards))
+        ),
+        benchmarks=lambda wildcards: as_json(
+            described_benchmarks(project, wildcards.study, model_of(wildcards))
+        ),
+        folder=lambda wildcards, input: os.path.dirname(input.evaluations[0]),
+    shell:
+        "PYTHONPATH=workflow python {input.script} --label {params.label:q} "
+        "--subtitle {params.subtitle:q} --folder {params.folder:q} --rows {params.rows:q} "
+        "--benchmarks {params.benchmarks:q} "
         "--csv {output.csv} --pdf {output.pdf} --png {output.png} --tex {output.tex} 2> {log}"

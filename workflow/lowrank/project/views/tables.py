@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lowrank.project.configuration import Project
+from lowrank.project.meaning import quantized_parts
 from lowrank.project.studies import Model
 from lowrank.project.views.decompose import decomposition_names, layer_inputs
 from lowrank.project.views.evaluate import benchmarks_asked
@@ -105,6 +106,15 @@ def size_rows(project: Project, study: str, model: Model) -> list[dict[str, str]
     """Return of each configuration whose size a study shows its series and its label."""
     rows = project.configurations(study, model)
     return [{"series": row.series, "label": row.label} for row in rows]
+
+
+def interaction_rows(project: Project, study: str, model: Model) -> list[dict[str, str]]:
+    """Return a study's quantized compressed models, as the table of interactions takes them."""
+    rows = project.configurations(study, model)
+    return [
+        {"series": row.series, "label": row.label, **names}
+        for row, names in quantized_parts(rows, model, project.registry.kind_of)
+    ]
 
 
 def study_manifests(project: Project, study: str, model: Model, path: str) -> list[str]:
