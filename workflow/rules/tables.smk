@@ -8,6 +8,7 @@ from lowrank.project.views.tables import (
     is_carried_over,
     size_rows,
     study_manifests,
+    study_profiles,
     table_1_1_rows,
     table_3_1_rows,
     table_4_1_rows,
@@ -185,13 +186,16 @@ rule table_costs:
 
 
 rule table_sizes:
-    """What a study's configurations take in bytes, from their manifests."""
+    """What a study's configurations take in bytes, and in time where the study is measured."""
     input:
         script=script("table_sizes"),
         library=library("table_sizes"),
         lock=LOCK,
         manifests=lambda wildcards: study_manifests(
             project, wildcards.study, model_of(wildcards), rules.compress.output.manifest
+        ),
+        profiles=lambda wildcards: study_profiles(
+            project, wildcards.study, model_of(wildcards), rules.collect_profiles.output.table
         ),
     output:
         csv="<figures>/{model}/sizes_{study}.csv",
@@ -215,7 +219,7 @@ rule table_sizes:
     shell:
         "PYTHONPATH=workflow python {input.script} --label {params.label:q} "
         "--subtitle {params.subtitle:q} --dtype {params.dtype} --rows {params.rows:q} "
-        "--manifests {input.manifests} "
+        "--manifests {input.manifests} --profiles {input.profiles} "
         "--csv {output.csv} --pdf {output.pdf} --png {output.png} --tex {output.tex} 2> {log}"
 
 

@@ -10,6 +10,7 @@ from lowrank.project.meaning import quantized_parts
 from lowrank.project.studies import Model
 from lowrank.project.views.decompose import decomposition_names, layer_inputs
 from lowrank.project.views.evaluate import benchmarks_asked
+from lowrank.project.views.profile import profiled_study
 from lowrank.space.design_space import Decomposition
 from lowrank.space.methods import METHODS
 
@@ -129,6 +130,18 @@ def study_manifests(project: Project, study: str, model: Model, path: str) -> li
         path.format(model=model.name, decomposition=row.decomposition.name(model.architecture))
         for row in project.configurations(study, model)
     ]
+
+
+def study_profiles(project: Project, study: str, model: Model, path: str) -> list[str]:
+    """Return the table of a study's measurements, where it is the one that is measured.
+
+    Parameters
+    ----------
+    path
+        The table, by `{model}` and `{study}`.
+    """
+    is_measured = profiled_study(project, model) == study
+    return [path.format(model=model.name, study=study)] if is_measured else []
 
 
 def cost_manifests(project: Project, study: str, model: Model, path: str) -> list[str]:
