@@ -21,6 +21,7 @@ from lowrank.project.meaning import (
     require_division,
     require_order,
     require_own_figures,
+    require_parts,
     require_training,
 )
 from lowrank.project.registry import Registry
@@ -112,7 +113,8 @@ class Project:
                     f"{', '.join(self._studies)} is for the family {model.architecture.family.name}"
                 )
             for study in self.studies_of(model):
-                self.configurations(study, model)
+                rows = self.configurations(study, model)
+                require_parts(self._studies[study], study, rows, model, self.registry.kind_of)
                 self._require_mean(study, model)
             require_own_figures({name: self._studies[name] for name in self.studies_of(model)})
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from lowrank.assets import sources
 from lowrank.base.errors import LowrankError
-from lowrank.project.studies import shown_as
+from lowrank.base.names import DENSE
+from lowrank.project.studies import Configuration, Model, shown_as
 
 
 def require_division(text: Mapping[str, Any]) -> None:
@@ -54,6 +55,74 @@ def require_order(steps: Sequence[str], kind_of: Callable[[str], str], where: st
         raise LowrankError(
             f"{where}: after: {', '.join(steps)}: a quantization is the last of what is done"
         )
+
+
+def quantized_parts(
+    rows: Sequence[Configuration], model: Model, kind_of: Callable[[str], str]
+) -> list[tuple[Configuration, dict[str, str]]]:
+    """Return a study's quantized compressed models, each with the names of what it is made of.
+
+    These are `both`, `compression`, the model below it, `quantization`, its name, and `alone`, the
+    dense model so quantized.
+
+    Parameters
+    ----------
+    rows
+        The study's configurations for a model.
+    kind_of
+        As for `require_order`.
+    """
+    made = []
+    for row in rows:
+        own = row.decomposition
+        if not own.after or kind_of(own.after[-1]) != "quantization":
+            continue
+        compression, last = own.before.name(model.architecture), own.after[-1]
+        if compression != DENSE:
+            names = {"both": own.name(model.architecture), "compression": compression}
+            made.append((row, names | {"quantization": last, "alone": f"{DENSE}+{last}"}))
+    return made
+
+
+def require_parts(
+    study: Mapping[str, Any],
+    where: str,
+    rows: Sequence[Configuration],
+    model: Model,
+    kind_of: Callable[[str], str],
+) -> None:
+    """Check that a study whose interactions are shown has both parts of what it combines.
+
+    Parameters
+    ----------
+    study, where
+        Its entry, and its name for the message.
+    rows, model, kind_of
+        As for `quantized_parts`.
+
+    Raises
+    ------
+    LowrankError
+        If it has no quantized compressed model, or lacks the model below one or the dense model
+        quantized as one is.
+    """
+    if not study["interactions"]:
+        return
+    known = {row.decomposition.name(model.architecture) for row in rows}
+    parts = quantized_parts(rows, model, kind_of)
+    if not parts:
+        raise LowrankError(
+            f"{where}: interactions: no configuration is compressed and quantized: add one, or "
+            "leave `interactions` out"
+        )
+    for row, names in parts:
+        for name in (names["compression"], names["alone"]):
+            if name not in known:
+                label = ", ".join(filter(None, (row.series, row.label)))
+                raise LowrankError(
+                    f"{where}: interactions: {label} is compared with {name}, which is no "
+                    "configuration of the study: add it, or leave `interactions` out"
+                )
 
 
 def require_own_figures(studies: Mapping[str, Mapping[str, Any]]) -> None:
