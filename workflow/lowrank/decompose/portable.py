@@ -37,10 +37,14 @@ def make_portable(directory: str | Path, model_input_names: list[str]) -> None:
     model_input_names
         The tokenizer's: the two versions have different defaults.
     """
-    config, settings, tokenizer = (
-        Path(directory) / name for name in (CONFIG, TOKENIZER_CONFIG, TOKENIZER)
-    )
+    config = Path(directory) / CONFIG
     write_plain(config, portable_config(read_json(config)))
+    make_tokenizer_portable(directory, model_input_names)
+
+
+def make_tokenizer_portable(directory: str | Path, model_input_names: list[str]) -> None:
+    """Do so for the tokenizer of a directory alone; `make_portable` has the parameters."""
+    settings, tokenizer = (Path(directory) / name for name in (TOKENIZER_CONFIG, TOKENIZER))
     if tokenizer.exists():
         made = portable_tokenizer(read_json(settings), read_json(tokenizer), model_input_names)
         write_plain(settings, made)
