@@ -9,6 +9,8 @@ declares the modules that its script imports, and an edit reruns just those rule
 
 from lowrank.base.after_import import after_import
 
-after_import(
-    "transformers.models.auto.configuration_auto", "lowrank.decompose.pretrained_config:register"
-)
+for _part, _registering in (("configuration", "config"), ("modeling", "model")):
+    after_import(
+        f"transformers.models.auto.{_part}_auto",
+        f"lowrank.decompose.pretrained_{_registering}:register",
+    )

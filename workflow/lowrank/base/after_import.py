@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import importlib.abc
-import importlib.machinery
 import sys
-from collections.abc import Sequence
-from types import ModuleType
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # everything imports this module: it loads nothing that can be done without
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
 
 
 def after_import(module: str, function: str) -> None:
@@ -32,7 +34,7 @@ def _call(function: str) -> None:
     getattr(importlib.import_module(module), name)()
 
 
-class _Watch(importlib.abc.MetaPathFinder):
+class _Watch:
     """It finds one module, once, as the other finders do, and has its loader watched."""
 
     def __init__(self, module: str, function: str) -> None:
@@ -40,7 +42,7 @@ class _Watch(importlib.abc.MetaPathFinder):
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
+    ) -> ModuleSpec | None:
         if fullname != self.module:
             return None
         sys.meta_path.remove(self)
@@ -57,13 +59,13 @@ class _Watch(importlib.abc.MetaPathFinder):
         return spec
 
 
-class _Watched(importlib.abc.Loader):
+class _Watched:
     """A loader that gives its place back to the one it stands for, and calls the function."""
 
     def __init__(self, loader: Any, function: str) -> None:
         self.loader, self.function = loader, function
 
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:

@@ -1,4 +1,4 @@
-"""The model card of an exported low-rank checkpoint: what it is, how it was made, what it scores."""
+"""The model card of a low-rank checkpoint: what it is, how it was made, what it scores."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def model_card(
         "",
         f"# {name}, compressed: {made['name']}",
         "",
-        f"This is {name} with {100 * (1 - own / dense):.2f}% fewer parameters: {own:,} of {dense:,}. "
+        f"This is {name} with {abs(100 * (1 - own / dense)):.2f}% "
+        f"{'more' if own > dense else 'fewer'} parameters: {own:,} for {dense:,}. "
         f"Its weights take {facts['bytes']:,} bytes on the disk, in {facts['dtype']}.",
         "",
         "## How to load it",
@@ -123,10 +124,8 @@ def _scores(
     if result is None or result["provenance"]["factors_sha256"] != manifest["factors_sha256"]:
         return ["It was not evaluated when this was written."]
     beside = (_result(dense) or {}).get("benchmarks", {})
-    rows = [
-        "| benchmark | metric | score | 95% interval | questions | dense |",
-        "|---|---|---|---|---|---|",
-    ]
+    columns = ("benchmark", "metric", "score", "95% interval", "questions", "dense")
+    rows = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, own in sorted(result["benchmarks"].items()):
         score, other = own["score"], beside.get(name, {}).get("score")
         metric = Metric.from_config(score["metric"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from transformers import AutoConfig
@@ -26,7 +27,7 @@ that the model does without."""
 
 
 def register() -> None:
-    """Let transformers' Auto classes load low-rank checkpoints."""
+    """Let transformers know the configurations of low-rank checkpoints."""
     AutoConfig.register(MODEL_TYPE, LowRankConfig, exist_ok=True)
 
 
@@ -37,7 +38,7 @@ class LowRankConfig(PretrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """Return the configuration that the class of the model takes, and have both registered.
+        """Return the configuration that the class of the model takes.
 
         Raises
         ------
@@ -54,10 +55,7 @@ class LowRankConfig(PretrainedConfig):
                 raise LowrankError(f"config.json: {NOTE}.{key} is missing or no {kind.__name__}")
         for path, own in note["modules"].items():
             _require_module(path, own)
-        from lowrank.decompose.pretrained_model import register_model  # it imports torch
-
-        own = config_class(str(config_dict.get(BASE_TYPE)), str(note["class"]))
-        register_model(own, CONFIG_MAPPING[config_dict[BASE_TYPE]], note["class"])
+        own = config_class(str(config_dict.get(BASE_TYPE)), note["class"])
         return own.from_dict(config_dict, **kwargs)
 
 
@@ -78,6 +76,8 @@ def _require_module(path: str, own: Any) -> None:
 def config_class(base_type: str, model_class: str) -> Any:
     """Return the class of configurations of the low-rank form of a class of models.
 
+    It exists once: transformers finds a model by the class of its configuration.
+
     Raises
     ------
     LowrankError
@@ -91,4 +91,25 @@ def config_class(base_type: str, model_class: str) -> Any:
         ) from None
     name = f"LowRank{model_class}Config"
     own = {"model_type": MODEL_TYPE, "__module__": __name__, "__doc__": base.__doc__}
-    return type(base)(name, (base,), own)
+    made = type(base)(name, (base,), own)
+    for follow in _FOLLOWING:
+        follow(made, base, model_class)
+    _MADE.append((made, base, model_class))
+    return made
+
+
+_MADE: list[tuple[Any, Any, str]] = []
+_FOLLOWING: list[Callable[[Any, Any, str], Any]] = []
+
+
+def follow_classes(follow: Callable[[Any, Any, str], Any]) -> None:
+    """Have a function called with each class of configurations, those that are there and new ones.
+
+    Parameters
+    ----------
+    follow
+        It gets the class, that of the dense form's configurations, and the name of the model's.
+    """
+    _FOLLOWING.append(follow)
+    for own in _MADE:
+        follow(*own)

@@ -24,7 +24,7 @@ from transformers import (
 
 from lowrank.base.errors import LowrankError, one_line
 from lowrank.decompose.linear import LowRankLinear, PivotedLinear
-from lowrank.decompose.pretrained_config import NOTE
+from lowrank.decompose.pretrained_config import NOTE, follow_classes
 from lowrank.decompose.pretrained_files import VARIANT, check_files, write_checksums
 from lowrank.space.methods import CHANNELS, PAIRS, PIVOTED
 
@@ -34,6 +34,11 @@ AUTO: dict[Any, Any] = {
     AutoModel: MODEL_MAPPING,
 }
 """Auto classes that load checkpoints, and the classes of models that each knows."""
+
+
+def register() -> None:
+    """Let transformers' Auto classes load low-rank checkpoints."""
+    follow_classes(register_model)
 
 
 class LowRankModel:
