@@ -5,6 +5,7 @@
 
 from lowrank.project.views.decompose import (
     SEQUENTIAL,
+    evaluation_at_hand,
     exported_from,
     factors_rank,
     layer_factors,
@@ -241,4 +242,38 @@ rule export:
     shell:
         "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
         "--compressed $(dirname {input.compressed[0]}) --dtype {params.dtype} "
+        "--output {output} 2> {log}"
+
+
+# Results that are there when a card is written are read, but nothing is evaluated for it.
+results_at_hand = lambda decomposition: lambda wildcards: evaluation_at_hand(
+    output_of("evaluate.result"), wildcards.model, decomposition or wildcards.decomposition
+)
+
+
+rule export_low_rank:
+    """Write a configuration as a checkpoint of factors, for transformers after `import lowrank`."""
+    input:
+        script=script("export_low_rank"),
+        library=library("export_low_rank"),
+        lock=LOCK,
+        weights=rules.fetch_model.output.weights,
+        compressed=compressed_to_export,
+    output:
+        directory("<results>/models/{model}/exported/low_rank/{decomposition}"),
+    log:
+        "<logs>/export_low_rank/{model}/{decomposition}.log",
+    wildcard_constraints:
+        model="[^/]+",
+        decomposition="[^/]+",
+    conda:
+        "../../environment.yml"
+    params:
+        dtype=project.settings["dtype"],
+        evaluation=results_at_hand(None),
+        dense=results_at_hand("dense"),
+    shell:
+        "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
+        "--compressed $(dirname {input.compressed[0]}) --dtype {params.dtype} "
+        "--evaluation={params.evaluation:q} --dense-evaluation={params.dense:q} "
         "--output {output} 2> {log}"

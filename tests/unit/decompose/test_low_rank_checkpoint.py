@@ -247,9 +247,9 @@ def edit_arrays(change, honest):
         arrays = {name: array.clone().contiguous() for name, array in arrays.items()}
         save_file(arrays, path, metadata={"format": "pt"})
         if not honest:
-            sums = json.loads((folder / "lowrank.json").read_text())
+            sums = json.loads((folder / "checksums.json").read_text())
             sums["files"][path.name] = sha256_file(path)
-            (folder / "lowrank.json").write_text(json.dumps(sums))
+            (folder / "checksums.json").write_text(json.dumps(sums))
 
     return damage
 
@@ -302,13 +302,13 @@ DAMAGES = {
     ),
     "no number": (edit_arrays(set_nan, False), "rows is not finite"),
     "no order": (edit_arrays(disorder, False), "place is no order"),
-    "no checksums": (lambda f: (f / "lowrank.json").unlink(), "lowrank.json does not exist"),
+    "no checksums": (lambda f: (f / "checksums.json").unlink(), "checksums.json does not exist"),
     "other checksums": (
-        edit_json("lowrank.json", lambda v: v["files"].update(dict.fromkeys(v["files"], "0"))),
-        "is not the file that lowrank.json was written for",
+        edit_json("checksums.json", lambda v: v["files"].update(dict.fromkeys(v["files"], "0"))),
+        "is not the file that checksums.json was written for",
     ),
-    "checksums of nothing": (lambda f: (f / "lowrank.json").write_text("[]"), "is not one of a"),
-    "no JSON": (lambda f: (f / "lowrank.json").write_text("{"), "is not JSON"),
+    "checksums of nothing": (lambda f: (f / "checksums.json").write_text("[]"), "is not one of a"),
+    "no JSON": (lambda f: (f / "checksums.json").write_text("{"), "is not JSON"),
     "another rank": (
         edit_json("config.json", lambda v: v["lowrank"]["modules"][QUERY].update(rank=6)),
         r"rows has \[5, 32\], config.json says \[6, 32\]",

@@ -15,7 +15,7 @@ from lowrank.space.methods import CHANNELS, PIVOTED
 VARIANT = "lowrank"
 """Part of the names of the weights' files: no other loader takes them for a dense model's."""
 
-CHECKSUMS = "lowrank.json"
+CHECKSUMS = "checksums.json"
 
 
 def weight_files(directory: str | Path) -> list[Path]:

@@ -228,8 +228,9 @@ class Project:
         return [name for name, entry in self._studies.items() if entry["family"] in (None, family)]
 
     def studies_asking(self, model: Model, decomposition: str) -> list[str]:
-        """Return the studies of the run that ask a configuration; all of them ask the dense one."""
-        return self._studies_asking(model.name).get(decomposition, [])
+        """Return the studies that ask a configuration: all the dense one, and one of no study."""
+        asking = self._studies_asking(model.name)
+        return asking.get(decomposition, asking[DENSE])
 
     def limit(self, model: Model, decomposition: str, benchmark: str) -> int | None:
         """Return how many questions of a benchmark a configuration is asked; None for all.

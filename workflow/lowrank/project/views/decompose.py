@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from lowrank.base.errors import LowrankError
 from lowrank.base.names import DENSE
@@ -86,6 +87,20 @@ def exported_from(
             f"{made.before.name(model.architecture)!r} and quantize it with the other tool"
         )
     return [path.format(model=model.name, decomposition=decomposition) for path in paths]
+
+
+def evaluation_at_hand(path: str, model: str, decomposition: str) -> str:
+    """Return the file of a configuration's results if it is there, or nothing.
+
+    Parameters
+    ----------
+    path
+        The file, by `{model}` and `{decomposition}`.
+    model, decomposition
+        Names.
+    """
+    made = path.format(model=model, decomposition=decomposition)
+    return made if Path(made).is_file() else ""
 
 
 def method_module(factorization: str) -> str:
