@@ -8,6 +8,7 @@ RESULTS ?= results
 FIGURES ?= figures
 MODEL ?= smollm2-135m-instruct
 CALIBRATION ?= prose
+CONFIGURATION ?= tucker-r1-l3.18-all
 PICTURES ?= figure_4_1 figure_4_2
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +17,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 RUN := PYTHONPATH=workflow .ci/guard.sh $(SNAKEMAKE) --logger=progress
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce doctor smoke decide methods humaneval ranks compare reference report test test-slurm lint layers audit lock ci-run gpu-reference archive clean
+.PHONY: help setup reproduce doctor smoke decide methods humaneval export ranks compare reference report test test-slurm lint layers audit lock ci-run gpu-reference archive clean
 
 help: ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -65,6 +66,10 @@ quantize: $(VENV)/.runtime ## Store compressed models, and the dense one, in few
 
 humaneval: $(VENV)/.runtime ## Let the real small model write programs, and run them in a sandbox.
 	@$(RUN) --configfile config/laptop.yaml config/humaneval.yaml
+
+export: $(VENV)/.runtime ## Write one configuration for other tools: make export CONFIGURATION=tucker-r1-l3.18-all
+	@$(RUN) --configfile $(CONFIG) -- $(RESULTS)/models/$(MODEL)/exported/$(CONFIGURATION) \
+	  $(RESULTS)/models/$(MODEL)/exported/low_rank/$(CONFIGURATION)
 
 ranks: RESULTS = results/methods
 ranks: $(VENV)/.runtime ## Choose ranks by what a cut loses (SVD-LLM V2), from the factors of `make methods`.

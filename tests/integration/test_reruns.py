@@ -333,6 +333,7 @@ def test_a_study_that_does_not_show_a_benchmark_is_not_made_again(workflow):
         ("profile/gpu_reference", {}),
         ("figures/efficiency", EVERY_EFFICIENCY),
         ("decompose/export", {}),
+        ("decompose/pretrained_model", {}),
         ("decompose/linear", {"prepare_requests": 2, "evaluate": 4, **SUMMARY, **PROFILES}),
         ("decompose/loading", {"prepare_requests": 2, "evaluate": 4, **SUMMARY, **PROFILES}),
         ("project/configuration", {}),
@@ -407,12 +408,6 @@ def test_what_a_shell_would_act_on_stays_text(workflow):
     assert not list(workflow.folder.rglob("exploded"))
     claims = (workflow.folder / "results" / "claims.json").read_text()
     assert json.dumps(hostile)[1:-1] in claims
-
-
-def test_export_is_a_target(workflow):
-    target = "results/models/tiny/exported/tucker-r1-l2-all"
-    workflow.run(target)
-    assert (workflow.folder / target / "model.safetensors").exists()
 
 
 def test_a_killed_run_resumes_without_redoing_what_was_finished(finished, workflow):

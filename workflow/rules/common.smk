@@ -31,7 +31,7 @@ THESIS = "paper/thesis.yaml"  # what the thesis prints, to stand beside our valu
 wildcard_constraints:
     model="[a-z0-9.-]+",
     decomposition="[a-z0-9_.+-]+",
-    factorization=r"[a-z_]+(\.[a-z0-9_]+)?",
+    factorization=r"[a-z_]+(\.[a-z0-9_]+)?(-r\d+)?",
     calibration="[a-z0-9_]+",
     layer=r"\d+",
     benchmark="[a-z0-9_]+",

@@ -227,6 +227,7 @@ def test_reductions_of_table_4_2_by_hand():
         ({"layers": [3, 3]}, "layer 3 is listed twice"),
         ({"layers": ["1-3", 2]}, "layer 2 is listed twice"),
         ({"layers": ["5-3"]}, "the layer range '5-3' runs backwards"),
+        ({"layers": ["1-9999999999"]}, "'1-9999999999': no model has 9999999999 layers"),
         ({"layers": ["x"]}, "'x' is neither a layer number nor a range"),
         ({"layers": [1], "rank": 0}, "rank 0 is not a positive whole number"),
         ({"layers": [1], "rank": True}, "rank True is not a positive whole number"),

@@ -18,8 +18,9 @@ from lowrank.base.metric import in_the_mean, metric_of_mean
 from lowrank.base.names import DENSE, PERPLEXITY
 from lowrank.project.benchmarks import checked_metric
 from lowrank.project.meaning import (
+    decomposition_of_name,
     require_division,
-    require_order,
+    require_entries,
     require_own_figures,
     require_parts,
     require_training,
@@ -230,8 +231,9 @@ class Project:
         return [name for name, entry in self._studies.items() if entry["family"] in (None, family)]
 
     def studies_asking(self, model: Model, decomposition: str) -> list[str]:
-        """Return the studies of the run that ask a configuration; all of them ask the dense one."""
-        return self._studies_asking(model.name)[decomposition]
+        """Return the studies that ask a configuration: all the dense one, and one of no study."""
+        asking = self._studies_asking(model.name)
+        return asking.get(decomposition, asking[DENSE])
 
     def limit(self, model: Model, decomposition: str, benchmark: str) -> int | None:
         """Return how many questions of a benchmark a configuration is asked; None for all.
@@ -293,15 +295,13 @@ class Project:
             entry = self._studies[study] if study in self._studies else self._study(study)
             place = self.registry.path("study", study)
             made = expand_study(entry, model, str(place))
-            for name in dict.fromkeys(row.decomposition.calibration for row in made):
-                if name:
-                    self.calibration(name)
-            for steps in dict.fromkeys(row.decomposition.after for row in made):
-                require_order(steps, self.registry.kind_of, str(place))
-                for step in steps:
-                    getattr(self, self.registry.kind_of(step))(step)
+            self._require_entries([row.decomposition for row in made], str(place))
             self._configurations[study, model.name] = made
         return self._configurations[study, model.name]
+
+    def _require_entries(self, made: list[Decomposition], where: str) -> None:
+        kind_of = self.registry.kind_of
+        require_entries(made, where, kind_of, lambda kind, name: getattr(self, kind)(name))
 
     def decompositions(self, model: Model) -> dict[str, Decomposition]:
         """Return every γ that a model's studies ask for, by name, each once; dense first."""
@@ -313,7 +313,8 @@ class Project:
         Raises
         ------
         LowrankError
-            If the name is not canonical, or holds the digest of ranks that no study asks for.
+            If the name is not canonical or not valid for the model, or holds the digest of ranks
+            that no study asks for, or names what is not in the `config` folder.
         """
         known = self._decompositions(model.name)
         if name in known:
@@ -321,7 +322,7 @@ class Project:
         for other, made in known.items():  # of one that is recovered, the one before
             if other.startswith(f"{name}+"):
                 return replace(made, after=made.after[: name.count("+")])
-        return Decomposition.from_name(model.architecture, name)
+        return decomposition_of_name(model, name, self._require_entries)
 
     def _all_decompositions(self, model_name: str) -> dict[str, Decomposition]:
         model = self.model(model_name)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from lowrank.assets import sources
 from lowrank.base.errors import LowrankError
 from lowrank.base.names import DENSE
 from lowrank.project.studies import Configuration, Model, shown_as
+from lowrank.space.design_space import Decomposition
 
 
 def require_division(text: Mapping[str, Any]) -> None:
@@ -167,3 +168,66 @@ def require_training(benchmark: Mapping[str, Any]) -> None:
     if "training" not in benchmark or "train" not in benchmark["splits"]:
         raise LowrankError(f"benchmark {name} has no `training` sources, or no number of its split")
     sources.choose_source(benchmark["training"], f"the training split of benchmark {name}", None)
+
+
+def require_entries(
+    made: Iterable[Decomposition],
+    where: str,
+    kind_of: Callable[[str], str],
+    entry_of: Callable[[str, str], Any],
+) -> None:
+    """Check that what configurations name is in the `config` folder, and can be had here.
+
+    Parameters
+    ----------
+    made
+        The configurations.
+    where
+        What the message names: the study's file, or the configuration.
+    kind_of
+        From what is done after the cut to what it is, a recovery or a quantization.
+    entry_of
+        From a kind and a name to the entry.
+
+    Raises
+    ------
+    LowrankError
+        If a calibration set, or something that is done after the cut, is not known or has no
+        source; or if these are in a wrong order.
+    """
+    every = list(made)
+    for name in dict.fromkeys(own.calibration for own in every):
+        if name:
+            entry_of("calibration", name)
+    for steps in dict.fromkeys(own.after for own in every):
+        require_order(steps, kind_of, where)
+        for step in steps:
+            entry_of(kind_of(step), step)
+
+
+def decomposition_of_name(
+    model: Model, name: str, require: Callable[[list[Decomposition], str], None]
+) -> Decomposition:
+    """Return the configuration that a name spells out.
+
+    Parameters
+    ----------
+    model
+        The model.
+    name
+        The name.
+    require
+        What checks the entries that it names, as `require_entries` does.
+
+    Raises
+    ------
+    LowrankError
+        If it is none of the model's.
+    """
+    try:
+        made = Decomposition.from_name(model.architecture, name)
+        require([made], name)
+    except LowrankError as error:
+        where = f"{name!r} is no configuration of model {model.name}"
+        raise LowrankError(f"{where}: {error}") from None
+    return made

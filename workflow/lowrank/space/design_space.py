@@ -30,6 +30,9 @@ from lowrank.space.rank_rule import (
     rule_of_name,
 )
 
+MOST_LAYERS = 100_000
+"""More than any model has. A mistyped range would fill the memory before it is looked at."""
+
 STEP = "[a-z0-9_]+"
 """A pattern of the names of what is done to a model after it is cut."""
 
@@ -236,7 +239,9 @@ class Decomposition:
             cut,
         )
         if match is None:
-            raise LowrankError(f"{name!r} is not the name of a decomposition")
+            raise LowrankError(
+                f"{name!r} is not the name of a decomposition, such as 'tucker-r1-l2.5-7-all'"
+            )
         tensors = match["tensors"] or "all"
         made = cls.make(
             architecture,
@@ -288,7 +293,8 @@ def expand_layers(layers: Iterable[int | str]) -> tuple[int, ...]:
     Raises
     ------
     LowrankError
-        If an item is neither, a range runs backwards, or a layer is repeated.
+        If an item is neither, a range runs backwards or to more layers than any model has, or a
+        layer is repeated.
     """
     numbers: list[int] = []
     for item in layers:
@@ -298,6 +304,8 @@ def expand_layers(layers: Iterable[int | str]) -> tuple[int, ...]:
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise LowrankError(f"the layer range {item!r} runs backwards")
+        if last > MOST_LAYERS:
+            raise LowrankError(f"{item!r}: no model has {last} layers")
         numbers.extend(range(first, last + 1))
     repeated = sorted({number for number in numbers if numbers.count(number) > 1})
     if repeated:
