@@ -18,6 +18,7 @@ import pyarrow.parquet
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from transformers import PreTrainedModel
 
@@ -26,6 +27,7 @@ from lowrank.assets.model_classes import model_from_config
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json, sha256_file
 from lowrank.decompose.loading import load_tokenizer
+from lowrank.evaluate.askable import require_askable, require_quantities
 from lowrank.evaluate.keys import digest
 from lowrank.evaluate.tasks import load_tasks, run_tasks
 
@@ -88,8 +90,8 @@ def prepare_requests(
     Raises
     ------
     LowrankError
-        If the questions cannot be read, lm-eval does not have a task, or the model does not read as
-        many tokens as a window is to have.
+        If the questions cannot be read, lm-eval does not have a task or cannot ask or score them,
+        or the model does not read as many tokens as a window, or an answer, is to have.
     """
     table = read_questions(questions)
     asked = with_facts(asked_questions(table, settings), len(table), sha256_file(questions))
@@ -97,8 +99,12 @@ def prepare_requests(
     recorder.window_length = benchmark.get("max_length") or recorder.max_length
     require_readable(recorder.window_length, base, benchmark["name"])
     tasks, subsets = load_tasks(asked, benchmark)
-    run_tasks(recorder, tasks, benchmark, settings)
     positions, places = _of_subsets(asked, POSITION), _of_subsets(asked, PLACE)
+    of_tasks = {task: positions[subset] for task, subset in subsets.items()}
+    require_askable(tasks["tasks"], of_tasks, benchmark["name"])
+    made = run_tasks(recorder, tasks, benchmark, settings)["samples"]
+    require_quantities([{"task": task} | own for task in made for own in made[task]], benchmark)
+    recorder.require_room(benchmark["name"])
     for row in recorder.rows:
         subset, number = subsets[row["task"]], row["question"]
         row |= {"question": positions[subset][number], "place": places[subset][number]}
@@ -263,18 +269,23 @@ class Recorder(HFLM):
         self.rows: list[dict[str, Any]] = []
         self.window_length = self.max_length
         self._asked: list[Instance] = []
+        self._name = "the model"
 
     @classmethod
     def of(cls, base: str | Path) -> Recorder:
         """Return one with the tokenizer of a model's directory."""
         model = _without_weights(base)
-        return cls(pretrained=model, tokenizer=load_tokenizer(base), backend="causal")
+        made = cls(pretrained=model, tokenizer=load_tokenizer(base), backend="causal")
+        made._name = str(base)
+        return made
 
     def loglikelihood(
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
         """Note the tokens of continuations, by lm-eval's joint encoding."""
         self._asked = requests
+        if not all(request.args[0] for request in requests):
+            self._require_prefix()
         return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
 
     def _loglikelihood_tokens(self, requests, *args: Any, **kwargs: Any):
@@ -291,6 +302,7 @@ class Recorder(HFLM):
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[float]:
         """Note the windows of whole texts."""
+        self._require_prefix()
         for request in requests:
             (text,) = request.args
             # lm-eval's own windows: every token is predicted once, the first after a prefix token.
@@ -303,8 +315,56 @@ class Recorder(HFLM):
                 self.rows[-1] |= {"continuation_ids": continuation_ids, "key": key}
         return [0.0] * len(requests)
 
+    def _require_prefix(self) -> None:
+        """Check that there is a token to stand before a text without a context."""
+        if self.prefix_token_id is None:
+            raise LowrankError(
+                f"{self._name}: the tokenizer has no token that begins or ends a text, which "
+                "stands before one without a context: set `bos_token` in tokenizer_config.json"
+            )
+
+    def require_room(self, benchmark: str) -> None:
+        """Check that what was asked fits into what the model reads at once.
+
+        A context that is too long for it loses its beginning, as ever in lm-eval.
+
+        Raises
+        ------
+        LowrankError
+            If an answer has no room, or no tokens.
+        """
+        most = self.max_length
+        for row in self.rows:
+            what = f"{benchmark}: question {row['question']} of {row['task']}"
+            if row["kind"] == "generate_until":
+                options = normalize_gen_kwargs(json.loads(row["options"]), self.max_gen_toks)
+                if options["max_gen_toks"] >= most:
+                    raise LowrankError(
+                        f"{what}: an answer may have {options['max_gen_toks']} tokens, which leaves "
+                        f"no room for the question: {self._name} reads {most} tokens at once; set "
+                        "a lower `max_new_tokens`, or leave the benchmark out"
+                    )
+            elif row["kind"] == "loglikelihood" and not 0 < len(row["continuation_ids"]) <= most:
+                raise LowrankError(
+                    f"{what}: its text {row['continuation'][:40]!r} has "
+                    f"{len(row['continuation_ids'])} tokens, and {self._name} reads {most} at once; "
+                    "leave the benchmark or the model out"
+                )
+
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Note the tokens of contexts, and what shapes the texts after them."""
+        """Note the tokens of contexts, and what shapes the texts after them.
+
+        Raises
+        ------
+        LowrankError
+            If the tokenizer has no token that ends a text.
+        """
+        if self.eot_token_id is None:
+            raise LowrankError(
+                f"{self._name}: the tokenizer has no token that ends a text, so an answer "
+                "has no end: set `eos_token` in tokenizer_config.json, or leave out benchmarks "
+                "with `generation: true`"
+            )
         for request in requests:
             context, options = request.args
             ids_1T, _ = self.tok_batch_encode([context], truncation=self.truncation)
