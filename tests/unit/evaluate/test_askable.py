@@ -46,7 +46,11 @@ LAMBADA = {
 
 
 def entry(name, **changes):
-    return {"generation": False, **read_yaml(f"config/benchmarks/{name}.yaml"), "name": name} | changes
+    return {
+        "generation": False,
+        **read_yaml(f"config/benchmarks/{name}.yaml"),
+        "name": name,
+    } | changes
 
 
 def table(rows):
@@ -83,7 +87,11 @@ WITHOUT = {key: value for key, value in entry("gsm8k").items() if key != "exempl
         (entry("arc_easy"), changed("arc_easy", 4, answerKey="E"), "question 4 of arc_easy cannot"),
         (entry("arc_easy"), changed("arc_easy", 4, choices=HIDDEN), "4 .* a choice 3 without text"),
         (entry("hellaswag"), changed("hellaswag", 5, label="-1"), "label '-1', which is none of"),
-        (entry("hellaswag"), changed("hellaswag", 5, label=""), "hellaswag cannot read the questio"),
+        (
+            entry("hellaswag"),
+            changed("hellaswag", 5, label=""),
+            "hellaswag cannot read the questio",
+        ),
         (entry("gsm8k"), changed("gsm8k", 2, answer=""), "question 2 of gsm8k has no answer"),
         (entry("gsm8k"), changed("gsm8k", 2, answer=None), "question 2 of gsm8k has no answer"),
         (
@@ -92,7 +100,11 @@ WITHOUT = {key: value for key, value in entry("gsm8k").items() if key != "exempl
             "piqa cannot read the questions .* There are goal, sol1, label",
         ),
         (PIQA, [row | {"label": -1} for row in PIQA_ROWS], "label -1, which is none of its 2"),
-        (PIQA | {"metric": {"name": "f1", "label": "F1", "direction": "higher"}}, PIQA_ROWS, "'f1'"),
+        (
+            PIQA | {"metric": {"name": "f1", "label": "F1", "direction": "higher"}},
+            PIQA_ROWS,
+            "'f1'",
+        ),
         (entry("gsm8k", metric="exact_match"), ROWS["gsm8k"], "say which, as `exact_match,strict-"),
         (WITHOUT, ROWS["gsm8k"], "question 0 of gsm8k stands among the examples before it"),
     ],
@@ -144,7 +156,12 @@ def test_a_perplexity_of_last_words(tmp_path):
 @pytest.mark.parametrize(
     ("positions", "name", "new_tokens", "message"),
     [
-        (256, "gsm8k", None, "an answer may have 256 tokens, .* reads 256 tokens at once; set a low"),
+        (
+            256,
+            "gsm8k",
+            None,
+            "an answer may have 256 tokens, .* reads 256 tokens at once; set a low",
+        ),
         (64, "gsm8k", 64, "an answer may have 64 tokens, which leaves no room"),
         (8, "arc_easy", None, r"its text ' \w+ .*' has \d+ tokens, and .* reads 8 at once; leave"),
     ],

@@ -52,7 +52,10 @@ def test_a_task_is_what_lm_eval_itself_reads(name):
         (ARC | {"task_folder": "arcs"}, "task_folder: .* 'arcs'; did you mean 'arc'"),
         (ARC | {"task_folder": "/etc"}, "no folder of tasks '/etc'$"),
         (ARC | {"task_folder": ".."}, "no folder of tasks '..'$"),
-        (ARC | {"metric": "accuracy"}, "metric: arc_easy .* no metric 'accuracy'; known: acc, acc_"),
+        (
+            ARC | {"metric": "accuracy"},
+            "metric: arc_easy .* no metric 'accuracy'; known: acc, acc_",
+        ),
         (ARC | {"beside": {"em": {"metric": "exact_match"}}}, "beside.em: .* no metric 'exact_m"),
         (ARC | {"metric": "acc,strict"}, "filters its answers by none, and not by 'strict'"),
         (GSM8K | {"metric": "exact_match"}, "known: exact_match,strict-match, exact_match,flex"),
@@ -60,7 +63,10 @@ def test_a_task_is_what_lm_eval_itself_reads(name):
         (ARC | {"metric": {"name": "acc", "averaging": "perplexity"}}, "averaged by 'mean' in"),
         (FIVE, "gsm8k of lm-eval draws 5 examples .* never taken from the questions asked"),
         (GSM8K | {"generation": False}, "generation: gsm8k of lm-eval generates text: set true"),
-        (ARC | {"generation": True}, "generation: arc_easy of lm-eval generates no text: set false"),
+        (
+            ARC | {"generation": True},
+            "generation: arc_easy of lm-eval generates no text: set false",
+        ),
         (LAMBADA | {"metric": "perplexity"}, "describe it as {name: 'perplexity', label: "),
         (LAMBADA | {"metric": OF_WORDS}, "describe it with `averaging: perplexity`"),
         (

@@ -115,7 +115,7 @@ def _unforeseen(
         os.close(handle)
         traceback_file = Path(name)
     traceback_file.write_text(text, encoding="utf-8")
-    files = [value for value in arguments if len(value) < 1000 and os.path.exists(value)]
+    files = [value for value in arguments if _exists(value)]
     about = ", ".join([*getattr(error, "__notes__", ()), *files[:_MOST]]) or "its settings"
     said = f"{type(error).__name__}: {one_line(error)[:300]}"
     return (
@@ -124,13 +124,20 @@ def _unforeseen(
     )
 
 
+def _exists(value: str) -> bool:
+    try:
+        return Path(value).exists()
+    except (OSError, ValueError):  # no path at all
+        return False
+
+
 _TRACEBACK = ".traceback"
 
 
 def _beside_the_log() -> Path | None:
-    """Return the file for a traceback where standard error goes to a log, which is shown whole."""
+    """Return the file for a traceback, where standard error is a log: that is shown whole."""
     try:
-        log = Path(os.readlink("/proc/self/fd/2"))
+        log = Path("/proc/self/fd/2").readlink()
     except OSError:  # a system without it
         return None
     return log.with_suffix(_TRACEBACK) if log.suffix == ".log" and log.is_file() else None

@@ -25,7 +25,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 @contextlib.contextmanager
 def about(what: str) -> Iterator[None]:
-    """Let an error that nobody foresaw say what the block worked on (see `lowrank.base.cli.run`)."""
+    """Let an error that nobody foresaw say what it is about: `lowrank.base.cli.run` prints it."""
     try:
         yield
     except LowrankError:  # which says it by itself

@@ -98,7 +98,9 @@ def _examples(task: Task) -> set[str]:
     if not task.get_config("num_fewshot"):
         return set()
     shown = task.fewshot_cfg.doc_to_text
-    return {_plain(task.doc_to_text(example, shown)) for example in task.fewshot_docs() or ()} - {""}
+    return {_plain(task.doc_to_text(example, shown)) for example in task.fewshot_docs() or ()} - {
+        ""
+    }
 
 
 def _plain(text: Any) -> str:

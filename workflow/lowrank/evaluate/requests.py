@@ -340,15 +340,15 @@ class Recorder(HFLM):
                 options = normalize_gen_kwargs(json.loads(row["options"]), self.max_gen_toks)
                 if options["max_gen_toks"] >= most:
                     raise LowrankError(
-                        f"{what}: an answer may have {options['max_gen_toks']} tokens, which leaves "
-                        f"no room for the question: {self._name} reads {most} tokens at once; set "
-                        "a lower `max_new_tokens`, or leave the benchmark out"
+                        f"{what}: an answer may have {options['max_gen_toks']} tokens, which "
+                        f"leaves no room for the question: {self._name} reads {most} tokens at "
+                        "once; set a lower `max_new_tokens`, or leave the benchmark out"
                     )
             elif row["kind"] == "loglikelihood" and not 0 < len(row["continuation_ids"]) <= most:
                 raise LowrankError(
                     f"{what}: its text {row['continuation'][:40]!r} has "
-                    f"{len(row['continuation_ids'])} tokens, and {self._name} reads {most} at once; "
-                    "leave the benchmark or the model out"
+                    f"{len(row['continuation_ids'])} tokens, and {self._name} reads {most} at "
+                    "once; leave the benchmark or the model out"
                 )
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:

@@ -209,8 +209,8 @@ def _value(sample: Mapping[str, Any], metric: Metric) -> tuple[float, float | No
     value = float(found)
     if not math.isfinite(value):
         raise LowrankError(
-            f"{sample['task']}: question {sample['doc_id']}: lm-eval's {metric.name} is {value}: the "
-            "probability of every choice is too small for a float; leave this configuration or "
+            f"{sample['task']}: question {sample['doc_id']}: lm-eval's {metric.name} is {value}: "
+            "the probability of every choice is too small for a float; leave this configuration or "
             "this benchmark out"
         )
     if metric.averaging == "perplexity":  # of a continuation, whatever its length

@@ -43,7 +43,7 @@ def load_tasks(table: pa.Table, benchmark: Mapping[str, Any]) -> tuple[TaskDict,
     Raises
     ------
     LowrankError
-        If lm-eval does not have a task, or not the exemplars, or the task cannot read the questions.
+        If lm-eval does not have a task, or the exemplars, or a task cannot read the questions.
     """
     manager = task_manager(benchmark)
     exemplars = read_exemplars(benchmark, manager)

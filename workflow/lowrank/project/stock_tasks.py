@@ -58,9 +58,7 @@ def require_stock_tasks(benchmark: Mapping[str, Any]) -> None:
         lacks a metric, a filter of its answers, or has it with another direction or averaging.
     """
     folder, subset = benchmark["task_folder"], next(iter(benchmark["subsets"]), "")
-    tasks = {
-        name: stock_task(folder, name.format(subset=subset)) for name in benchmark["tasks"]
-    }
+    tasks = {name: stock_task(folder, name.format(subset=subset)) for name in benchmark["tasks"]}
     for name, task in tasks.items():
         if task is not None:
             _require_ways(name.format(subset=subset), task, benchmark)
@@ -82,7 +80,9 @@ def _metrics_of(benchmark: Mapping[str, Any]) -> Iterable[tuple[str, Any, Iterab
 def _require_ways(name: str, task: Mapping[str, Any], benchmark: Mapping[str, Any]) -> None:
     """Check that a task takes its questions from a table, and its examples from elsewhere."""
     if "class" in task:
-        raise LowrankError(f"tasks: {name} of lm-eval is a Python class, which fetches its own data")
+        raise LowrankError(
+            f"tasks: {name} of lm-eval is a Python class, which fetches its own data"
+        )
     shots, config = task.get("num_fewshot") or 0, task.get("fewshot_config") or {}
     if shots and not benchmark["exemplars"] and not config.get("samples"):
         raise LowrankError(
