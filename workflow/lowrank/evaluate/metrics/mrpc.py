@@ -53,7 +53,7 @@ def require_sentences(
     for number, row in enumerate(rows):
         for column in columns:
             if not isinstance(row[column], str):
-                raise LowrankError(f"a question, the {number + 1}th asked, has no {column!r}")
+                raise LowrankError(f"question {number}, as they are asked, has no text {column!r}")
         label = row["label"]
         is_known = isinstance(label, int) and (label >= 0 if labels is None else label in labels)
         if not is_known:
