@@ -51,6 +51,7 @@ def test_a_task_is_what_lm_eval_itself_reads(name):
         (ARC | {"tasks": ["arc_esy"]}, "no task 'arc_esy' in arc; did you mean 'arc_easy'"),
         (ARC | {"task_folder": "arcs"}, "task_folder: .* 'arcs'; did you mean 'arc'"),
         (ARC | {"task_folder": "/etc"}, "no folder of tasks '/etc'$"),
+        (ARC | {"tasks": ["arc_{easy}"]}, "only `{subset}` may stand in braces"),
         (ARC | {"task_folder": ".."}, "no folder of tasks '..'$"),
         (
             ARC | {"metric": "accuracy"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -78,7 +79,8 @@ def run(main: Callable[[], Any], step: str = "", arguments: Sequence[str] | None
     step = step or Path(sys.argv[0]).stem
     kept = _beside_the_log()
     if kept is not None:
-        kept.unlink(missing_ok=True)  # an earlier try's
+        with contextlib.suppress(OSError):
+            kept.unlink()  # an earlier try's
     try:
         end_with_the_run()
         main()
@@ -110,17 +112,22 @@ def _unforeseen(
 ) -> str:
     """Keep the traceback of an error; return the line that says of what it is."""
     text = "".join(traceback.format_exception(error))
-    if traceback_file is None:
-        handle, name = tempfile.mkstemp(prefix=f"lowrank-{step}-", suffix=_TRACEBACK)
-        os.close(handle)
-        traceback_file = Path(name)
-    traceback_file.write_text(text, encoding="utf-8")
+    try:
+        if traceback_file is None:
+            handle, name = tempfile.mkstemp(prefix=f"lowrank-{step}-", suffix=_TRACEBACK)
+            os.close(handle)
+            traceback_file = Path(name)
+        traceback_file.write_text(text, encoding="utf-8")
+        place = f"in {traceback_file}"
+    except OSError:  # a disk that takes no more
+        print(text, file=sys.stderr)
+        place = "above"
     files = [value for value in arguments if _exists(value)]
     about = ", ".join([*getattr(error, "__notes__", ()), *files[:_MOST]]) or "its settings"
     said = f"{type(error).__name__}: {one_line(error)[:300]}"
     return (
         f"{step} of {about}: {said}; see whether these are what they should be, and if they are, "
-        f"report the traceback in {traceback_file}"
+        f"report the traceback {place}"
     )
 
 

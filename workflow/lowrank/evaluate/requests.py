@@ -273,10 +273,21 @@ class Recorder(HFLM):
 
     @classmethod
     def of(cls, base: str | Path) -> Recorder:
-        """Return one with the tokenizer of a model's directory."""
+        """Return one with the tokenizer of a model's directory.
+
+        Raises
+        ------
+        LowrankError
+            If the tokenizer cannot be read, or has no token that begins or ends a text.
+        """
         model = _without_weights(base)
         made = cls(pretrained=model, tokenizer=load_tokenizer(base), backend="causal")
         made._name = str(base)
+        if made.prefix_token_id is None:
+            raise LowrankError(
+                f"{base}: the tokenizer has no token that begins or ends a text, which lm-eval "
+                "needs: set `bos_token` or `eos_token` in tokenizer_config.json"
+            )
         return made
 
     def loglikelihood(
@@ -284,8 +295,6 @@ class Recorder(HFLM):
     ) -> list[tuple[float, bool]]:
         """Note the tokens of continuations, by lm-eval's joint encoding."""
         self._asked = requests
-        if not all(request.args[0] for request in requests):
-            self._require_prefix()
         return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
 
     def _loglikelihood_tokens(self, requests, *args: Any, **kwargs: Any):
@@ -302,7 +311,6 @@ class Recorder(HFLM):
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[float]:
         """Note the windows of whole texts."""
-        self._require_prefix()
         for request in requests:
             (text,) = request.args
             # lm-eval's own windows: every token is predicted once, the first after a prefix token.
@@ -314,14 +322,6 @@ class Recorder(HFLM):
                 key = digest([context_ids, continuation_ids])
                 self.rows[-1] |= {"continuation_ids": continuation_ids, "key": key}
         return [0.0] * len(requests)
-
-    def _require_prefix(self) -> None:
-        """Check that there is a token to stand before a text without a context."""
-        if self.prefix_token_id is None:
-            raise LowrankError(
-                f"{self._name}: the tokenizer has no token that begins or ends a text, which "
-                "stands before one without a context: set `bos_token` in tokenizer_config.json"
-            )
 
     def require_room(self, benchmark: str) -> None:
         """Check that what was asked fits into what the model reads at once.

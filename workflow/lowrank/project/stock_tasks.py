@@ -58,6 +58,11 @@ def require_stock_tasks(benchmark: Mapping[str, Any]) -> None:
         lacks a metric, a filter of its answers, or has it with another direction or averaging.
     """
     folder, subset = benchmark["task_folder"], next(iter(benchmark["subsets"]), "")
+    for name in benchmark["tasks"]:
+        try:
+            name.format(subset=subset)
+        except (LookupError, ValueError, AttributeError):
+            raise LowrankError(f"tasks: {name!r}: only `{{subset}}` may stand in braces") from None
     tasks = {name: stock_task(folder, name.format(subset=subset)) for name in benchmark["tasks"]}
     for name, task in tasks.items():
         if task is not None:
