@@ -49,7 +49,7 @@ def hub_allowed() -> bool:
 def mirror_paths(source: Source, subsets: Sequence[str] | None = None) -> dict[str, Path]:
     """Return the mirror's files of a source: from subset (`""` if there is one) to path."""
     root = mirror_root() or Path("/nonexistent")
-    return {subset: root / source["mirror"].format(subset=subset) for subset in subsets or [""]}
+    return {own: root / source["mirror"].replace("{subset}", own) for own in subsets or [""]}
 
 
 def is_present(source: Source, subsets: Sequence[str] | None = None) -> bool:
