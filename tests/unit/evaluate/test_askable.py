@@ -101,12 +101,6 @@ WITHOUT = {key: value for key, value in entry("gsm8k").items() if key != "exempl
             "piqa cannot read the questions .* There are goal, sol1, label",
         ),
         (PIQA, [row | {"label": -1} for row in PIQA_ROWS], "label -1, which is none of its 2"),
-        (
-            PIQA | {"metric": {"name": "f1", "label": "F1", "direction": "higher"}},
-            PIQA_ROWS,
-            "'f1'",
-        ),
-        (entry("gsm8k", metric="exact_match"), ROWS["gsm8k"], "say which, as `exact_match,strict-"),
         (WITHOUT, ROWS["gsm8k"], "question 0 of gsm8k stands among the examples before it"),
     ],
 )

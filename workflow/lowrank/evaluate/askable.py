@@ -1,4 +1,4 @@
-"""Whether lm-eval can ask a benchmark's questions and score the answers: known before any is asked.
+"""Whether lm-eval can ask a benchmark's questions and score the answers: before any is asked.
 
 lm-eval itself takes a question without a label for one that is always answered wrongly, and a
 question that stands among its own examples for any other.
@@ -12,8 +12,6 @@ from typing import Any
 from lm_eval.api.task import Task
 
 from lowrank.base.errors import LowrankError, one_line
-from lowrank.base.metric import Metric
-from lowrank.evaluate.scores import quantities
 
 
 def require_askable(
@@ -106,51 +104,3 @@ def _examples(task: Task) -> set[str]:
 def _plain(text: Any) -> str:
     """Return a question without what does not tell it from another."""
     return " ".join(text.split()).casefold() if isinstance(text, str) else ""
-
-
-def require_quantities(samples: Sequence[Mapping[str, Any]], benchmark: Mapping[str, Any]) -> None:
-    """Check that lm-eval has a number for each question of each metric that a benchmark names.
-
-    Parameters
-    ----------
-    samples
-        lm-eval's, each with its `task`, whatever was answered.
-    benchmark
-        Its entry; see `lowrank.evaluate.scores.quantities`.
-
-    Raises
-    ------
-    LowrankError
-        If a task lacks a metric, or has something else for it.
-    """
-    headline, beside = quantities(benchmark)
-    for quantity in (headline, *beside.values()):
-        metric = quantity.metric
-        for task in dict.fromkeys(sample["task"] for sample in samples):
-            if quantity.weights is None or task in quantity.weights:
-                own = [sample for sample in samples if sample["task"] == task]
-                _require_metric(metric, task, own, benchmark["name"])
-
-
-def _require_metric(
-    metric: Metric, task: str, samples: Sequence[Mapping[str, Any]], name: str
-) -> None:
-    filters = list(dict.fromkeys(sample["filter"] for sample in samples))
-    if (metric.filter or "none") not in filters:
-        raise LowrankError(
-            f"{name}: metric {metric}: {task} of lm-eval filters its answers by "
-            f"{', '.join(filters)}; say which, as `{metric.name},{filters[0]}`"
-        )
-    for sample in samples:
-        if metric.name not in sample:
-            raise LowrankError(
-                f"{name}: {task} of lm-eval has no metric {metric.name!r}; it has "
-                f"{', '.join(sample['metrics'])}"
-            )
-        value = sample[metric.name]
-        is_of_text = isinstance(value, (tuple, list)) and metric.averaging != "mean"
-        if not is_of_text and not hasattr(value, "__float__"):
-            raise LowrankError(
-                f"{name}: {metric.name} of {task} is no number that each question has; choose "
-                "another metric"
-            )

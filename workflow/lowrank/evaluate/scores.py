@@ -203,6 +203,11 @@ def _value(sample: Mapping[str, Any], metric: Metric) -> tuple[float, float | No
     """Return a question's value, and its weight where it is a text's likelihood."""
     found = sample[metric.name]
     if isinstance(found, (tuple, list)):  # the log-likelihood, and how many words or bytes
+        if metric.averaging == "mean":
+            raise LowrankError(
+                f"{sample['task']}: lm-eval's {metric.name} is no number that each question has; "
+                "choose another metric"
+            )
         log_likelihood, count = found
         unit = math.log(2) if metric.name == "bits_per_byte" else 1.0
         return -float(log_likelihood) / unit / count, float(count)
