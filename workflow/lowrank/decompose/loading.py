@@ -11,10 +11,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from lowrank.assets.model_classes import auto_class
+from lowrank.assets.tokenizer import read_tokenizer
 from lowrank.base.errors import LowrankError, is_out_of_memory, one_line
 from lowrank.base.files import read_json, sha256_file
 from lowrank.base.names import DROP
@@ -73,11 +74,17 @@ def load_base(directory: str | Path, dtype: str, device: str = "cpu") -> PreTrai
 
 
 def load_tokenizer(directory: str | Path) -> Any:
-    """Load the tokenizer of a plain Hugging Face directory."""
+    """Load the tokenizer of a plain Hugging Face directory.
+
+    Raises
+    ------
+    LowrankError
+        If there is none, or it cannot be read.
+    """
     kept = _PRELOADED.pop(("tokenizer", state_of_files(directory)), None)
     if kept is not None:
         return kept
-    return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    return read_tokenizer(directory)
 
 
 _PRELOADED: dict[tuple[Any, ...], Any] = {}

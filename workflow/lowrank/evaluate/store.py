@@ -45,6 +45,7 @@ ANSWERS = pa.schema(
 
 ANSWERING = (
     "assets/model_classes.py",
+    "assets/tokenizer.py",
     "decompose/linear.py",
     "decompose/loading.py",
     "evaluate/asking.py",

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from lowrank.base.errors import LowrankError
 from lowrank.base.names import CLUSTER
 from lowrank.evaluate.finite import NotFiniteError
 
@@ -47,6 +48,22 @@ class Window:
     question: int
     features: dict[str, list[int]]
     offsets: list[tuple[int, int] | None]
+
+
+def require(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Check that each question has an answer in its context.
+
+    Raises
+    ------
+    LowrankError
+        If one has none, as in SQuAD v2: whether a model abstains is not scored here.
+    """
+    for row in rows:
+        if not isinstance(row["answers"], Mapping) or not row["answers"].get("text"):
+            raise LowrankError(
+                f"question {row['id']} has no answer in its context (SQuAD v2?); only those that "
+                "have one are scored: give it a file of these"
+            )
 
 
 def answer_questions(
