@@ -9,9 +9,12 @@ WORKFLOW = Path(workflow.current_basedir).parent
 
 sys.path.insert(0, str(WORKFLOW))
 
+from lowrank.assets.sources import DIRECTORIES_VARIABLE, require_mirror
 from lowrank.base.errors import LowrankError
 from lowrank.project.configuration import Project
-from lowrank.project.views.figures import EFFICIENCY_FIGURES, SCHEMATICS, drawings, figure_names
+from lowrank.project.figures import EFFICIENCY_FIGURES, SCHEMATICS
+from lowrank.project.names import NAME, STUDY_NAME
+from lowrank.project.views.figures import drawings, figure_names
 from lowrank.running.imports import library_files
 from lowrank.running.variables import surroundings
 
@@ -20,23 +23,26 @@ from lowrank.running.variables import surroundings
 os.environ.update(surroundings(config))
 
 try:
+    require_mirror()
     project = Project(config, WORKFLOW.parent / "config")
 except LowrankError as error:
     sys.exit(f"error: {error}")
+
+os.environ[DIRECTORIES_VARIABLE] = project.named_models.as_variable()
 
 LOCK = "requirements.lock"
 THESIS = "paper/thesis.yaml"  # what the thesis prints, to stand beside our values
 
 
 wildcard_constraints:
-    model="[a-z0-9.-]+",
+    model=NAME,
     decomposition="[a-z0-9_.+-]+",
     factorization=r"[a-z_]+(\.[a-z0-9_]+)?(-r\d+)?",
     calibration="[a-z0-9_]+",
     layer=r"\d+",
-    benchmark="[a-z0-9_]+",
+    benchmark=NAME,
     limit=r"\d+|all",
-    study="[a-z0-9_]+",
+    study=STUDY_NAME,
     schematic="|".join(SCHEMATICS),
     efficiency_figure="|".join(EFFICIENCY_FIGURES),
     figure="|".join(figure_names(project)) or "no_figure",

@@ -10,6 +10,7 @@ from snakemake.rules import Rule
 
 from lowrank.assets.sources import MIRROR_VARIABLE
 from lowrank.project.views.evaluate import runs_programs
+from lowrank.project.views.figures import undrawn
 from lowrank.running.devices import require_devices
 from lowrank.running.slurm import keeps_accounts
 from lowrank.sandbox.programs import sandbox_kind
@@ -110,6 +111,9 @@ onstart:
     if getattr(settings, "status_command", None) == "sacct" and not keeps_accounts():
         settings.status_command = "squeue"
 
+
+if undrawn(project) and workflow.is_main_process:
+    logger.warning(f"No model of this run takes part in: {', '.join(undrawn(project))}.")
 
 if project.unavailable_benchmarks and workflow.is_main_process:
     logger.warning(

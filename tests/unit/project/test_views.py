@@ -84,7 +84,7 @@ from lowrank.project.views.tables import (
 SMALL = {
     "models": ["smollm2-135m-instruct", "minilm-l6"],
     "studies": ["table_4_2", "figure_3_7", "unseen", "bert_figure_3_6"],
-    "benchmarks": {"arc_easy": {"limit": 40}, "gsm8k": {"max_new_tokens": 64}, "mrpc": None},
+    "benchmarks": {"arc_easy": {"limit": 40}, "gsm8k": {"max_new_tokens": 64}, "mrpc": {}},
     "device": "cpu",
     "dtype": "float32",
     "batch_size": 16,
@@ -268,7 +268,7 @@ def test_rows_and_labels_of_a_study(project_of, project, llama):
     assert arc == ("arc_easy", {"label": "ARC-Easy", "metric": accuracy})
     assert gsm8k[0] == "gsm8k" and gsm8k[1]["label"] == "GSM8K, 64 tokens at most"
     assert gsm8k[1]["metric"]["metric"] == "exact_match,strict-match"
-    assert benchmark_label(project_of(benchmarks={"gsm8k": None, "mrpc": None}), "gsm8k") == "GSM8K"
+    assert benchmark_label(project_of(benchmarks={"gsm8k": {}, "mrpc": {}}), "gsm8k") == "GSM8K"
 
 
 def test_causal_models_are_measured_without_what_leaves_layers_out(project, llama, bert):
@@ -459,7 +459,7 @@ def test_a_figure_shows_the_study_of_its_model(project, llama, bert):
 
 
 def test_a_figure_has_what_others_published_of_its_study_beside_it(project_of):
-    asked = {"perplexity_wikitext2": None, "winogrande": None}
+    asked = {"perplexity_wikitext2": {}, "winogrande": {}}
     made = project_of(models=["llama-7b"], studies=["published_7b"], benchmarks=asked)
     own = scores_shown(made, "llama-7b", "figure_published", output_of, "paper/authors")
     assert own.beside == ("paper/published_7b.csv",)

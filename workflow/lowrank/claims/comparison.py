@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from lowrank.base.csv_table import read_table
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json, write_json
 from lowrank.base.metric import Metric, in_the_mean
@@ -202,8 +203,7 @@ def _scores(results: str | Path) -> pd.DataFrame:
     for path in sorted(Path(results).glob("models/*/studies/*.csv")):
         if path.name.endswith(".profiles.csv"):
             continue
-        table = pd.read_csv(path, dtype={"series": str, "label": str})
-        table["series"] = table["series"].fillna("")
+        table = read_table(path)
         table["metric"] = [Metric.from_record(row) for _, row in table.iterrows()]
         tables.append(table.assign(study=path.stem)[[*SCORE_COLUMNS, "metric"]])
     if not tables:

@@ -17,6 +17,8 @@ from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.metric import in_the_mean, metric_of_mean
 from lowrank.base.names import DENSE, PERPLEXITY
 from lowrank.project.benchmarks import checked_metric
+from lowrank.project.choice import without_left_out
+from lowrank.project.figures import require_figure
 from lowrank.project.meaning import (
     decomposition_of_name,
     require_division,
@@ -25,16 +27,15 @@ from lowrank.project.meaning import (
     require_parts,
     require_training,
 )
+from lowrank.project.models import Models
 from lowrank.project.registry import Registry
 from lowrank.project.scorers import SCORERS
 from lowrank.project.studies import (
     Configuration,
     Model,
     expand_study,
-    order_by_influence,
     with_rank_files,
 )
-from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
 from lowrank.space.families.registry import FAMILY_NAMES
 
@@ -59,6 +60,8 @@ class Project:
         What the run uses, by name and in its order; benchmarks without a source are left out.
     unavailable_benchmarks
         Benchmarks that the run names but that have no source here.
+    named_models
+        The models by name, with those that are directories of this machine.
     model
         A function from a name to any model of the registry, whether the run uses it or not.
     largest_rank
@@ -74,18 +77,16 @@ class Project:
     def __init__(self, config: Mapping[str, Any], folder: str | Path) -> None:
         self.registry = Registry(folder)
         # Rules ask for these once a job.
-        self.model = functools.cache(self._model)
         self.largest_rank = functools.cache(self._largest_rank)
         self._decompositions = functools.cache(self._all_decompositions)
         self._studies_asking = functools.cache(self._all_studies_asking)
-        self.settings = self.registry.checked("config", config, "config")
-        self.models = {name: self.model(name) for name in self.settings["models"]}
-        left_out = self.settings["leave_out"]
-        self._named = {
-            name: self._benchmark(name)
-            for name in self.settings["benchmarks"]
-            if name not in left_out
-        }
+        settings = self.registry.checked("config", config, "config")
+        results = settings["pathvars"].get("results", "results")
+        self.settings = without_left_out(settings, config, self.registry)
+        self.named_models = Models(self.registry, self.settings["models"], results)
+        self.model = functools.cache(self.named_models.model)
+        self.models = {name: self.model(name) for name in self.named_models.names}
+        self._named = {name: self._benchmark(name) for name in self.settings["benchmarks"]}
         self.benchmarks = {
             name: entry for name, entry in self._named.items() if self._has_source(entry)
         }
@@ -114,6 +115,7 @@ class Project:
                     f"{', '.join(self._studies)} is for the family {model.architecture.family.name}"
                 )
             for study in self.studies_of(model):
+                self._require_benchmarks(study, model)
                 rows = self.configurations(study, model)
                 require_parts(self._studies[study], study, rows, model, self.registry.kind_of)
                 self._require_mean(study, model)
@@ -272,6 +274,15 @@ class Project:
         for benchmark in (name for each in limits.values() for name in each or ()):
             self.registry.path("benchmark", benchmark)
 
+    def _require_benchmarks(self, study: str, model: Model) -> None:
+        """Check that a study asks something of a model."""
+        if not self.study_benchmarks(study, model):
+            asked = ", ".join(self.study_benchmarks(study, model, available=False)) or "none"
+            raise LowrankError(
+                f"config: study {study} has no benchmark here for model {model.name} (it asks "
+                f"{asked}): name one under `benchmarks`, or the study under `leave_out`"
+            )
+
     def _require_mean(self, study: str, model: Model) -> None:
         """Check that those scores of a study that take part in a mean have one."""
         names = self.study_benchmarks(study, model)
@@ -355,24 +366,6 @@ class Project:
         )
         return max(ranks, default=1)
 
-    def _model(self, name: str) -> Model:
-        path = self.registry.path("model", name)
-        entry = self.registry.entry("model", name)
-        try:
-            architecture = Architecture.from_config(entry["architecture"])
-        except LowrankError as error:
-            raise LowrankError(f"{path}: {error}") from None
-        if entry["task"] != architecture.task:
-            raise LowrankError(
-                f"{path}: task: {entry['task']!r} does not fit the architecture: "
-                f"{architecture.task!r} does"
-            )
-        try:
-            order = order_by_influence(self.registry.influence(name), architecture)
-        except LowrankError as error:
-            raise LowrankError(f"{self.registry.influence_path(name)}: {error}") from None
-        return Model(name, entry["label"], entry["sources"], architecture, tuple(order))
-
     def _benchmark(self, name: str) -> dict[str, Any]:
         entry = self.benchmark(name)
         limit, exist = self.settings["benchmarks"][name]["limit"], entry["questions"]
@@ -389,12 +382,16 @@ class Project:
             self.registry.path("benchmark", benchmark)
         for series in entry["series"].values():
             for model in series.get("models", ()):
-                self.registry.path("model", model)
+                self.named_models.require(model)
         if entry["family"] not in (None, *FAMILY_NAMES):
             raise LowrankError(
                 f"{self.registry.path('study', name)}: family: unknown family {entry['family']!r}"
                 f"{suggestion(entry['family'], FAMILY_NAMES)}"
             )
+        try:
+            require_figure(entry)
+        except LowrankError as error:
+            raise LowrankError(f"{self.registry.path('study', name)}: {error}") from None
         return with_rank_files(entry, self.registry.ranks)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from lowrank.base.errors import LowrankError
 from lowrank.space.families.family import Family
 from lowrank.space.families.registry import family_of
+from lowrank.space.sizes import require_sizes
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,13 @@ class Architecture:
         Raises
         ------
         LowrankError
-            If the family or the class is unknown, or a size is missing.
+            If the family or the class is unknown, or a size is missing or is no size.
         """
         family, task = family_of(config), "causal"
         config = {**family.defaults, **config}
         required = ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")
         required += ("num_attention_heads", *family.sizes)
-        missing = [key for key in required if key not in config]
-        if missing:
-            raise LowrankError(f"the architecture lacks {', '.join(missing)}")
+        require_sizes(config, required)
         named = (config.get("architectures") or [None])[0]
         if not family.classes and named is not None and not str(named).endswith("ForCausalLM"):
             raise LowrankError(f"architectures {named!r} is not supported; known: …ForCausalLM")
@@ -63,7 +62,7 @@ class Architecture:
                 raise LowrankError(f"architectures {named!r} is not supported; known: {known}")
             task, base = family.classes[named]
             family = replace(family, layer_path=base + family.layer_path)
-        return cls(config, family, int(config["num_hidden_layers"]), task)
+        return cls(config, family, config["num_hidden_layers"], task)
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -157,3 +156,8 @@ class Architecture:
         """Return the number of parameters of the whole model; tied embeddings count once."""
         outside = self.family.outside(self.config, self.task)
         return outside + self.layers * self.layer_parameters()
+
+    def facts(self) -> tuple[Any, ...]:
+        """Return all that is counted of a model; equal facts make equal sizes and reductions."""
+        tensors = [(self.shape(tensor), self.has_bias(tensor)) for tensor in self.tensors]
+        return (self.task, self.layers, self.key_value_heads, self.parameters(), tensors)
