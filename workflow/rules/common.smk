@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 WORKFLOW = Path(workflow.current_basedir).parent
-
 sys.path.insert(0, str(WORKFLOW))
 
 from lowrank.assets.sources import DIRECTORIES_VARIABLE, require_mirror
@@ -17,19 +16,14 @@ from lowrank.project.names import NAME, STUDY_NAME
 from lowrank.project.views.figures import drawings, figure_names
 from lowrank.running.imports import library_files
 from lowrank.running.variables import surroundings
-
-# What a job needs from its surroundings travels in the environment: it shapes where bytes come
-# from, never what they are, so a change of it reruns nothing.
+# The environment says where bytes come from, never what they are: a change of it reruns nothing.
 os.environ.update(surroundings(config))
-
 try:
     require_mirror()
     project = Project(config, WORKFLOW.parent / "config")
+    os.environ[DIRECTORIES_VARIABLE] = project.named_models.as_variable()
 except LowrankError as error:
     sys.exit(f"error: {error}")
-
-os.environ[DIRECTORIES_VARIABLE] = project.named_models.as_variable()
-
 LOCK = "requirements.lock"
 THESIS = "paper/thesis.yaml"  # what the thesis prints, to stand beside our values
 

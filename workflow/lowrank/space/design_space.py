@@ -1,8 +1,7 @@
 """The decomposition configuration γ and the space it lives in (thesis, Section 3.1).
 
-A γ is (pruned ranks, decomposed layers, decomposed tensors) and a method. It is an immutable
-value with one canonical form, and its name is that form spelled out, so that two studies that
-ask for the same γ share one result.
+A γ is (pruned ranks, decomposed layers, decomposed tensors) and a method, an immutable value. Its
+name is its canonical form spelled out, so studies that ask for the same γ share one result.
 """
 
 from __future__ import annotations
@@ -41,8 +40,8 @@ STEP = "[a-z0-9_]+"
 class Decomposition:
     """A decomposition configuration γ (Definition 3.4).
 
-    Use :meth:`make` to build one from loose values; it sorts and checks. Two decompositions are
-    the same configuration if and only if they are equal, and if and only if their names are.
+    Use :meth:`make` to build one from loose values; it sorts and checks. Two are the same
+    configuration if and only if they are equal, and if and only if their names are.
 
     Attributes
     ----------
@@ -239,9 +238,7 @@ class Decomposition:
             cut,
         )
         if match is None:
-            raise LowrankError(
-                f"{name!r} is not the name of a decomposition, such as 'tucker-r1-l2.5-7-all'"
-            )
+            raise LowrankError(f"{name!r} is no name of the kind of 'tucker-r1-l2.5-7-all'")
         tensors = match["tensors"] or "all"
         made = cls.make(
             architecture,
