@@ -16,6 +16,7 @@ from lowrank.project.names import NAME, STUDY_NAME
 from lowrank.project.views.figures import drawings, figure_names
 from lowrank.running.imports import library_files
 from lowrank.running.variables import surroundings
+
 # The environment says where bytes come from, never what they are: a change of it reruns nothing.
 os.environ.update(surroundings(config))
 try:
@@ -24,8 +25,7 @@ try:
     os.environ[DIRECTORIES_VARIABLE] = project.named_models.as_variable()
 except LowrankError as error:
     sys.exit(f"error: {error}")
-LOCK = "requirements.lock"
-THESIS = "paper/thesis.yaml"  # what the thesis prints, to stand beside our values
+LOCK, THESIS = "requirements.lock", "paper/thesis.yaml"  # which has what the thesis prints
 
 
 wildcard_constraints:
