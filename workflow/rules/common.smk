@@ -6,26 +6,26 @@ import sys
 from pathlib import Path
 
 WORKFLOW = Path(workflow.current_basedir).parent
+
 sys.path.insert(0, str(WORKFLOW))
 
-from lowrank.assets.sources import DIRECTORIES_VARIABLE, require_mirror
 from lowrank.base.errors import LowrankError
 from lowrank.project.configuration import Project
-from lowrank.project.figures import EFFICIENCY_FIGURES, SCHEMATICS
 from lowrank.project.names import NAME, STUDY_NAME
-from lowrank.project.views.figures import drawings, figure_names
+from lowrank.project.views.figures import EFFICIENCY_FIGURES, SCHEMATICS, drawings, figure_names
 from lowrank.running.imports import library_files
 from lowrank.running.variables import surroundings
 
-# The environment says where bytes come from, never what they are: a change of it reruns nothing.
-os.environ.update(surroundings(config))
 try:
-    require_mirror()
+    # What a job needs from its surroundings travels in the environment: it shapes where bytes come
+    # from, never what they are, so a change of it reruns nothing.
+    os.environ.update(surroundings(config))
     project = Project(config, WORKFLOW.parent / "config")
-    os.environ[DIRECTORIES_VARIABLE] = project.named_models.as_variable()
 except LowrankError as error:
     sys.exit(f"error: {error}")
-LOCK, THESIS = "requirements.lock", "paper/thesis.yaml"  # which has what the thesis prints
+
+LOCK = "requirements.lock"
+THESIS = "paper/thesis.yaml"  # what the thesis prints, to stand beside our values
 
 
 wildcard_constraints:

@@ -8,12 +8,14 @@ from snakemake.dag import DAG
 from snakemake.exceptions import InputFunctionException
 from snakemake.rules import Rule
 
-from lowrank.assets.sources import MIRROR_VARIABLE
+from lowrank.assets.sources import DIRECTORIES_VARIABLE, MIRROR_VARIABLE
 from lowrank.project.views.evaluate import runs_programs
 from lowrank.project.views.figures import undrawn
 from lowrank.running.devices import require_devices
 from lowrank.running.slurm import keeps_accounts
 from lowrank.sandbox.programs import sandbox_kind
+
+os.environ[DIRECTORIES_VARIABLE] = project.named_models.as_variable()
 
 CLUSTER_THREADS = 4  # of a measurement on a cluster's CPUs; `set-threads` in the profile changes it
 

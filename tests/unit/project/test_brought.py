@@ -1,6 +1,5 @@
 """What a run is made of: directories, names of every kind, and what is left out."""
 
-import os
 import shutil
 
 import pytest
@@ -185,13 +184,10 @@ def test_a_mirror_as_people_write_it(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     for given in ("~/data", "$HOME/data", "${HOME}/data", str(tmp_path / "data")):
         monkeypatch.setenv(MIRROR_VARIABLE, given)
-        require_mirror()
+        require_mirror(given)
         assert mirror_root() == tmp_path / "data"
     (tmp_path / "file").touch()
     for given in ("~/typo", "/data/typo", "$NOT_SET_AT_ALL/data", "~/file"):
-        monkeypatch.setenv(MIRROR_VARIABLE, given)
         with pytest.raises(LowrankError, match="is no directory: correct or unset") as caught:
-            require_mirror()
+            require_mirror(given)
         assert given in str(caught.value)
-    del os.environ[MIRROR_VARIABLE]
-    require_mirror()

@@ -45,17 +45,21 @@ def mirror_root() -> Path | None:
     return expanded(root) if root else None
 
 
-def require_mirror() -> None:
-    """Check that the mirror is there, if one is set.
+def require_mirror(given: str) -> None:
+    """Check that a mirror is there.
+
+    Parameters
+    ----------
+    given
+        Its path as the user wrote it.
 
     Raises
     ------
     LowrankError
         If it is no directory.
     """
-    root = mirror_root()
-    if root is not None and not root.is_dir():
-        given = os.environ[MIRROR_VARIABLE]
+    root = expanded(given)
+    if not root.is_dir():
         named = given if given == str(root) else f"{given} ({root})"
         raise LowrankError(
             f"the mirror {named} is no directory: correct or unset {MIRROR_VARIABLE}, or `mirror` "

@@ -15,13 +15,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lowrank.assets.sources import HUB_VARIABLE, MIRROR_VARIABLE
+from lowrank.assets.sources import HUB_VARIABLE, MIRROR_VARIABLE, require_mirror
 
 
 def surroundings(config: Mapping[str, Any]) -> dict[str, str]:
     """Return the variables to set for a run.
 
     Mirror, hub, warm start, and this Python on the path.
+
+    Raises
+    ------
+    LowrankError
+        If the mirror that is set is not there.
     """
     made = {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
@@ -33,6 +38,8 @@ def surroundings(config: Mapping[str, Any]) -> dict[str, str]:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         made["LOWRANK_RUN"] = str(os.getpid())
         made["LOWRANK_WARM_START"] = f"{os.getpid()}:{folder}"
-    if config.get("mirror") and not os.environ.get(MIRROR_VARIABLE):
-        made[MIRROR_VARIABLE] = str(config["mirror"])
+    mirror = os.environ.get(MIRROR_VARIABLE) or config.get("mirror")
+    if mirror:
+        require_mirror(str(mirror))
+        made[MIRROR_VARIABLE] = str(mirror)
     return made
