@@ -9,6 +9,7 @@ WORKFLOW = Path(workflow.current_basedir).parent
 
 sys.path.insert(0, str(WORKFLOW))
 
+from lowrank.base import cli
 from lowrank.base.errors import LowrankError
 from lowrank.project.configuration import Project
 from lowrank.project.views.figures import EFFICIENCY_FIGURES, SCHEMATICS, drawings, figure_names
@@ -19,10 +20,9 @@ from lowrank.running.variables import surroundings
 # from, never what they are, so a change of it reruns nothing.
 os.environ.update(surroundings(config))
 
-try:
-    project = Project(config, WORKFLOW.parent / "config")
-except LowrankError as error:
-    sys.exit(f"error: {error}")
+project = cli.under_the_net(
+    lambda: Project(config, WORKFLOW.parent / "config"), "configuration", ["config", *workflow.configfiles]
+)
 
 LOCK = "requirements.lock"
 THESIS = "paper/thesis.yaml"  # what the thesis prints, to stand beside our values
