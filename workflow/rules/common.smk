@@ -21,7 +21,9 @@ from lowrank.running.variables import surroundings
 os.environ.update(surroundings(config))
 
 project = cli.under_the_net(
-    lambda: Project(config, WORKFLOW.parent / "config"), "configuration", ["config", *workflow.configfiles]
+    lambda: Project(config, WORKFLOW.parent / "config"),
+    "configuration",
+    ["config", *map(str, workflow.configfiles)],
 )
 
 LOCK = "requirements.lock"
