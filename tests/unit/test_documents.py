@@ -41,7 +41,11 @@ MADE = (
 
 SUFFIX = r"\.(?:py|smk|ya?ml|md|json|jsonl|csv|parquet|typ|lock|def|cff|html|pdf|png|safetensors)$"
 
-ELSEWHERE = {"config.json", "paper_data/inference_time.csv", "truthfulqa/validation.parquet"}
+ELSEWHERE = {
+    "config.json",
+    *("paper_data/inference_time.csv", "truthfulqa/validation.parquet", "blobs/"),
+    *("tokenizer.json", "vocab.json", "model.safetensors.index.json"),
+}
 """Files that documents name and that are not this repository's."""
 
 TO_COME = "Where new parts would go"

@@ -16,9 +16,11 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lowrank.base.errors import LowrankError, is_out_of_memory, one_line
+
+T = TypeVar("T")
 
 
 def parser(description: str | None, *names: str, **json_names: str) -> argparse.ArgumentParser:
@@ -57,9 +59,6 @@ def end_with_the_run() -> None:
 def run(main: Callable[[], Any], step: str = "", arguments: Sequence[str] | None = None) -> None:
     """Run a script's `main`; whatever error ends it is printed as one line.
 
-    A `LowrankError` says by itself what to do. Any other one is named with the step and with what
-    it worked on, and its traceback is kept in a file: beside the log, where the script has one.
-
     Parameters
     ----------
     main
@@ -76,14 +75,41 @@ def run(main: Callable[[], Any], step: str = "", arguments: Sequence[str] | None
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     warnings.filterwarnings("ignore", category=FutureWarning)
-    step = step or Path(sys.argv[0]).stem
+
+    def work() -> None:
+        end_with_the_run()
+        main()
+
+    given = sys.argv[1:] if arguments is None else arguments
+    under_the_net(work, step or Path(sys.argv[0]).stem, given)
+
+
+def under_the_net(work: Callable[[], T], step: str, arguments: Sequence[str]) -> T:
+    """Return what some work makes; whatever error ends it is printed as one line.
+
+    A `LowrankError` says by itself what to do. Any other one is named with the step and with what
+    it worked on, and its traceback is kept in a file: beside the log, where standard error is one.
+
+    Parameters
+    ----------
+    work
+        The work.
+    step
+        What it is called.
+    arguments
+        What it was given, among it the files that it reads.
+
+    Raises
+    ------
+    SystemExit
+        With status 1, after an error.
+    """
     kept = _beside_the_log()
     if kept is not None:
         with contextlib.suppress(OSError):
             kept.unlink()  # an earlier try's
     try:
-        end_with_the_run()
-        main()
+        return work()
     except LowrankError as error:
         said = str(error)
         _let_go(error)
@@ -95,10 +121,8 @@ def run(main: Callable[[], Any], step: str = "", arguments: Sequence[str] | None
                 "fewer jobs at a time (`--cores`)"
             )
         else:
-            said = _unforeseen(error, step, sys.argv[1:] if arguments is None else arguments, kept)
+            said = _unforeseen(error, step, arguments, kept)
         _let_go(error)
-    else:
-        return
     print(f"error: {said}", file=sys.stderr)
     raise SystemExit(1)
 
