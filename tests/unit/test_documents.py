@@ -43,6 +43,9 @@ SUFFIX = r"\.(?:py|smk|ya?ml|md|json|jsonl|csv|parquet|typ|lock|def|cff|html|pdf
 ELSEWHERE = {"paper_data/inference_time.csv", "truthfulqa/validation.parquet"}
 """Files that documents name and that are not this repository's."""
 
+OF_EXPORTS = {"config.json", "tokenizer.json", "checksums.json", "model.safetensors"}
+"""Files in a directory that is exported."""
+
 TO_COME = "Where new parts would go"
 """The section that names files which do not exist yet."""
 
@@ -150,7 +153,7 @@ def fits(parts, patterns):
 
 def is_path(span):
     plain = not re.search(r"[\s:=,*(){}$\[\]]|^[./]", span)
-    return plain and ("/" in span or re.search(SUFFIX, span)) and span not in ELSEWHERE
+    return plain and ("/" in span or re.search(SUFFIX, span)) and span not in ELSEWHERE | OF_EXPORTS
 
 
 def lost(text):
