@@ -48,6 +48,9 @@ ELSEWHERE = {
 }
 """Files that documents name and that are not this repository's."""
 
+OF_EXPORTS = {"config.json", "tokenizer.json", "checksums.json", "model.safetensors"}
+"""Files in a directory that is exported."""
+
 TO_COME = "Where new parts would go"
 """The section that names files which do not exist yet."""
 
@@ -155,7 +158,7 @@ def fits(parts, patterns):
 
 def is_path(span):
     plain = not re.search(r"[\s:=,*(){}$\[\]]|^[./]", span)
-    return plain and ("/" in span or re.search(SUFFIX, span)) and span not in ELSEWHERE
+    return plain and ("/" in span or re.search(SUFFIX, span)) and span not in ELSEWHERE | OF_EXPORTS
 
 
 def lost(text):

@@ -52,6 +52,7 @@ ROTARY = {
         "beta_fast": 16.0,
     },
     "longrope": LONG,
+    "longrope-of-its-lengths": LONG | {"factor": 4.0},
 }
 
 

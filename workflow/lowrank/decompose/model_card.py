@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json
 from lowrank.base.metric import Metric
 from lowrank.space.methods import METHODS
@@ -128,15 +129,24 @@ def _scores(
     rows = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, own in sorted(result["benchmarks"].items()):
         score, other = own["score"], beside.get(name, {}).get("score")
-        metric = Metric.from_config(score["metric"])
-        scaled = [metric.scale * bound for bound in score["interval_95"]]
+        label, scale = _metric(score["metric"])
+        scaled = [scale * bound for bound in score["interval_95"]]
         same = other is not None and other["questions"] == score["questions"]
         rows.append(
-            f"| {name} | {metric.axis} | {metric.scale * score['value']:.2f} | "
+            f"| {name} | {label} | {scale * score['value']:.2f} | "
             f"{scaled[0]:.2f} to {scaled[1]:.2f} | {score['questions']} | "
-            + (f"{metric.scale * other['value']:.2f} |" if same else "– |")
+            + (f"{scale * other['value']:.2f} |" if same else "– |")
         )
     return rows
+
+
+def _metric(name: str) -> tuple[str, float]:
+    """Return what a card calls a metric, and the scale from a result's number to it."""
+    try:
+        metric = Metric.from_config(name)
+    except LowrankError:  # of a benchmark whose entry describes it
+        return name, 1.0
+    return metric.axis, metric.scale
 
 
 def _result(path: str | Path | None) -> Mapping[str, Any] | None:

@@ -80,19 +80,35 @@ def portable_config(config: Mapping[str, Any]) -> dict[str, Any]:
             made["rope_local_base_freq"] = rotary[LOCAL]["rope_theta"]
         rotary = rotary[GLOBAL]
     made |= {key: rotary[key] for key in OUTSIDE if rotary.get(key) is not None}
+    original, ratio = rotary.get("original_max_position_embeddings"), None
+    if original:
+        ratio = config["max_position_embeddings"] / original
+    kind = rotary.get("rope_type", "default")
     scaling = {key: value for key, value in rotary.items() if key not in OUTSIDE}
-    kind = scaling.get("rope_type", "default")
-    original = scaling.get("original_max_position_embeddings")
-    if original and scaling.get("factor") is None:  # version 4 divides for some scalings only
-        scaling["factor"] = config["max_position_embeddings"] / original
-    if kind == "longrope" and original:
-        # Version 4 takes the factor of the attention from the lengths alone.
+    if original and scaling.get("factor") is None:
+        scaling["factor"] = ratio
+    if kind == "default":
+        made[OLD_ROTARY] = None
+    elif kind == "longrope" and original:
         made["original_max_position_embeddings"] = original
-        if scaling.get("attention_factor") is None:
-            grown = math.log(max(scaling["factor"], 1.0)) / math.log(original)
-            scaling["attention_factor"] = math.sqrt(1 + grown)
-    made[OLD_ROTARY] = None if kind == "default" else scaling
+        made[OLD_ROTARY] = _longrope(scaling, original, ratio)
+    else:
+        made[OLD_ROTARY] = scaling
     return made
+
+
+def _longrope(scaling: Mapping[str, Any], original: int, ratio: float | None) -> dict[str, Any]:
+    """Return the older words for a scaling that version 4 computes from the two lengths.
+
+    Its Phi-3 takes these three alone; what the lengths do not say is for its other models.
+    """
+    attention = scaling.get("attention_factor")
+    if attention is None and scaling["factor"] == ratio:
+        factors = {key: scaling[key] for key in ("short_factor", "long_factor")}
+        return {"type": "longrope"} | factors
+    if attention is None:
+        attention = math.sqrt(1 + math.log(max(scaling["factor"], 1.0)) / math.log(original))
+    return {**scaling, "attention_factor": attention}
 
 
 def portable_tokenizer(

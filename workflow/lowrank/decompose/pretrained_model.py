@@ -72,7 +72,7 @@ class LowRankModel:
         """
         tells = options.pop("output_loading_info", False)
         options |= {"variant": VARIANT, "use_safetensors": True, "output_loading_info": True}
-        folder = Path(directory) / options.get("subfolder", "")
+        folder = Path(directory) / (options.get("subfolder") or "")
         if folder.is_dir():
             check_files(folder, options.get("config"))
         try:
@@ -94,7 +94,8 @@ class LowRankModel:
         """Save the model in its low-rank form, as `PreTrainedModel.save_pretrained` does."""
         options["variant"] = VARIANT
         super().save_pretrained(directory, *arguments, **options)  # type: ignore[misc]
-        write_checksums(directory)
+        if options.get("is_main_process", True):
+            write_checksums(directory)
 
 
 def empty_module(own: dict[str, Any]) -> nn.Module:
