@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 WORKFLOW = Path(workflow.current_basedir).parent
-
 sys.path.insert(0, str(WORKFLOW))
 
 from lowrank.base import cli
@@ -26,7 +25,6 @@ def checked_project():
 
 asked = ["config", *map(str, workflow.configfiles)]
 project = cli.under_the_net(checked_project, "configuration", asked)
-
 LOCK, THESIS = "requirements.lock", "paper/thesis.yaml"  # which has what the thesis prints
 
 
