@@ -35,13 +35,21 @@ BASES = ("", "config/", "workflow/lowrank/", "figures/", "results/models/name/")
 MADE = (
     *(".venv", "report.html", "results", "results/answers", "figures", "logs"),
     *("figures/smoke", "figures/ci", "results/decided/plan.json"),
+    *("ro-crate-preview.html", "ro-crate-metadata.json", "source"),
 )
 """What no rule names as an output, but `make`, Snakemake or a job makes."""
 
 SUFFIX = r"\.(?:py|smk|ya?ml|md|json|jsonl|csv|parquet|typ|lock|def|cff|html|pdf|png|safetensors)$"
 
-ELSEWHERE = {"config.json", "paper_data/inference_time.csv", "truthfulqa/validation.parquet"}
+ELSEWHERE = {
+    "config.json",
+    *("paper_data/inference_time.csv", "truthfulqa/validation.parquet", "blobs/"),
+    *("tokenizer.json", "vocab.json", "model.safetensors.index.json"),
+}
 """Files that documents name and that are not this repository's."""
+
+OF_EXPORTS = {"config.json", "tokenizer.json", "checksums.json", "model.safetensors"}
+"""Files in a directory that is exported."""
 
 TO_COME = "Where new parts would go"
 """The section that names files which do not exist yet."""
@@ -150,7 +158,7 @@ def fits(parts, patterns):
 
 def is_path(span):
     plain = not re.search(r"[\s:=,*(){}$\[\]]|^[./]", span)
-    return plain and ("/" in span or re.search(SUFFIX, span)) and span not in ELSEWHERE
+    return plain and ("/" in span or re.search(SUFFIX, span)) and span not in ELSEWHERE | OF_EXPORTS
 
 
 def lost(text):

@@ -33,8 +33,19 @@ def test_the_tests_mirror_the_stages():
     assert tested == STAGES
 
 
-@pytest.mark.parametrize("path", sorted(LIBRARY.rglob("__init__.py")), ids=lambda p: p.parent.name)
+@pytest.mark.parametrize(
+    "path", sorted(LIBRARY.glob("*/**/__init__.py")), ids=lambda p: p.parent.name
+)
 def test_a_package_itself_holds_documentation_only(path):
     """A rule's inputs leave these files out: code in one would change without a rerun."""
     (statement,) = ast.parse(path.read_text(encoding="utf-8")).body
     assert isinstance(statement, ast.Expr) and isinstance(statement.value.value, str)
+
+
+def test_the_library_itself_only_says_what_follows_on_other_imports():
+    """What it has registered shapes no result; it loads the module that watches, and no other."""
+    _, *code = ast.parse((LIBRARY / "__init__.py").read_text(encoding="utf-8")).body
+    imported = [node for node in code if isinstance(node, (ast.Import, ast.ImportFrom))]
+    assert [node.module for node in imported] == ["lowrank.base.after_import"]
+    calls = [node.func.id for part in code for node in ast.walk(part) if isinstance(node, ast.Call)]
+    assert set(calls) == {"after_import"}

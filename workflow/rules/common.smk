@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 WORKFLOW = Path(workflow.current_basedir).parent
-
 sys.path.insert(0, str(WORKFLOW))
 
+from lowrank.base import cli
 from lowrank.base.errors import LowrankError
 from lowrank.project.configuration import Project
 from lowrank.project.names import NAME, STUDY_NAME
@@ -16,22 +16,22 @@ from lowrank.project.views.figures import EFFICIENCY_FIGURES, SCHEMATICS, drawin
 from lowrank.running.imports import library_files
 from lowrank.running.variables import surroundings
 
-try:
-    # What a job needs from its surroundings travels in the environment: it shapes where bytes come
-    # from, never what they are, so a change of it reruns nothing.
-    os.environ.update(surroundings(config))
-    project = Project(config, WORKFLOW.parent / "config")
-except LowrankError as error:
-    sys.exit(f"error: {error}")
 
-LOCK = "requirements.lock"
-THESIS = "paper/thesis.yaml"  # what the thesis prints, to stand beside our values
+def checked_project():
+    """The configuration and its environment, which says where bytes come from, not what they are."""
+    os.environ.update(surroundings(config))
+    return Project(config, WORKFLOW.parent / "config")
+
+
+asked = ["config", *map(str, workflow.configfiles)]
+project = cli.under_the_net(checked_project, "configuration", asked)
+LOCK, THESIS = "requirements.lock", "paper/thesis.yaml"  # which has what the thesis prints
 
 
 wildcard_constraints:
     model=NAME,
     decomposition="[a-z0-9_.+-]+",
-    factorization=r"[a-z_]+(\.[a-z0-9_]+)?",
+    factorization=r"[a-z_]+(\.[a-z0-9_]+)?(-r\d+)?",
     calibration="[a-z0-9_]+",
     layer=r"\d+",
     benchmark=NAME,

@@ -5,6 +5,8 @@ promise. Tried with 9.27.
 """
 
 from snakemake.dag import DAG
+from snakemake.exceptions import InputFunctionException
+from snakemake.rules import Rule
 
 from lowrank.assets.sources import DIRECTORIES_VARIABLE, MIRROR_VARIABLE
 from lowrank.project.views.evaluate import runs_programs
@@ -43,6 +45,23 @@ def _following(traverse):
 # Snakemake seeks no reason to run a job downstream of one that runs: it takes it to follow. One that
 # waits for ancient files alone does not follow, so it would miss its own changed parameters.
 DAG.bfs = _following(DAG.bfs)
+
+
+def _in_one_line(apply):
+    def applied(rule, *arguments, **options):
+        try:
+            return apply(rule, *arguments, **options)
+        except InputFunctionException as error:
+            if isinstance(error.__context__, LowrankError):
+                sys.exit(f"error: {error.__context__}")
+            raise
+
+    return applied
+
+
+# What a target's name gets wrong, such as a layer that a model lacks, is found by the functions of
+# the rules. Snakemake would show their traceback.
+Rule.apply_input_function = _in_one_line(Rule.apply_input_function)
 
 
 def gpus(wildcards):

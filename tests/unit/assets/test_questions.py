@@ -72,6 +72,13 @@ def test_mirror_keeps_the_columns_that_the_task_reads(tmp_path, monkeypatch):
     assert table.to_pydict() == {"a": [1, 2, 3], "_subset": ["", "", ""]}
 
 
+def test_a_mirror_may_hold_text(tmp_path, monkeypatch):
+    (tmp_path / "toy.csv").write_text("a,b\n1,4\n2,5\n3,6\n")
+    source = {"mirror": "toy.csv", "sha256": tiny.sha256(tmp_path / "toy.csv")}
+    table = fetch(tmp_path, source, monkeypatch)
+    assert table.to_pydict() == {"a": [1, 2, 3], "_subset": ["", "", ""]}
+
+
 def test_subsets_are_named(tmp_path, monkeypatch):
     sums = {name: toy(tmp_path, f"{name}.parquet")["sha256"] for name in ("x", "y")}
     source = {"mirror": "{subset}.parquet", "sha256": sums}

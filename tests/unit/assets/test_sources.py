@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import torch
 from lowrank.assets import sources
 from lowrank.assets.models import fetch_model
 from lowrank.assets.sources import (
@@ -20,6 +21,7 @@ from lowrank.assets.sources import (
 )
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json
+from safetensors.torch import load_file, save_file
 
 MIRROR = {"mirror": "m", "sha256": {}}
 WHEEL = {"wheel": "a==1", "sha256": "0" * 64}
@@ -182,6 +184,107 @@ def test_what_the_hub_sends_is_what_it_says(tmp_path, digest):
     assert not list((tmp_path / "bad").rglob("*.json")) and not (path.resolve()).exists()
     with pytest.raises(LowrankError, match="no digest of the hub"):
         require_hub_digest(cached(tmp_path / "none", b"", "etag"), "a/b")
+
+
+def copied(folder, name, content=b"hello\n"):
+    """A cache that was copied without its links: a snapshot and a blob, which are files."""
+    snapshot, blobs = folder / "snapshots" / "0", folder / "blobs"
+    for made in (snapshot, blobs):
+        made.mkdir(parents=True)
+    (blobs / name).write_bytes(b"hello\n")
+    (snapshot / "config.json").write_bytes(content)
+    return snapshot / "config.json"
+
+
+def test_a_copied_cache_is_checked_by_the_names_of_its_blobs(tmp_path):
+    digest = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
+    require_hub_digest(copied(tmp_path / "good", digest), "a/b")
+    with pytest.raises(LowrankError, match="no digest of the hub .*with its links .*good2 to"):
+        require_hub_digest(copied(tmp_path / "good2", digest, b"hullo\n"), "a/b")
+
+
+def test_links_that_lead_nowhere_are_no_missing_source(tmp_path, mirrored):
+    (tmp_path / "toy" / "tokenizer.json").unlink()
+    (tmp_path / "toy" / "tokenizer.json").symlink_to("../../blobs/0a")
+    message = r"toy/tokenizer.json is a link to ../../blobs/0a, which is not there: copy what links"
+    with pytest.raises(LowrankError, match=message):
+        fetch(tmp_path, mirrored)
+    (tmp_path / "gone").symlink_to("nowhere")
+    source = {"mirror": "gone", "sha256": {"config.json": "0" * 64}}
+    assert choose_source([source, HUB], "thing") is source
+
+
+def brought(tmp_path, name, change):
+    """A mirror's model with one file changed by a function, pinned as it is now."""
+    path = tmp_path / "toy" / name
+    change(path)
+    sums = {path.name: tiny.sha256(path) for path in (tmp_path / "toy").iterdir()}
+    return {"mirror": "toy", "sha256": sums}
+
+
+def edited(**changes):
+    return lambda path: path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def saved(change):
+    """Save the weights anew with one tensor of another kind."""
+
+    def save(path):
+        tensors = load_file(path)
+        name = "model.layers.1.mlp.up_proj.weight"
+        save_file({**tensors, name: change(tensors[name])}, path, metadata={"format": "pt"})
+
+    return save
+
+
+QUANTIZED = {"quant_method": "gptq", "bits": 4}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (
+            "model.safetensors",
+            lambda path: path.rename(path.with_name("pytorch_model.bin")),
+            "toy holds its weights as pytorch_model.bin, which is not loaded .*add its model.safe",
+        ),
+        ("model.safetensors", Path.unlink, "toy holds no weights: add its model.safetensors, or"),
+        (
+            "model.safetensors",
+            lambda path: path.rename(path.with_name("model-00001-of-00002.safetensors")),
+            "toy holds parts of a model, but no model.safetensors.index.json",
+        ),
+        (
+            "model.safetensors.index.json",
+            lambda path: path.write_text('{"weight_map": {"a": "model-2.safetensors"}}'),
+            "toy lacks model-2.safetensors, which model.safetensors.index.json names",
+        ),
+        (
+            "config.json",
+            edited(quantization_config=QUANTIZED),
+            r"toy holds weights that are quantized \(gptq\); only weights in float32, .* bring the",
+        ),
+        (
+            "model.safetensors",
+            saved(lambda weight: weight.to(torch.float8_e4m3fn)),
+            "model.safetensors holds model.layers.1.mlp.up_proj.weight as F8_E4M3; only",
+        ),
+        (
+            "model.safetensors",
+            saved(lambda weight: weight.to(torch.int8)),
+            "holds model.layers.1.mlp.up_proj.weight as I8; only",
+        ),
+        ("config.json", lambda path: path.write_text("[1]"), "holds no configuration of a model"),
+        ("config.json", lambda path: path.write_text("{"), "config.json is not JSON"),
+        ("tokenizer.json", Path.unlink, "toy has no tokenizer"),
+    ],
+)
+def test_models_that_cannot_be_used_are_not_taken_in(tmp_path, mirrored, name, change, message):
+    with pytest.raises(LowrankError, match=message) as caught:
+        fetch(tmp_path, brought(tmp_path, name, change))
+    said = str(caught.value)
+    assert len(said.splitlines()) == 1 and "delete it" not in said and "out/" not in said
+    assert not (tmp_path / "out" / "weights").exists()
 
 
 def test_another_architecture_than_declared(tmp_path, mirrored):

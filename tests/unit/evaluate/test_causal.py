@@ -75,13 +75,13 @@ def assert_equal_metrics(results, theirs):
     compared = 0
     for task in theirs["samples"]:
         for key, value in theirs["results"][task].items():
-            if isinstance(value, float):
+            if isinstance(value, float) and "_stderr" not in key:
                 tolerance = 1e-6 if task == "truthfulqa_mc2" else 1e-12
                 relative = 1e-6 if task == "wikitext" else 0
                 expected = pytest.approx(value, abs=tolerance, rel=relative)
                 assert results[task][key] == expected, (task, key)
                 compared += 1
-    assert compared >= 2 * len(theirs["samples"])
+    assert compared >= len(theirs["samples"])
 
 
 def assert_made_of_lm_evals_own(result, theirs, entry):

@@ -23,7 +23,7 @@ from lowrank.decompose.compressed import compress
 from lowrank.decompose.layer_factors import factorize_layer
 from lowrank.decompose.loading import load_compressed
 from lowrank.evaluate import configuration, encoder
-from lowrank.evaluate.encoder import evaluate
+from lowrank.evaluate.encoder import evaluate, longest_input
 from lowrank.evaluate.metrics.squad import f1
 from lowrank.evaluate.store import ANSWERING
 from lowrank.project.scorers import SCORERS
@@ -148,6 +148,40 @@ def test_a_model_of_another_kind_is_refused(evaluated, tmp_path):
     entry = {"name": other, "scorer": other, "metric": metric, "options": {}}
     with pytest.raises(LowrankError, match=f"{other} is for .* models; tiny is "):
         score(folder, "dense", tmp_path, entry)
+
+
+def test_inputs_that_the_model_cannot_read_are_refused(evaluated, tmp_path):
+    name, folder, _ = evaluated
+    entry = entry_of(name) | {"options": OPTIONS[name] | {"max_length": 65}}
+    message = f"{name}: its inputs may have 65 tokens, but tiny reads 64 at once; set `max_length"
+    with pytest.raises(LowrankError, match=message):
+        score(folder, "dense", tmp_path, entry)
+
+
+@pytest.mark.parametrize(
+    ("config", "longest"),
+    [
+        ({"model_type": "bert", "max_position_embeddings": 512, "pad_token_id": 0}, 512),
+        ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
+        ({"model_type": "bert"}, None),
+    ],
+)
+def test_how_much_an_encoder_reads(config, longest):
+    assert longest_input(config) == longest
+
+
+def test_questions_without_what_is_scored_are_refused(evaluated, tmp_path):
+    """Said with the benchmark's name, before the first is asked."""
+    name, folder, table = evaluated
+    column, hidden = {"mrpc": ("label", -1), "squad": ("answers", {"text": []})}[name]
+    rows = [row | {column: hidden} for row in table.to_pylist()]
+    made = tmp_path / "made"
+    made.mkdir()
+    for part in ("weights", "dense"):
+        (made / part).symlink_to(folder / part)
+    tiny.write_parquet(tiny.pa.Table.from_pylist(rows), made / "questions.parquet")
+    with pytest.raises(LowrankError, match=f"^{name}: .*(SQuAD v2|a test split may hide it)"):
+        score(made, "dense", tmp_path, entry_of(name))
 
 
 def test_a_metric_that_the_scorer_lacks_is_refused(evaluated, tmp_path):

@@ -114,6 +114,16 @@ def test_every_shipped_entry_is_valid():
         Project({**PAPER, **own, "studies": some}, "config")
 
 
+@pytest.mark.parametrize("model", ["phi-3-mini-4k-instruct", "gemma-3-1b-it", "minilm-l6"])
+def test_a_study_of_no_family_is_for_all(model):
+    benchmark = "mrpc" if model == "minilm-l6" else "arc_easy"
+    own = {"models": [model], "benchmarks": {benchmark: None}, "studies": ["any_family"]}
+    project = Project({**PAPER, **own}, "config")
+    made = project.configurations("any_family", project.models[model])
+    assert {row.label for row in made} >= {"one", "three", "attention of three", "MLP of three"}
+    assert len({row.decomposition for row in made if not row.decomposition.is_dense}) > 4
+
+
 BERT = {
     "models": ["minilm-l6", "bert-base-squad"],
     "studies": ["table_4_2", "bert_figure_3_4", "bert_figure_3_5", "bert_figure_3_6"],
@@ -230,7 +240,6 @@ def influence_file(influence, count=2):
 STUDY = "studies/table_4_2.yaml"
 MODEL = "models/llama-2-7b-chat.yaml"
 BENCHMARK = "benchmarks/arc_easy.yaml"
-BITS = {"name": "bits_per_byte", "in_mean": True}
 
 MISTAKES = {
     "typing error in a key": (bad("modles", 1), r"config: modles: unknown key; .*'models'"),
@@ -286,11 +295,11 @@ MISTAKES = {
     ),
     "unknown metric": (
         bad_file(BENCHMARK, "metric", "accc,none"),
-        "arc_easy.yaml: metric: unknown metric 'accc'; did you mean 'acc'",
+        "arc_easy.yaml: metric: arc_easy of lm-eval has no metric 'accc'; did you mean 'acc'",
     ),
-    "metric that is half described": (
+    "metric that the task lacks": (
         bad_file(BENCHMARK, "metric", {"name": "bleu", "direction": "higher"}),
-        "arc_easy.yaml: metric: 'bleu' is not known here, so it needs `label`",
+        "arc_easy.yaml: metric: arc_easy of lm-eval has no metric 'bleu'; known: acc, acc_norm",
     ),
     "typing error in a metric": (
         bad_file(BENCHMARK, "metric", {"name": "acc", "unitt": "%"}),
@@ -302,7 +311,7 @@ MISTAKES = {
     ),
     "unknown metric beside the headline": (
         bad_file(BENCHMARK, "beside", {"norm": {"metric": "acc_nrom"}}),
-        "arc_easy.yaml: metric: unknown metric 'acc_nrom'; did you mean 'acc_norm'",
+        "arc_easy.yaml: beside.norm: arc_easy of lm-eval has no metric 'acc_nrom'; did you mean",
     ),
     "task of another benchmark": (
         bad_file(BENCHMARK, "weights", {"arc_esy": 1}),
@@ -313,8 +322,8 @@ MISTAKES = {
         "arc_easy.yaml: chance: 25 is no share; acc scores between 0 and 1",
     ),
     "scores that have no mean": (
-        bad_file(BENCHMARK, "metric", BITS, drop="chance"),
-        r"table_4_2.yaml: arc_easy \(Cross-entropy \(bits/byte\), lower is better\) and "
+        bad_file(BENCHMARK, "metric", {"name": "acc", "unit": "points"}, drop="chance"),
+        r"table_4_2.yaml: arc_easy \(Accuracy \(points\)\) and "
         r"arc_challenge \(Accuracy \(%\)\) have no mean",
     ),
     "study of an unknown family": (

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lowrank.assets.tokenizer import TOKENIZER_FILES, read_tokenizer
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json, read_text, sha256_file
 from lowrank.base.tensor_file import described, write_tensors
@@ -19,12 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TOKENS = "tokens"
-
-TOKENIZER_FILES = (
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("tokenizer.model", "vocab.txt", "vocab.json", "merges.txt"),
-)
-"""The files of a plain Hugging Face directory that a tokenizer is read from."""
 
 
 def prepare_calibration(
@@ -122,13 +117,9 @@ def tokenize(weights: str | Path, text: str) -> NDArray:
     Raises
     ------
     LowrankError
-        If the tokenizer makes tokens that the model does not know.
+        If there is no tokenizer, or it makes tokens that the model does not know.
     """
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(
-        weights, local_files_only=True, trust_remote_code=False
-    )
+    tokenizer = read_tokenizer(weights)
     # `verbose`: a text that is longer than the model's context is no mistake here.
     ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     begin = [tokenizer.bos_token_id]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -22,9 +23,16 @@ from lowrank.assets.sources import (
     mirror_paths,
     require_hub_digest,
 )
-from lowrank.assets.weights import require_finite
+from lowrank.assets.tokenizer import require_tokenizer
+from lowrank.assets.weights import require_finite, require_plain
 from lowrank.base.errors import LowrankError
-from lowrank.base.files import atomic_path, require_sha256, sha256_file, write_json
+from lowrank.base.files import (
+    atomic_path,
+    require_content,
+    require_sha256,
+    sha256_file,
+    write_json,
+)
 from lowrank.base.provenance import provenance
 
 HUB_FILES = ("*.safetensors", "*.json", "tokenizer.model", "vocab.txt", "merges.txt")
@@ -59,8 +67,8 @@ def fetch_model(
     Raises
     ------
     LowrankError
-        If no source is present, a checksum differs, the model is not the declared one or its
-        weights are not finite.
+        If no source is present, a checksum differs, the model is not the declared one, its weights
+        are in another form or not finite, or it has no tokenizer.
     """
     source = choose_source(sources, f"model {name}")
     with atomic_path(directory) as target:
@@ -75,8 +83,10 @@ def fetch_model(
             _from_hub(source, target)
         else:
             _from_seed(source, architecture, target)
-        require_agreement(name, architecture, target)
-        require_finite(target)
+        try:
+            _require_usable(name, architecture, target, has_tokenizer="random" not in source)
+        except LowrankError as error:  # which is about what was brought, not about its copy
+            raise LowrankError(str(error).replace(str(target), _place(source))) from None
         files = {path.name: sha256_file(path) for path in sorted(target.iterdir())}
     write_json(
         manifest,
@@ -95,8 +105,9 @@ def _from_mirror(source: Source, target: Path) -> None:
     for name, pin in sorted(source["sha256"].items()):
         if "/" in name or name in ("", ".", ".."):
             raise LowrankError(f"{describe(source)}: {name!r} in its sha256 is no plain file name")
-        if not (root / name).exists():
+        if not os.path.lexists(root / name):
             raise LowrankError(f"the mirror's {root} lacks {name}")
+        require_content(root / name)
         require_sha256(root / name, pin)
         shutil.copyfile(root / name, target / name)
 
@@ -160,7 +171,8 @@ def _from_hub(source: Source, target: Path) -> None:
     except Exception as error:  # whatever the client raises becomes one line
         raise hub_error(source["hub"], error) from None
     for path in sorted(snapshot.iterdir()):
-        if path.is_file():
+        if not path.is_dir():
+            require_content(path)
             require_hub_digest(path, source["hub"])
             # The cache holds links to blobs: a hard link costs no space, a copy works everywhere.
             try:
@@ -179,3 +191,27 @@ def _from_seed(source: Source, architecture: Mapping[str, Any], target: Path) ->
 
     torch.manual_seed(int(source["random"]))
     model_from_config(architecture, dtype=torch.float16).save_pretrained(target)
+
+
+def _place(source: Source) -> str:
+    """Return where a model was brought from, for messages."""
+    return str(mirror_paths(source)[""]) if "mirror" in source else describe(source)
+
+
+def _require_usable(
+    name: str, architecture: Mapping[str, Any], directory: Path, has_tokenizer: bool
+) -> None:
+    """Check what was brought: configuration, weights, tokenizer."""
+    path = directory / "config.json"
+    require_content(path)
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LowrankError(f"{path} is not JSON ({error}): copy it again") from None
+    if not isinstance(config, dict):
+        raise LowrankError(f"{path} holds no configuration of a model: copy it again")
+    require_plain(directory, config)
+    require_agreement(name, architecture, directory)
+    require_finite(directory)
+    if has_tokenizer:
+        require_tokenizer(directory)

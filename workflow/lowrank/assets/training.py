@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow.parquet
 
 from lowrank.assets.calibration import read_calibration, tokenizer_digest
+from lowrank.assets.tokenizer import read_tokenizer
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, sha256_file
 from lowrank.base.tensor_file import described, write_tensors
@@ -75,11 +76,7 @@ def prepare_training(
     LowrankError
         If the questions have no columns that an answer could be read from.
     """
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(
-        weights, local_files_only=True, trust_remote_code=False
-    )
+    tokenizer = read_tokenizer(weights)
     rows = pyarrow.parquet.read_table(questions).to_pylist()
     held = {_plain(row[QUESTION]) for row in pyarrow.parquet.read_table(asked).to_pylist()}
     kept = [row for row in rows if _plain(row[QUESTION]) not in held]

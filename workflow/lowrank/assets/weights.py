@@ -39,6 +39,65 @@ def shard_of(directory: str | Path, name: str) -> Path:
     return directory / SINGLE
 
 
+FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+"""Number types of weights that can be decomposed, as safetensors call them."""
+
+OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf", "*.h5", "*.msgpack", "*.onnx")
+"""Files that hold weights in other formats."""
+
+
+def require_plain(directory: str | Path, config: Mapping[str, Any]) -> None:
+    """Check that a directory has safetensors, all of them, with weights that are not quantized.
+
+    Parameters
+    ----------
+    directory
+        A Hugging Face directory.
+    config
+        Its `config.json`.
+
+    Raises
+    ------
+    LowrankError
+        If it has not; the message says what is there, and what to bring in its place.
+    """
+    directory = Path(directory)
+    if quantized := config.get("quantization_config"):
+        named = quantized.get("quant_method") if isinstance(quantized, Mapping) else None
+        raise LowrankError(f"{directory} holds weights that are quantized ({named}); {_PLAIN}")
+    if not any(directory.glob("*.safetensors")):
+        others = [path.name for form in OTHER_WEIGHTS for path in sorted(directory.glob(form))]
+        if not others:
+            raise LowrankError(f"{directory} holds no weights: add its {SINGLE}, or {INDEX}")
+        raise LowrankError(
+            f"{directory} holds its weights as {others[0]}, which is not loaded here (a pickle may "
+            "run code): save the model as safetensors, by `save_pretrained` of transformers, and "
+            f"add its {SINGLE}"
+        )
+    if (directory / INDEX).exists():
+        named = read_json(directory / INDEX).get("weight_map", {})
+        for name in sorted(set(named.values())):
+            if not (directory / name).exists():
+                raise LowrankError(f"{directory} lacks {name}, which {INDEX} names: add it")
+    elif not (directory / SINGLE).exists():
+        raise LowrankError(f"{directory} holds parts of a model, but no {INDEX}: add it")
+    for path in sorted(directory.glob("*.safetensors")):
+        with _readable(path) as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - not a mapping
+                stored = tensors.get_slice(name)
+                dtype, is_matrix = stored.get_dtype(), len(stored.get_shape()) > 1
+                # Whole numbers may be places in a text, which are no weights.
+                is_weight = dtype.startswith("F8") or (is_matrix and dtype != "I64")
+                if dtype not in FLOATS and is_weight:
+                    raise LowrankError(f"{path} holds {name} as {dtype}; {_PLAIN}")
+
+
+_PLAIN = (
+    "only weights in float32, float16 or bfloat16 can be decomposed: bring the model before it was "
+    "quantized"
+)
+
+
 def require_finite(directory: str | Path) -> None:
     """Check that every tensor of a directory's safetensors can be read and is finite.
 

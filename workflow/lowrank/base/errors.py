@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class LowrankError(Exception):
@@ -20,6 +21,18 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+@contextlib.contextmanager
+def about(what: str) -> Iterator[None]:
+    """Let an error that nobody foresaw say what it is about: `lowrank.base.cli.run` prints it."""
+    try:
+        yield
+    except LowrankError:  # which says it by itself
+        raise
+    except Exception as error:
+        error.add_note(what)
+        raise
 
 
 def one_line(error: BaseException) -> str:

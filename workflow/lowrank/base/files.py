@@ -219,7 +219,11 @@ _READ_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "
 _TEXT_KEYS = ("label", "title")
 
 
-class _StrictLoader(yaml.SafeLoader):
+# The parser in C reads the configuration ten times as fast; a PyYAML built by hand may lack it.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _StrictLoader(_Loader):
     """YAML in which a repeated key is an error, and in which names are text as they are written.
 
     A key is a name whatever it looks like: `9`, `on`, `1.50` or `2024-01-01`. So is the value of a
@@ -253,7 +257,7 @@ def read_yaml(path: str | Path) -> Any:
     Raises
     ------
     LowrankError
-        If the file is missing, is not YAML or repeats a key.
+        If the file is missing, cannot be read, is not YAML or repeats a key.
     """
     try:
         with open(path, encoding="utf-8") as handle:
@@ -262,7 +266,9 @@ def read_yaml(path: str | Path) -> Any:
         raise LowrankError(f"{path} does not exist") from None
     except LowrankError as error:
         raise LowrankError(f"{path}, {error}") from None
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise LowrankError(f"{path} cannot be read ({os.strerror(error.errno or 0)})") from None
+    except (yaml.YAMLError, ValueError) as error:
         raise LowrankError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
 
 
@@ -281,6 +287,40 @@ def sha256_file(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+POINTER = b"version https://git-lfs"
+"""How a file begins that stands for a large one in a repository of git."""
+
+
+def require_content(path: str | Path) -> None:
+    """Check that a file that someone brought is there, and is the file itself.
+
+    Raises
+    ------
+    LowrankError
+        If it is a link to nothing, a folder, empty, or stands for a large file of git.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as handle:
+            head = handle.read(len(POINTER))
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise LowrankError(
+                f"{path} is a link to {path.readlink()}, which is not there: copy what links "
+                "lead to (`cp -rL`)"
+            ) from None
+        raise LowrankError(f"{path} does not exist") from None
+    except OSError as error:
+        raise LowrankError(f"{path} cannot be read ({os.strerror(error.errno or 0)})") from None
+    if not head:
+        raise LowrankError(f"{path} is empty: copy it again")
+    if head == POINTER:
+        raise LowrankError(
+            f"{path} is a Git LFS pointer, not the file that it stands for: run `git lfs pull` "
+            "where it comes from, and copy it again"
+        )
 
 
 def require_sha256(path: str | Path, expected: str) -> None:

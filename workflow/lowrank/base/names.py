@@ -29,6 +29,9 @@ PLACE = "place"
 PLAN = "plan.json"
 """The file, among the results of a run, that plans its looks at growing numbers of questions."""
 
+LM_EVAL = "lm_eval"
+"""The scorer that is lm-eval itself: its own tasks and metrics."""
+
 PERPLEXITY = "perplexity"
 """The scorer that asks windows of a text, in place of questions."""
 

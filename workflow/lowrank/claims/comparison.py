@@ -40,7 +40,10 @@ SHARE = 0.02
 """Or this share of the questions, where that is more. A score that is no share of answers, a
 perplexity say, moves with every question a little: it may differ by this share of itself."""
 
-SLOPES: Mapping[str, float] = {"latency": 0.15, "energy": 0.15, "power": 0.15, "memory": 0.01}
+SLOPES: Mapping[str, float] = {
+    **dict.fromkeys(("latency", "energy", "power", "fine-tuning memory"), 0.15),
+    "memory": 0.01,
+}
 """Slopes (percent for each percent of parameters) may differ by this: memory is counted, the rest
 depends on how a processor divides its time between arithmetic and memory."""
 

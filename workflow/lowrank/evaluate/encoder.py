@@ -46,6 +46,9 @@ class MetricModule(Protocol):
 
     METRICS: tuple[str, ...]
 
+    def require(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Check, before anything is asked, that questions have what their scores are made of."""
+
     def answer_questions(
         self,
         model: PreTrainedModel,
@@ -167,6 +170,10 @@ class EncoderAnswerer:
         keys = [digest([code, benchmark["options"], size, row]) for row in rows]
         if not all(key in store for key in keys):
             self._require_fit(benchmark)  # which loads the model: that is no time of asking
+            try:
+                metrics.require(rows)
+            except LowrankError as error:
+                raise LowrankError(f"{benchmark['name']}: {error}") from None
         begin, asked = time.monotonic(), 0
         try:
             for start in range(0, len(rows), size):
@@ -201,12 +208,37 @@ class EncoderAnswerer:
         """Check that the model is what the benchmark is for, and as large as it says."""
         model, manifest = self._configuration.model, self._configuration.manifest
         scorer = SCORERS[benchmark["scorer"]]
-        task = Architecture.from_config(model.config.to_dict()).task
+        architecture = Architecture.from_config(model.config.to_dict())
+        task, most = architecture.task, architecture.positions
         if task != scorer.task:
             raise LowrankError(
                 f"{benchmark['name']} is for {scorer.task} models; {manifest['model']} is {task}"
             )
+        if most is not None and benchmark["options"]["max_length"] > most:
+            raise LowrankError(
+                f"{benchmark['name']}: its inputs have up to {benchmark['options']['max_length']} "
+                f"tokens, but {manifest['model']} reads {most} at once: make `max_length` smaller"
+            )
         _require_declared_size(model, manifest)
+        longest = longest_input(model.config.to_dict())
+        asked = benchmark["options"].get("max_length", 0)
+        if longest is not None and asked > longest:
+            raise LowrankError(
+                f"{benchmark['name']}: its inputs may have {asked} tokens, but {manifest['model']} "
+                f"reads {longest} at once; set `max_length: {longest}` in the `options` of the "
+                "benchmark's file, or leave one of them out"
+            )
+
+
+def longest_input(config: Mapping[str, Any]) -> int | None:
+    """Return how many tokens an encoder reads at once; None where its configuration says nothing.
+
+    RoBERTa and its kin count positions from the one after the padding's.
+    """
+    most = config.get("max_position_embeddings")
+    if most is None or config.get("model_type") not in ("roberta", "xlm-roberta", "camembert"):
+        return most
+    return int(most) - int(config.get("pad_token_id", 1)) - 1
 
 
 def _scores(

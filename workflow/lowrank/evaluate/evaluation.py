@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from lowrank.base.errors import about
 from lowrank.evaluate.configuration import Configuration
 from lowrank.evaluate.result import Answers, Scored, write_results
 
@@ -91,6 +92,7 @@ def evaluate_with(
             questions[number],
             requests[number] if requests else "",
         )
-        found, details = answering.answer(asked)
+        with about(f"benchmark {asked.benchmark['name']} ({asked.questions})"):
+            found, details = answering.answer(asked)
         scored.append(Scored(asked.benchmark, asked.settings, found, details))
     write_results(output, samples_output, scores_output, scored, configuration.manifest, settings)

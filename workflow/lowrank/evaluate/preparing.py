@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lowrank.base.errors import about
 from lowrank.base.names import CONTINUATIONS, PERPLEXITY, PROGRAMS
 from lowrank.evaluate.problems import prepare_continuations, prepare_programs
 from lowrank.evaluate.requests import prepare_requests
@@ -43,4 +44,5 @@ def prepare(
         PROGRAMS: prepare_programs,
     }
     own = by_scorer.get(benchmark.get("scorer", ""), prepare_requests)
-    own(base, questions, benchmark, settings, questions_output, requests_output)
+    with about(f"benchmark {benchmark['name']}"):
+        own(base, questions, benchmark, settings, questions_output, requests_output)

@@ -18,6 +18,7 @@ import pyarrow.parquet
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from transformers import PreTrainedModel
 
@@ -26,6 +27,7 @@ from lowrank.assets.model_classes import model_from_config
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json, sha256_file
 from lowrank.decompose.loading import load_tokenizer
+from lowrank.evaluate.askable import require_askable
 from lowrank.evaluate.keys import digest
 from lowrank.evaluate.tasks import load_tasks, run_tasks
 
@@ -88,8 +90,8 @@ def prepare_requests(
     Raises
     ------
     LowrankError
-        If the questions cannot be read, lm-eval does not have a task, or the model does not read as
-        many tokens as a window is to have.
+        If the questions cannot be read, lm-eval does not have a task or cannot ask or score them,
+        or the model does not read as many tokens as a window, or an answer, is to have.
     """
     table = read_questions(questions)
     asked = with_facts(asked_questions(table, settings), len(table), sha256_file(questions))
@@ -97,8 +99,11 @@ def prepare_requests(
     recorder.window_length = benchmark.get("max_length") or recorder.max_length
     require_readable(recorder.window_length, base, benchmark["name"])
     tasks, subsets = load_tasks(asked, benchmark)
-    run_tasks(recorder, tasks, benchmark, settings)
     positions, places = _of_subsets(asked, POSITION), _of_subsets(asked, PLACE)
+    of_tasks = {task: positions[subset] for task, subset in subsets.items()}
+    require_askable(tasks["tasks"], of_tasks, benchmark["name"])
+    run_tasks(recorder, tasks, benchmark, settings)
+    recorder.require_room(benchmark["name"])
     for row in recorder.rows:
         subset, number = subsets[row["task"]], row["question"]
         row |= {"question": positions[subset][number], "place": places[subset][number]}
@@ -263,12 +268,26 @@ class Recorder(HFLM):
         self.rows: list[dict[str, Any]] = []
         self.window_length = self.max_length
         self._asked: list[Instance] = []
+        self._name = "the model"
 
     @classmethod
     def of(cls, base: str | Path) -> Recorder:
-        """Return one with the tokenizer of a model's directory."""
+        """Return one with the tokenizer of a model's directory.
+
+        Raises
+        ------
+        LowrankError
+            If the tokenizer cannot be read, or has no token that begins or ends a text.
+        """
         model = _without_weights(base)
-        return cls(pretrained=model, tokenizer=load_tokenizer(base), backend="causal")
+        made = cls(pretrained=model, tokenizer=load_tokenizer(base), backend="causal")
+        made._name = str(base)
+        if made.prefix_token_id is None:
+            raise LowrankError(
+                f"{base}: the tokenizer has no token that begins or ends a text, which lm-eval "
+                "needs: set `bos_token` or `eos_token` in tokenizer_config.json"
+            )
+        return made
 
     def loglikelihood(
         self, requests: list[Instance], disable_tqdm: bool = False
@@ -303,8 +322,48 @@ class Recorder(HFLM):
                 self.rows[-1] |= {"continuation_ids": continuation_ids, "key": key}
         return [0.0] * len(requests)
 
+    def require_room(self, benchmark: str) -> None:
+        """Check that what was asked fits into what the model reads at once.
+
+        A context that is too long for it loses its beginning, as ever in lm-eval.
+
+        Raises
+        ------
+        LowrankError
+            If an answer has no room, or no tokens.
+        """
+        most = self.max_length
+        for row in self.rows:
+            what = f"{benchmark}: question {row['question']} of {row['task']}"
+            if row["kind"] == "generate_until":
+                options = normalize_gen_kwargs(json.loads(row["options"]), self.max_gen_toks)
+                if options["max_gen_toks"] >= most:
+                    raise LowrankError(
+                        f"{what}: an answer may have {options['max_gen_toks']} tokens, which "
+                        f"leaves no room for the question: {self._name} reads {most} tokens at "
+                        "once; set a lower `max_new_tokens`, or leave the benchmark out"
+                    )
+            elif row["kind"] == "loglikelihood" and not 0 < len(row["continuation_ids"]) <= most:
+                raise LowrankError(
+                    f"{what}: its text {row['continuation'][:40]!r} has "
+                    f"{len(row['continuation_ids'])} tokens, and {self._name} reads {most} at "
+                    "once; leave the benchmark or the model out"
+                )
+
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Note the tokens of contexts, and what shapes the texts after them."""
+        """Note the tokens of contexts, and what shapes the texts after them.
+
+        Raises
+        ------
+        LowrankError
+            If the tokenizer has no token that ends a text.
+        """
+        if self.eot_token_id is None:
+            raise LowrankError(
+                f"{self._name}: the tokenizer has no token that ends a text, so an answer "
+                "has no end: set `eos_token` in tokenizer_config.json, or leave out benchmarks "
+                "with `generation: true`"
+            )
         for request in requests:
             context, options = request.args
             ids_1T, _ = self.tok_batch_encode([context], truncation=self.truncation)

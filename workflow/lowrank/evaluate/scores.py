@@ -110,7 +110,7 @@ def question_scores(
         if sample.get("filter", "none") == (metric.filter or "none"):
             key = (task if weights is None else quantity.name, sample["doc_id"])
             found.setdefault(key, {})[task] = (
-                *_value(sample, metric.name),
+                *_value(sample, metric),
                 _log_probability(sample, metric.name, tasks[task]),
                 _chance(sample, metric.name, tasks[task]),
             )
@@ -199,19 +199,27 @@ def _weighted_mean(values: Sequence[float | None], weights: Sequence[float]) -> 
     return sum(weight * value for value, weight in pairs) / sum(weights)
 
 
-def _value(sample: Mapping[str, Any], metric: str) -> tuple[float, float | None]:
-    """Return a question's value, and its weight where it is a whole text."""
-    if isinstance(sample[metric], (tuple, list)):  # the log-likelihood, and how many words or bytes
-        log_likelihood, count = sample[metric]
-        unit = math.log(2) if metric == "bits_per_byte" else 1.0
+def _value(sample: Mapping[str, Any], metric: Metric) -> tuple[float, float | None]:
+    """Return a question's value, and its weight where it is a text's likelihood."""
+    found = sample[metric.name]
+    if isinstance(found, (tuple, list)):  # the log-likelihood, and how many words or bytes
+        if metric.averaging == "mean":
+            raise LowrankError(
+                f"{sample['task']}: lm-eval's {metric.name} is no number that each question has; "
+                "choose another metric"
+            )
+        log_likelihood, count = found
+        unit = math.log(2) if metric.name == "bits_per_byte" else 1.0
         return -float(log_likelihood) / unit / count, float(count)
-    value = float(sample[metric])
+    value = float(found)
     if not math.isfinite(value):
         raise LowrankError(
-            f"{sample['task']}: question {sample['doc_id']}: lm-eval's {metric} is {value}: the "
-            "probability of every choice is too small for a float; leave this configuration or "
+            f"{sample['task']}: question {sample['doc_id']}: lm-eval's {metric.name} is {value}: "
+            "the probability of every choice is too small for a float; leave this configuration or "
             "this benchmark out"
         )
+    if metric.averaging == "perplexity":  # of a continuation, whatever its length
+        return -value, 1.0
     return value, None
 
 

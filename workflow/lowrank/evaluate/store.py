@@ -45,6 +45,7 @@ ANSWERS = pa.schema(
 
 ANSWERING = (
     "assets/model_classes.py",
+    "assets/tokenizer.py",
     "decompose/linear.py",
     "decompose/loading.py",
     "evaluate/asking.py",
@@ -59,6 +60,7 @@ ANSWERING = (
     "quantize/spqr.py",
     "quantize/stored.py",
     "running/growing_cache.py",
+    "running/soft_cap.py",
 )
 """The code that computes answers, below the library. An edit of it asks everything again."""
 

@@ -17,7 +17,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks.manager import TaskDict
 
 from lowrank.assets.choice import SUBSET
-from lowrank.base.errors import LowrankError
+from lowrank.base.errors import LowrankError, one_line
 
 SPLIT = "questions"
 
@@ -43,7 +43,7 @@ def load_tasks(table: pa.Table, benchmark: Mapping[str, Any]) -> tuple[TaskDict,
     Raises
     ------
     LowrankError
-        If lm-eval does not have a task, or not the exemplars.
+        If lm-eval does not have a task, or the exemplars, or a task cannot read the questions.
     """
     manager = task_manager(benchmark)
     exemplars = read_exemplars(benchmark, manager)
@@ -70,7 +70,15 @@ def load_tasks(table: pa.Table, benchmark: Mapping[str, Any]) -> tuple[TaskDict,
     unknown = sorted(set(subsets) - set(manager.all_subtasks))
     if unknown:
         raise LowrankError(f"lm-eval has no task {unknown[0]!r} in {benchmark['task_folder']}")
-    return manager.load([{"group": "lowrank", "task": specifications}]), subsets
+    try:
+        return manager.load([{"group": "lowrank", "task": specifications}]), subsets
+    except Exception as error:  # of a template, or of the task's own code, on the first question
+        columns = ", ".join(name for name in table.column_names if not name.startswith("_"))
+        raise LowrankError(
+            f"{benchmark['name']}: lm-eval's {', '.join(benchmark['tasks'])} cannot read the "
+            f"questions ({type(error).__name__}: {one_line(error)[:200]}): have they labels, and "
+            f"are all `columns` listed that the task reads? There are {columns}"
+        ) from error
 
 
 def task_manager(benchmark: Mapping[str, Any]) -> TaskManager:
@@ -128,7 +136,9 @@ def run_tasks(
     """Run lm-eval on loaded tasks.
 
     This is what `lm_eval.simple_evaluate` does for a model that is loaded already, without its
-    survey of the machine, which takes longer than a small benchmark.
+    survey of the machine, which takes longer than a small benchmark, and without its standard
+    errors: they would be a bootstrap of 100,000 draws for a perplexity, and intervals are made from
+    the answers (`lowrank.evaluate.result`).
 
     Parameters
     ----------
@@ -152,7 +162,7 @@ def run_tasks(
         if task.get_config("num_fewshot") is None:
             task.set_config(key="num_fewshot", value=0)
         task.set_fewshot_seed(seed=settings["seed"])
-    return dict(evaluate_tasks(language_model, tasks))
+    return dict(evaluate_tasks(language_model, tasks, bootstrap_iters=0))
 
 
 class _Questions:

@@ -8,9 +8,10 @@ from typing import Any
 
 from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.metric import Metric
-from lowrank.base.names import CONTINUATIONS, PERPLEXITY, PROGRAMS
+from lowrank.base.names import CONTINUATIONS, LM_EVAL, PERPLEXITY, PROGRAMS
 from lowrank.project.programs import require_continuations, require_programs
 from lowrank.project.scorers import BASELINES, SCORERS
+from lowrank.project.stock_tasks import require_stock_tasks
 from lowrank.project.windows import require_windows
 
 
@@ -27,16 +28,18 @@ def checked_metric(entry: dict[str, Any], text: Callable[[str], Mapping[str, Any
     Raises
     ------
     LowrankError
-        If the scorer, a metric, the baseline, the text or a task that it weighs is not known, or a
-        key says nothing of what its scorer asks.
+        If the scorer, a metric, the baseline, the text or a task that it weighs is not known, a
+        key says nothing of what its scorer asks, or lm-eval's tasks are not what it says of them.
     """
     scorer = entry["scorer"]
     if scorer not in SCORERS:
         raise LowrankError(f"scorer: unknown scorer {scorer!r}{suggestion(scorer, SCORERS)}")
+    _require_tasks(entry)
+    if scorer == LM_EVAL:
+        require_stock_tasks(entry)
     metric = Metric.from_config(entry["metric"], entry.pop("chance"))
     for own in entry["beside"].values():
         Metric.from_config(own["metric"])
-    _require_tasks(entry)
     _require_baseline(entry)
     if scorer == PROGRAMS:
         require_programs(entry)

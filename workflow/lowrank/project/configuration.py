@@ -20,9 +20,11 @@ from lowrank.project.benchmarks import checked_metric
 from lowrank.project.choice import without_left_out
 from lowrank.project.figures import require_figure
 from lowrank.project.meaning import (
+    decomposition_of_name,
     require_division,
-    require_order,
+    require_entries,
     require_own_figures,
+    require_parts,
     require_training,
 )
 from lowrank.project.models import Models
@@ -34,8 +36,8 @@ from lowrank.project.studies import (
     expand_study,
     with_rank_files,
 )
-from lowrank.space.architecture import FAMILIES
 from lowrank.space.design_space import Decomposition
+from lowrank.space.families.registry import FAMILY_NAMES
 
 
 class Project:
@@ -94,7 +96,7 @@ class Project:
             if name not in self.benchmarks
             and any(_scores(entry, model) for model in self.models.values())
         ]
-        self._require_names_of_limits()
+        self._require_names()
         if not self.benchmarks:
             raise LowrankError(
                 "config: benchmarks: none has a source here; set `mirror` or `hub: true`"
@@ -114,7 +116,8 @@ class Project:
                 )
             for study in self.studies_of(model):
                 self._require_benchmarks(study, model)
-                self.configurations(study, model)
+                rows = self.configurations(study, model)
+                require_parts(self._studies[study], study, rows, model, self.registry.kind_of)
                 self._require_mean(study, model)
             require_own_figures({name: self._studies[name] for name in self.studies_of(model)})
 
@@ -230,8 +233,9 @@ class Project:
         return [name for name, entry in self._studies.items() if entry["family"] in (None, family)]
 
     def studies_asking(self, model: Model, decomposition: str) -> list[str]:
-        """Return the studies of the run that ask a configuration; all of them ask the dense one."""
-        return self._studies_asking(model.name)[decomposition]
+        """Return the studies that ask a configuration: all the dense one, and one of no study."""
+        asking = self._studies_asking(model.name)
+        return asking.get(decomposition, asking[DENSE])
 
     def limit(self, model: Model, decomposition: str, benchmark: str) -> int | None:
         """Return how many questions of a benchmark a configuration is asked; None for all.
@@ -254,19 +258,21 @@ class Project:
 
         With `available` false, those without a source here, too.
         """
-        listed = self._studies[study]["benchmarks"]
+        listed, settings = self._studies[study]["benchmarks"], self.settings["benchmarks"]
         return [
             name
             for name, entry in (self.benchmarks if available else self._named).items()
             if _scores(entry, model) and (listed is None or name in listed)
+            if study in (settings[name]["studies"] or [study])
         ]
 
-    def _require_names_of_limits(self) -> None:
-        """Check that the studies and benchmarks that are to have more questions exist."""
-        for study, limits in self.settings["limits"].items():
+    def _require_names(self) -> None:
+        """Check that what says how much is asked names studies and benchmarks that exist."""
+        limits, own = self.settings["limits"], self.settings["benchmarks"].values()
+        for study in [*limits, *(name for each in own for name in each["studies"] or ())]:
             self.registry.path("study", study)
-            for benchmark in limits or {}:
-                self.registry.path("benchmark", benchmark)
+        for benchmark in (name for each in limits.values() for name in each or ()):
+            self.registry.path("benchmark", benchmark)
 
     def _require_benchmarks(self, study: str, model: Model) -> None:
         """Check that a study asks something of a model."""
@@ -300,15 +306,13 @@ class Project:
             entry = self._studies[study] if study in self._studies else self._study(study)
             place = self.registry.path("study", study)
             made = expand_study(entry, model, str(place))
-            for name in dict.fromkeys(row.decomposition.calibration for row in made):
-                if name:
-                    self.calibration(name)
-            for steps in dict.fromkeys(row.decomposition.after for row in made):
-                require_order(steps, self.registry.kind_of, str(place))
-                for step in steps:
-                    getattr(self, self.registry.kind_of(step))(step)
+            self._require_entries([row.decomposition for row in made], str(place))
             self._configurations[study, model.name] = made
         return self._configurations[study, model.name]
+
+    def _require_entries(self, made: list[Decomposition], where: str) -> None:
+        kind_of = self.registry.kind_of
+        require_entries(made, where, kind_of, lambda kind, name: getattr(self, kind)(name))
 
     def decompositions(self, model: Model) -> dict[str, Decomposition]:
         """Return every γ that a model's studies ask for, by name, each once; dense first."""
@@ -320,7 +324,8 @@ class Project:
         Raises
         ------
         LowrankError
-            If the name is not canonical, or holds the digest of ranks that no study asks for.
+            If the name is not canonical or not valid for the model, or holds the digest of ranks
+            that no study asks for, or names what is not in the `config` folder.
         """
         known = self._decompositions(model.name)
         if name in known:
@@ -328,7 +333,7 @@ class Project:
         for other, made in known.items():  # of one that is recovered, the one before
             if other.startswith(f"{name}+"):
                 return replace(made, after=made.after[: name.count("+")])
-        return Decomposition.from_name(model.architecture, name)
+        return decomposition_of_name(model, name, self._require_entries)
 
     def _all_decompositions(self, model_name: str) -> dict[str, Decomposition]:
         model = self.model(model_name)
@@ -378,11 +383,10 @@ class Project:
         for series in entry["series"].values():
             for model in series.get("models", ()):
                 self.named_models.require(model)
-        families = [family.name for family in FAMILIES.values()]
-        if entry["family"] not in (None, *families):
+        if entry["family"] not in (None, *FAMILY_NAMES):
             raise LowrankError(
                 f"{self.registry.path('study', name)}: family: unknown family {entry['family']!r}"
-                f"{suggestion(entry['family'], dict.fromkeys(families))}"
+                f"{suggestion(entry['family'], FAMILY_NAMES)}"
             )
         try:
             require_figure(entry)

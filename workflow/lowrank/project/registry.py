@@ -29,7 +29,7 @@ FOLDERS = {
 """From a kind of entry, which is its schema's name, to the folder of its files."""
 
 WORDS_OF_STUDY = ("title", "source", "look_for", "figure", "shown_as", "published", "costs")
-WORDS_OF_STUDY += ("losses", "sizes")
+WORDS_OF_STUDY += ("losses", "sizes", "interactions")
 """Keys of a study that do not shape its configurations."""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lowrank.base.names import CONTINUATIONS, PERPLEXITY, PROGRAMS
+from lowrank.base.names import CONTINUATIONS, LM_EVAL, PERPLEXITY, PROGRAMS
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Scorer:
 _OWN_KEYS = ("name", "scorer", "metric", "beside", "options")
 
 SCORERS: Mapping[str, Scorer] = {
-    "lm_eval": Scorer(
+    LM_EVAL: Scorer(
         "causal",
         (
             "name",

@@ -294,7 +294,7 @@ def _work(request: dict[str, Any], streams: Sequence[int], threads: int) -> None
         torch = sys.modules.get("torch")
         if torch is not None:
             torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", threads)))
-        status = _call(_function(request["target"]), request["arguments"])
+        status = _call(request["target"], request["arguments"])
     except BaseException:
         traceback.print_exc()
     finally:
@@ -303,11 +303,13 @@ def _work(request: dict[str, Any], streams: Sequence[int], threads: int) -> None
         os._exit(status)
 
 
-def _call(function: Callable[..., Any], arguments: Sequence[Any]) -> int:
+def _call(target: str, arguments: Sequence[Any]) -> int:
     from lowrank.base import cli
 
+    listed = [value if isinstance(value, list) else [value] for value in arguments]
+    named = [value for values in listed for value in values if isinstance(value, str)]
     try:
-        cli.run(lambda: function(*arguments))
+        cli.run(lambda: _function(target)(*arguments), target.rpartition(":")[2], named)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
     return 0

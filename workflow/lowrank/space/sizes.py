@@ -13,15 +13,6 @@ OPTIONAL_SIZES = ("num_key_value_heads", "head_dim")
 SWITCHES = ("tie_word_embeddings", "attention_bias", "mlp_bias", "add_pooling_layer")
 """Keys that are true or false, and that change what is counted."""
 
-DEFAULTS: Mapping[str, Mapping[str, Any]] = {"mistral": {"num_key_value_heads": 8}}
-"""From `model_type` to what a configuration that leaves a key out means by it, where that does not
-follow from the other sizes."""
-
-
-def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration with the defaults of its `model_type`."""
-    return {**DEFAULTS.get(config["model_type"], {}), **config}
-
 
 def require_sizes(config: Mapping[str, Any], required: Sequence[str]) -> None:
     """Check that sizes are whole numbers that fit each other, and switches are on or off.

@@ -8,7 +8,7 @@ import torch
 from lowrank.base.errors import LowrankError
 from lowrank.decompose.loading import load_base
 from lowrank.evaluate.finite import NotFiniteError
-from lowrank.evaluate.metrics.mrpc import answer_questions, embed, question_scores
+from lowrank.evaluate.metrics.mrpc import answer_questions, embed, question_scores, require
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +63,22 @@ def test_an_embedding_that_is_not_finite_is_no_answer(model, bad):
 def test_pairs_without_a_paraphrase_rank_nothing():
     with pytest.raises(LowrankError, match="none of the pairs is a paraphrase"):
         question_scores([{"similarity": 0.5, "label": 0}], "average_precision")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"label": -1}, "has the label -1: a test split may hide it"),
+        ({"label": 2}, "has the label 2"),
+        ({"label": None}, "has the label None"),
+        ({"label": "1"}, "has the label '1'"),
+        ({"sentence2": None}, "question 2, as they are asked, has no text 'sentence2'"),
+    ],
+)
+def test_pairs_that_say_nothing_are_refused(changes, message):
+    """A hidden label of -1 would count as a paraphrase."""
+    rows = tiny_bert.pair_rows(4).to_pylist()
+    require(rows)
+    rows[2] |= changes
+    with pytest.raises(LowrankError, match=message):
+        require(rows)

@@ -12,7 +12,13 @@ from lowrank.decompose.loading import load_base
 from lowrank.evaluate.finite import NotFiniteError
 from lowrank.evaluate.held_out import fold_of
 from lowrank.evaluate.metrics.mrpc import embed
-from lowrank.evaluate.metrics.probe import answer_questions, as_text, from_text, question_scores
+from lowrank.evaluate.metrics.probe import (
+    answer_questions,
+    as_text,
+    from_text,
+    question_scores,
+    require,
+)
 
 OPTIONS = {"max_length": 60, "folds": 5}
 
@@ -100,3 +106,11 @@ def test_too_few_sentences_are_no_probe(model):
     answers = answer_questions(model, tiny_bert.tokenizer(), rows, OPTIONS, 2)
     with pytest.raises(LowrankError, match="2 questions are too few"):
         question_scores(answers, "acc")
+
+
+def test_hidden_labels_are_no_class_of_their_own():
+    rows = tiny_bert.sentence_rows(4).to_pylist()
+    rows[3]["label"] = 5
+    require(rows)
+    with pytest.raises(LowrankError, match="has the label -1: a test split may hide it"):
+        require([row | {"label": -1} for row in rows])

@@ -10,6 +10,7 @@ import tiny_bert
 from hypothesis import given
 from hypothesis import strategies as st
 from lowrank.assets.choice import read_questions
+from lowrank.base.errors import LowrankError
 from lowrank.decompose.loading import load_base
 from lowrank.evaluate.finite import NotFiniteError
 from lowrank.evaluate.metrics import squad
@@ -119,6 +120,15 @@ def test_windows_cover_every_token_of_the_context():
 def model(tmp_path_factory):
     directory = tiny_bert.save_model(tmp_path_factory.mktemp("qa") / "w", tiny_bert.ANSWERING)
     return load_base(directory, "float32")
+
+
+def test_a_question_without_an_answer_is_refused():
+    """As SQuAD v2 has them; of those that have one nothing is said."""
+    rows = tiny_bert.question_rows(3).to_pylist()
+    squad.require(rows)
+    rows[1]["answers"] = {"text": [], "answer_start": []}
+    with pytest.raises(LowrankError, match=r"question q1 has no answer in its context \(SQuAD v2"):
+        squad.require(rows)
 
 
 def check_predictions(model, rows, options):

@@ -20,6 +20,49 @@ from lowrank.evaluate.finite import NotFiniteError
 METRICS = ("average_precision",)
 
 
+def require(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Check that each pair has two sentences and the label 0 or 1.
+
+    Raises
+    ------
+    LowrankError
+        If one has not.
+    """
+    require_sentences(rows, ("sentence1", "sentence2"), labels=(0, 1))
+
+
+def require_sentences(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], labels: Sequence[int] | None
+) -> None:
+    """Check that rows have their sentences, and a label that is not hidden.
+
+    Parameters
+    ----------
+    rows
+        Questions.
+    columns
+        Those of the sentences.
+    labels
+        Which are known; None for all whole numbers from 0.
+
+    Raises
+    ------
+    LowrankError
+        If one has not.
+    """
+    for number, row in enumerate(rows):
+        for column in columns:
+            if not isinstance(row[column], str):
+                raise LowrankError(f"question {number}, as they are asked, has no text {column!r}")
+        label = row["label"]
+        is_known = isinstance(label, int) and (label >= 0 if labels is None else label in labels)
+        if not is_known:
+            raise LowrankError(
+                f"a question, {row[columns[0]][:40]!r}, has the label {label!r}: a test split may "
+                "hide it; give it questions with labels"
+            )
+
+
 def answer_questions(
     model: PreTrainedModel,
     tokenizer: Any,

@@ -16,11 +16,22 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from lowrank.evaluate.held_out import classifier, fold_of, held_out_scores
-from lowrank.evaluate.metrics.mrpc import embed
+from lowrank.evaluate.metrics.mrpc import embed, require_sentences
 
 METRICS = ("acc",)
 
 _NUMBERS = np.dtype("<f4")
+
+
+def require(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Check that each sentence has a label, a whole number from 0.
+
+    Raises
+    ------
+    LowrankError
+        If one has not.
+    """
+    require_sentences(rows, ("sentence",), labels=None)
 
 
 def answer_questions(

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from lowrank.base.errors import LowrankError
 from lowrank.base.names import CLUSTER
 from lowrank.evaluate.finite import NotFiniteError
 
@@ -47,6 +48,22 @@ class Window:
     question: int
     features: dict[str, list[int]]
     offsets: list[tuple[int, int] | None]
+
+
+def require(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Check that each question has an answer in its context.
+
+    Raises
+    ------
+    LowrankError
+        If one has none, as in SQuAD v2: whether a model abstains is not scored here.
+    """
+    for row in rows:
+        if not isinstance(row["answers"], Mapping) or not row["answers"].get("text"):
+            raise LowrankError(
+                f"question {row['id']} has no answer in its context (SQuAD v2?); only those that "
+                "have one are scored: give it a file of these"
+            )
 
 
 def answer_questions(
@@ -156,6 +173,8 @@ def _logits(
 ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
     """Return start and end logits of each window, (T,), without the padding."""
     batch = tokenizer.pad([window.features for window in windows], return_tensors="pt")
+    if model.config.type_vocab_size == 1:  # it does not tell the question from the context by type
+        batch.pop("token_type_ids", None)
     with torch.inference_mode():
         outputs = model(**batch.to(model.device))
     lengths = [len(window.offsets) for window in windows]

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from lowrank.base.names import DENSE, PROGRAMS
+from lowrank.base.names import DENSE, LM_EVAL, PROGRAMS
 from lowrank.project.configuration import Project
 from lowrank.project.scorers import SCORERS
 from lowrank.project.studies import Model
-
-LM_EVAL = "lm_eval"
 
 BLOCKS = {"cpu": 8, "cuda": 64}
 """How many questions are computed together, by device: see `lowrank.evaluate.asking`. Enough to

@@ -61,6 +61,8 @@ def drawings(
                 made.append(("table_costs", {"model": name, "study": study}))
             if project.study(study)["sizes"]:
                 made.append(("table_sizes", {"model": name, "study": study}))
+            if project.study(study)["interactions"]:
+                made.append(("table_interactions", {"model": name, "study": study}))
             if project.study(study)["losses"]:
                 made.append(("figure_losses", {"model": name, "study": study}))
         if profiled_study(project, model):
