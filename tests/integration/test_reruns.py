@@ -337,6 +337,8 @@ def test_a_study_that_does_not_show_a_benchmark_is_not_made_again(workflow):
         ("decompose/linear", {"prepare_requests": 2, "evaluate": 4, **SUMMARY, **PROFILES}),
         ("decompose/loading", {"prepare_requests": 2, "evaluate": 4, **SUMMARY, **PROFILES}),
         ("project/configuration", {}),
+        ("project/models", {}),
+        ("assets/local_model", {}),
         ("project/scorers", {"evaluate": 4, **SUMMARY}),
         ("project/views/paper", {}),
         ("running/imports", {}),

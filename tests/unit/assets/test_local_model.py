@@ -1,6 +1,7 @@
 """A directory as a model: its sizes, its identity, and one line for each thing that it lacks."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -9,6 +10,7 @@ import tiny_bert
 import torch
 from lowrank.assets import local_model
 from lowrank.assets.local_model import is_directory, name_of, read_local_model
+from lowrank.assets.model_classes import model_from_config
 from lowrank.assets.models import fetch_model
 from lowrank.assets.sources import DIRECTORIES_VARIABLE
 from lowrank.base.errors import LowrankError
@@ -68,8 +70,6 @@ def test_checksums_are_computed_once_for_each_state_of_a_file(folder, tmp_path, 
     changed = folder / "tokenizer_config.json"
     times = (changed.stat().st_atime_ns, changed.stat().st_mtime_ns)
     changed.write_text(changed.read_text().replace("</s>", "<\\s>"))
-    import os
-
     os.utime(changed, ns=times)  # as a copy that keeps times
     assert read(folder, tmp_path)[1]["sha256"]["tokenizer_config.json"] == tiny.sha256(changed)
     assert seen[count:] == ["tokenizer_config.json"]
@@ -79,8 +79,6 @@ def test_checksums_are_computed_once_for_each_state_of_a_file(folder, tmp_path, 
 
 
 def test_shards_are_those_of_the_index(tmp_path):
-    from lowrank.assets.model_classes import model_from_config
-
     torch.manual_seed(0)
     folder = tiny.save_model(tmp_path / "mine")
     (folder / "model.safetensors").unlink()
@@ -146,10 +144,13 @@ GPTQ = {"quant_method": "gptq", "bits": 4}
         (only("config.json", "m.gguf"), "convert it to a Hugging Face directory"),
         (only("model.safetensors"), "holds no model.safetensors and no model.safetensors.index"),
         (only("model.safetensors", "pytorch_model.bin"), "pytorch_model.bin is a pickle"),
-        (only("tokenizer.json"), "it holds no tokenizer"),
-        (lambda f: (f / "tokenizer.json").write_text(""), "its tokenizer.json is empty"),
-        (lambda f: (f / "tokenizer.json").write_text(POINTER), "tokenizer.json is a pointer of"),
-        (lambda f: (f / "model.safetensors").write_text(POINTER), "run `git lfs pull` there"),
+        (only("tokenizer.json"), "has no tokenizer"),
+        (lambda f: (f / "tokenizer.json").write_text(""), "tokenizer.json is empty"),
+        (
+            lambda f: (f / "tokenizer.json").write_text(POINTER),
+            "tokenizer.json is a Git LFS pointer",
+        ),
+        (lambda f: (f / "model.safetensors").write_text(POINTER), "run `git lfs pull`"),
         (lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 64), "cannot be read as safet"),
         (lambda f: (f / "model.safetensors").write_text("abc"), "cannot be read as safetensors"),
         (cut, "its model.safetensors is not whole"),

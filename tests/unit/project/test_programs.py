@@ -62,8 +62,8 @@ def test_what_rules_ask(folder):
     asked = {own["entry"]["name"]: own["settings"] for own in asked_of(project, model, "dense")}
     sandbox = {"accept_risk": False, "seconds": 5, "memory_mib": 512}
     assert {name: own.get("sandbox") for name, own in asked.items()} == {
-        **{"arc_easy": {}, "humaneval": sandbox},
-        **{"humaneval_sampled": sandbox, "humaneval_canonical": {}},
+        **{"arc_easy": None, "humaneval": sandbox},
+        **{"humaneval_sampled": sandbox, "humaneval_canonical": None},
     }
     assert metrics_modules(project, NAMES) == ["lowrank.evaluate.programs"]
     assert metrics_modules(project, ["arc_easy", "humaneval_canonical"]) == []

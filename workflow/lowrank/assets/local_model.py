@@ -10,30 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from lowrank.assets.sources import Source, expanded
+from lowrank.assets.tokenizer import TOKENIZER_FILES, require_tokenizer
 from lowrank.assets.weights import INDEX, SINGLE
 from lowrank.base.errors import LowrankError
-from lowrank.base.files import read_json, sha256_file, write_json
+from lowrank.base.files import read_json, require_content, sha256_file, write_json
 
 CONFIG = "config.json"
 
-TOKENIZERS = (
-    ("tokenizer.json",),
-    ("tokenizer.model",),
-    ("vocab.txt",),
-    ("vocab.json", "merges.txt"),
-)
-"""Files that make a tokenizer; any of these sets does."""
-
-BESIDE = (
-    "generation_config.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-)
+BESIDE = ("generation_config.json", "chat_template.jinja")
 """Files that are taken where they are there."""
 
-POINTER = b"version https://git-lfs"
 LONGEST_HEADER = 100_000_000
 
 
@@ -80,9 +66,11 @@ def read_local_model(name: str, given: str, memory: str | Path) -> tuple[dict[st
             raise LowrankError(f"{folder} is no directory ({hint})")
         config = _configuration(folder)
         weights = _weights(folder)
-        files = [CONFIG, *weights, *_tokenizer(folder)]
-        files += [name for name in BESIDE if (folder / name).is_file()]
-        _require_content(folder, files)
+        require_tokenizer(folder)
+        others = (*TOKENIZER_FILES, *BESIDE)
+        files = [CONFIG, *weights, *(name for name in others if (folder / name).is_file())]
+        for file in files:
+            require_content(folder / file)
         tensors = [key for file in weights if file != INDEX for key in _tensors(folder / file)]
         sums = _checksums(folder, files, Path(memory))
     except OSError as error:
@@ -102,13 +90,22 @@ def _configuration(folder: Path) -> dict[str, Any]:
         if (folder / "params.json").is_file() or any(folder.glob("*.gguf")):
             raise LowrankError(f"it holds no {CONFIG}: convert it to a Hugging Face directory")
         raise LowrankError(f"it holds no {CONFIG}")
-    config = read_json(folder / CONFIG)
+    config = _json(folder / CONFIG)
     if not isinstance(config, Mapping):
         raise LowrankError(f"its {CONFIG} is no configuration of a model")
     if config.get("quantization_config"):
-        method = dict(config["quantization_config"]).get("quant_method", "quantized")
+        told = config["quantization_config"]
+        method = told.get("quant_method") if isinstance(told, Mapping) else told
         raise LowrankError(f"its weights are quantized ({method}): save it in 16 or 32 bits")
     return dict(config)
+
+
+def _json(path: Path) -> Any:
+    require_content(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LowrankError(f"{path} is not JSON ({error}): copy it again") from None
 
 
 def _weights(folder: Path) -> list[str]:
@@ -130,28 +127,11 @@ def _weights(folder: Path) -> list[str]:
 
 
 def _index_of(path: Path) -> list[str]:
-    index = read_json(path)
+    index = _json(path)
     shards = index.get("weight_map") if isinstance(index, Mapping) else None
     if not isinstance(shards, Mapping) or not shards:
         raise LowrankError(f"its {path.name} lists no weights")
     return sorted({str(shard) for shard in shards.values()})
-
-
-def _tokenizer(folder: Path) -> list[str]:
-    known = [name for names in TOKENIZERS for name in names]
-    if not any(all((folder / name).is_file() for name in names) for names in TOKENIZERS):
-        raise LowrankError("it holds no tokenizer: save the one of its model beside it")
-    return [name for name in known if (folder / name).is_file()]
-
-
-def _require_content(folder: Path, files: Sequence[str]) -> None:
-    for name in files:
-        with open(folder / name, "rb") as handle:
-            begin = handle.read(len(POINTER))
-        if not begin:
-            raise LowrankError(f"its {name} is empty")
-        if begin == POINTER:
-            raise LowrankError(f"its {name} is a pointer of Git LFS: run `git lfs pull` there")
 
 
 def _tensors(path: Path) -> list[str]:
