@@ -8,6 +8,7 @@ RESULTS ?= results
 FIGURES ?= figures
 MODEL ?= smollm2-135m-instruct
 CALIBRATION ?= prose
+CONFIGURATION ?= tucker-r1-l3.18-all
 PICTURES ?= figure_4_1 figure_4_2
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +17,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 RUN := PYTHONPATH=workflow .ci/guard.sh $(SNAKEMAKE) --logger=progress
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce doctor smoke decide methods humaneval ranks compare reference report test test-slurm lint layers audit lock ci-run gpu-reference archive clean
+.PHONY: help setup reproduce doctor smoke decide methods humaneval export ranks compare reference report test test-slurm lint layers audit lock ci-run gpu-reference archive clean
 
 help: ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -66,6 +67,10 @@ quantize: $(VENV)/.runtime ## Store compressed models, and the dense one, in few
 humaneval: $(VENV)/.runtime ## Let the real small model write programs, and run them in a sandbox.
 	@$(RUN) --configfile config/laptop.yaml config/humaneval.yaml
 
+export: $(VENV)/.runtime ## Write one configuration for other tools: make export CONFIGURATION=tucker-r1-l3.18-all
+	@$(RUN) --configfile $(CONFIG) -- $(RESULTS)/models/$(MODEL)/exported/$(CONFIGURATION) \
+	  $(RESULTS)/models/$(MODEL)/exported/low_rank/$(CONFIGURATION)
+
 ranks: RESULTS = results/methods
 ranks: $(VENV)/.runtime ## Choose ranks by what a cut loses (SVD-LLM V2), from the factors of `make methods`.
 	PYTHONPATH=workflow $(BIN)/python workflow/scripts/choose_ranks.py --folder config --model $(MODEL) \
@@ -104,8 +109,9 @@ report: $(VENV)/.runtime ## Make report.html from the last run: every figure and
 gpu-reference: ## Measure Table 4.2 on Llama-2-7B's shapes with random weights, on this machine's GPU.
 	PYTHONPATH=workflow $(PYTHON) workflow/scripts/gpu_reference.py --config config/gpu-reference.yaml --folder paper/reference
 
-archive: ## Pack results and what Snakemake knows of them; unpacked in a clone, nothing reruns.
-	tar --exclude='results/wheels' -czf lowrank-results.tar.gz results figures .snakemake/metadata
+archive: $(VENV)/.development ## Pack the last run as a described crate; unpacked in a clone, nothing reruns.
+	@PYTHONPATH=workflow $(BIN)/python workflow/scripts/archive.py --results $(RESULTS) --figures $(FIGURES) \
+	  --output lowrank-results.tar.gz
 
 lock: ## Resolve requirements*.in anew and write the locks and environment.yml.
 	PYTHON=$(PYTHON) .ci/lock.sh

@@ -24,7 +24,7 @@ from lowrank.project.registry import Registry
 from scipy.stats import norm
 
 ROOT = Path(__file__).parents[1]
-LATER = ("fine_tuning", "lord_ranks", "rom_budgets")
+LATER = ("fine_tuning", "lord_ranks", "quantization", "rom_budgets")
 ESTIMATES = {  # value and standard error
     "loss": (25.0, 11.0),
     "smallest_contrast": (25.0, 11.0),

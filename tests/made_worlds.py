@@ -73,6 +73,7 @@ RIGHT = {
     "energy_uneven": 0.0,
     "fine_tuned": 5.4,
     "perplexity": 0.5,
+    "few_bits": 0.3,  # percent of perplexity that they add to that of LoRD
     "lord_latency": 22.35,
     "lord_seconds": 400.0,
     "qlora_memory": 21.2,
@@ -194,6 +195,7 @@ def made_table(world, study, kind, benchmarks, questions=1000):
             if benchmark == "perplexity_prose":
                 metric = Metric.from_config("token_perplexity")
                 score = 12.0 * (1 if is_dense else 1 + world["perplexity"] / 100)
+                score *= 1 + world["few_bits"] / 100 * ("SpQR" in row["series"])
             own = {"benchmark": benchmark, "score": score}
             counts = dict.fromkeys(("questions", "questions_available"), questions)
             table.append(row | metric.as_record() | own | counts)

@@ -14,6 +14,7 @@ SOURCES = (
     "profiles",
     "environment.yml",
     "requirements.lock",
+    "CITATION.cff",
 )
 
 
@@ -23,3 +24,12 @@ def copy_workflow(folder: Path) -> None:
     for name in SOURCES:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, folder / name)
+
+
+def check_out(made: Path, folder: Path) -> None:
+    """Copy the sources of a made workflow as a fresh checkout: all are newer than any result."""
+    for name in SOURCES:
+        if (made / name).is_dir():
+            shutil.copytree(made / name, folder / name, copy_function=shutil.copyfile)
+        else:
+            shutil.copyfile(made / name, folder / name)

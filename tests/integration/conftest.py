@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 from copied_workflow import PARTS, Workflow, make_workflow
-from workflow_copy import SOURCES
+from lowrank.base.files import exclusive_lock
+from workflow_copy import check_out
+
+
+def run_once(shared: Path) -> Path:
+    """Return the folder of the tiny workflow after a full run, which the first caller does."""
+    folder, done = shared / "finished", shared / "done"
+    with exclusive_lock(shared / "lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a run that failed
+            make_workflow(folder).run()
+            done.touch()
+    return folder
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Workflow:
-    """The tiny workflow after a full run; not to be changed by a test."""
-    made = make_workflow(tmp_path_factory.mktemp("workflow") / "finished")
-    made.run()
-    return made
+    """The tiny workflow after a full run; not to be changed by a test.
+
+    Processes that test side by side share one run. Each has a copy, since Snakemake locks a folder.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = run_once(shared / "tiny")
+    copy = tmp_path_factory.mktemp("workflow") / "finished"
+    return Workflow(Path(shutil.copytree(folder, copy)))  # keeps times
 
 
 @pytest.fixture
@@ -25,10 +44,5 @@ def workflow(finished, tmp_path) -> Workflow:
     for name in PARTS:
         if (finished.folder / name).exists():
             shutil.copytree(finished.folder / name, folder / name)  # keeps times, as an archive
-    for name in SOURCES:
-        source = finished.folder / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, copy_function=shutil.copyfile)
-        else:
-            shutil.copyfile(source, folder / name)
+    check_out(finished.folder, folder)
     return Workflow(folder)

@@ -11,11 +11,13 @@ STUDY = {
     "figure": "figure_methods",
     "losses": True,
     "sizes": True,
+    "interactions": True,
     "calibration": "made",
     "series": {
         "SVD-LLM": {"method": "svd_llm"},
         "SVD-LLM, tuned": {"method": "svd_llm", "after": ["tuned"]},
         "SVD-LLM, tuned, 4 bits": {"method": "svd_llm", "after": ["tuned", "nf4"]},
+        "dense, 4 bits": {"configurations": {"0%": {"layers": "none", "after": ["nf4"]}}},
         "dense, tuned": {"configurations": {"0%": {"layers": "none", "after": ["taught"]}}},
         "LoRD, pivoted": {"method": "lord", "form": "pivoted"},
         "ROM": {"method": "rom"},
@@ -66,6 +68,7 @@ def test_every_method_makes_a_model_that_is_scored(workflow):
     }
     assert set(names) == {
         "dense",
+        "dense+nf4",
         "dense+taught",
         "svd_llm.made-b0.8-l1-4-all",
         "svd_llm.made-b0.8-l1-4-all+tuned",
@@ -82,6 +85,11 @@ def test_every_method_makes_a_model_that_is_scored(workflow):
     assert of_bits["below"]["name"] == "svd_llm.made-b0.8-l1-4-all+tuned"
     sizes = pd.read_csv(workflow.folder / "figures/tiny/sizes_methods.csv")
     assert sizes.set_index("Configuration")["Stored as"]["SVD-LLM, tuned, 4 bits, 20%"] == "nf4"
+    beyond = pd.read_csv(workflow.folder / "figures/tiny/interactions_methods.csv")
+    assert set(beyond["both"]) == {"svd_llm.made-b0.8-l1-4-all+tuned+nf4"}
+    assert (beyond["interaction_low"] <= beyond["interaction_high"]).all()
+    whole = beyond["loss_of_both"] - beyond["loss_of_compression"] - beyond["loss_of_quantization"]
+    assert (whole - beyond["interaction"]).abs().max() < 1e-9
     assert (workflow.folder / "figures/tiny/losses_methods.png").stat().st_size > 0
     assert not list(models.glob("compressed/*.work"))
     assert not (models / "moments/made").exists()  # large, and quickly made again

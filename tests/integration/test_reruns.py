@@ -3,12 +3,16 @@
 import json
 import shutil
 import subprocess
+import tarfile
 import time
 
 import pandas as pd
 import pyarrow.parquet
 import pytest
 import tiny
+from copied_workflow import Workflow
+from lowrank.archive.packing import pack
+from workflow_copy import check_out
 
 STUDY = "config/studies/table_4_2.yaml"
 REPORT = {"build_report": 1}
@@ -60,6 +64,19 @@ def test_a_fresh_clone_with_shipped_results_has_nothing_to_do(workflow):
 
 def test_a_run_of_the_root_is_a_run_of_the_catalog(workflow):
     assert workflow.jobs("-s", "workflow/Snakefile") == {}
+
+
+def test_an_archive_that_is_unpacked_in_a_clone_reruns_nothing(finished, tmp_path):
+    """Neither the dense weights nor the wheels are in it."""
+    clone = Workflow(tmp_path / "clone")
+    clone.folder.mkdir()
+    check_out(finished.folder, clone.folder)
+    shutil.copytree(finished.folder / "mirror", clone.folder / "mirror")
+    pack(finished.folder, "results", "figures", tmp_path / "archive.tar.gz")
+    with tarfile.open(tmp_path / "archive.tar.gz") as archive:
+        archive.extractall(clone.folder, filter="data")
+    assert not (clone.folder / "results/models/tiny/weights").exists()
+    assert clone.jobs() == {}
 
 
 def test_touching_every_source_reruns_nothing(workflow):
@@ -316,6 +333,7 @@ def test_a_study_that_does_not_show_a_benchmark_is_not_made_again(workflow):
         ("profile/gpu_reference", {}),
         ("figures/efficiency", EVERY_EFFICIENCY),
         ("decompose/export", {}),
+        ("decompose/pretrained_model", {}),
         ("decompose/linear", {"prepare_requests": 2, "evaluate": 4, **SUMMARY, **PROFILES}),
         ("decompose/loading", {"prepare_requests": 2, "evaluate": 4, **SUMMARY, **PROFILES}),
         ("project/configuration", {}),
@@ -390,12 +408,6 @@ def test_what_a_shell_would_act_on_stays_text(workflow):
     assert not list(workflow.folder.rglob("exploded"))
     claims = (workflow.folder / "results" / "claims.json").read_text()
     assert json.dumps(hostile)[1:-1] in claims
-
-
-def test_export_is_a_target(workflow):
-    target = "results/models/tiny/exported/tucker-r1-l2-all"
-    workflow.run(target)
-    assert (workflow.folder / target / "model.safetensors").exists()
 
 
 def test_a_killed_run_resumes_without_redoing_what_was_finished(finished, workflow):

@@ -35,13 +35,14 @@ BASES = ("", "config/", "workflow/lowrank/", "figures/", "results/models/name/")
 MADE = (
     *(".venv", "report.html", "results", "results/answers", "figures", "logs"),
     *("figures/smoke", "figures/ci", "results/decided/plan.json"),
+    *("ro-crate-preview.html", "ro-crate-metadata.json", "source"),
 )
 """What no rule names as an output, but `make`, Snakemake or a job makes."""
 
 SUFFIX = r"\.(?:py|smk|ya?ml|md|json|jsonl|csv|parquet|typ|lock|def|cff|html|pdf|png|safetensors)$"
 
 ELSEWHERE = {
-    *("paper_data/inference_time.csv", "truthfulqa/validation.parquet", "blobs/"),
+    *("config.json", "paper_data/inference_time.csv", "truthfulqa/validation.parquet", "blobs/"),
     *("tokenizer.json", "vocab.json", "model.safetensors.index.json"),
 }
 """Files that documents name and that are not this repository's."""

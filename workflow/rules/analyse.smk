@@ -15,7 +15,7 @@ from lowrank.project.views.authors import (
     authors_labels,
     authors_model,
 )
-from lowrank.project.views.profile import study_records
+from lowrank.project.views.profile import study_records, training_records
 
 AUTHORS_DATA = "paper/authors"  # what the thesis's authors published
 
@@ -93,6 +93,9 @@ rule collect_profiles:
         records=lambda wildcards: study_records(
             project, REFERENCES, wildcards.study, wildcards.model, rules.profile.output[0]
         ),
+        training=lambda wildcards: training_records(
+            project, REFERENCES, wildcards.study, wildcards.model, rules.profile_training.output[0]
+        ),
     output:
         table="<results>/models/{model}/studies/{study}.profiles.csv",
         fits="<results>/models/{model}/studies/{study}.profile_fits.json",
@@ -102,7 +105,7 @@ rule collect_profiles:
         "../../environment.yml"
     shell:
         "PYTHONPATH=workflow python {input.script} --thesis {input.thesis} "
-        "--table {output.table} --fits {output.fits} --records {input.records} 2> {log}"
+        "--table {output.table} --fits {output.fits} --records {input.records} {input.training} 2> {log}"
 
 
 rule authors_tables:

@@ -6,39 +6,36 @@ import sys
 from pathlib import Path
 
 WORKFLOW = Path(workflow.current_basedir).parent
-
 sys.path.insert(0, str(WORKFLOW))
 
+from lowrank.assets.sources import DIRECTORIES_VARIABLE, require_mirror
 from lowrank.base import cli
 from lowrank.base.errors import LowrankError
 from lowrank.project.configuration import Project
-from lowrank.project.views.figures import EFFICIENCY_FIGURES, SCHEMATICS, drawings, figure_names
+from lowrank.project.figures import EFFICIENCY_FIGURES, SCHEMATICS
+from lowrank.project.names import NAME, STUDY_NAME
+from lowrank.project.views.figures import drawings, figure_names
 from lowrank.running.imports import library_files
 from lowrank.running.variables import surroundings
-
-# What a job needs from its surroundings travels in the environment: it shapes where bytes come
-# from, never what they are, so a change of it reruns nothing.
+# The environment says where bytes come from, never what they are: a change of it reruns nothing.
 os.environ.update(surroundings(config))
-
 project = cli.under_the_net(
-    lambda: Project(config, WORKFLOW.parent / "config"),
-    "configuration",
-    ["config", *map(str, workflow.configfiles)],
+    lambda: require_mirror() or Project(config, WORKFLOW.parent / "config"), "read", ["config"]
 )
-
+os.environ[DIRECTORIES_VARIABLE] = project.named_models.as_variable()
 LOCK = "requirements.lock"
 THESIS = "paper/thesis.yaml"  # what the thesis prints, to stand beside our values
 
 
 wildcard_constraints:
-    model="[a-z0-9.-]+",
+    model=NAME,
     decomposition="[a-z0-9_.+-]+",
-    factorization=r"[a-z_]+(\.[a-z0-9_]+)?",
+    factorization=r"[a-z_]+(\.[a-z0-9_]+)?(-r\d+)?",
     calibration="[a-z0-9_]+",
     layer=r"\d+",
-    benchmark="[a-z0-9_]+",
+    benchmark=NAME,
     limit=r"\d+|all",
-    study="[a-z0-9_]+",
+    study=STUDY_NAME,
     schematic="|".join(SCHEMATICS),
     efficiency_figure="|".join(EFFICIENCY_FIGURES),
     figure="|".join(figure_names(project)) or "no_figure",

@@ -1,13 +1,17 @@
-# Factor each weight once, at the largest rank that any study asks for; configurations cut. Methods
-# that read what goes into a module walk the dense model once for all of them, and once more back
-# for those that read gradients. Those that look behind compressed modules are factored a
-# configuration.
+# Factor each weight once, at the largest rank that any study asks for; configurations cut. One that
+# no study asks for, with a larger rank, has factors of its own. Methods that read what goes into a
+# module walk the dense model once for all of them, and once more back for those that read gradients.
+# Those that look behind compressed modules are factored a configuration.
 
 from lowrank.project.views.decompose import (
     SEQUENTIAL,
+    evaluation_at_hand,
+    exported_from,
+    factors_rank,
     layer_factors,
     layer_inputs,
     method_module,
+    method_of,
 )
 
 COMPRESSING_THREADS = 1  # of a job; the table of costs says so
@@ -115,8 +119,8 @@ rule factorize_layer:
         gpu=gpus,
     params:
         architecture=architecture_of,
-        rank=lambda wildcards: project.largest_rank(wildcards.model, wildcards.factorization),
-        method=lambda wildcards: wildcards.factorization.split(".")[0],
+        rank=lambda wildcards: factors_rank(project, wildcards.model, wildcards.factorization),
+        method=lambda wildcards: method_of(wildcards.factorization),
         device=project.settings["device"],
     shell:
         "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
@@ -210,6 +214,12 @@ rule compress_in_sequence:
         "--output $(dirname {output.manifest}) 2> {log}"
 
 
+# Whatever is asked for in place of a configuration gets an answer: its name may be any text.
+compressed_to_export = lambda wildcards: exported_from(
+    project, model_of(wildcards), wildcards.decomposition, rules.compress.output
+)
+
+
 rule export:
     """Multiply a configuration out into a dense Hugging Face directory, for other tools."""
     input:
@@ -217,11 +227,14 @@ rule export:
         library=library("export"),
         lock=LOCK,
         weights=rules.fetch_model.output.weights,
-        compressed=rules.compress.output,
+        compressed=compressed_to_export,
     output:
         directory("<results>/models/{model}/exported/{decomposition}"),
     log:
         "<logs>/export/{model}/{decomposition}.log",
+    wildcard_constraints:
+        model="[^/]+",
+        decomposition="[^/]+",
     conda:
         "../../environment.yml"
     params:
@@ -229,4 +242,38 @@ rule export:
     shell:
         "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
         "--compressed $(dirname {input.compressed[0]}) --dtype {params.dtype} "
+        "--output {output} 2> {log}"
+
+
+# Results that are there when a card is written are read, but nothing is evaluated for it.
+results_at_hand = lambda decomposition: lambda wildcards: evaluation_at_hand(
+    output_of("evaluate.result"), wildcards.model, decomposition or wildcards.decomposition
+)
+
+
+rule export_low_rank:
+    """Write a configuration as a checkpoint of factors, for transformers after `import lowrank`."""
+    input:
+        script=script("export_low_rank"),
+        library=library("export_low_rank"),
+        lock=LOCK,
+        weights=rules.fetch_model.output.weights,
+        compressed=compressed_to_export,
+    output:
+        directory("<results>/models/{model}/exported/low_rank/{decomposition}"),
+    log:
+        "<logs>/export_low_rank/{model}/{decomposition}.log",
+    wildcard_constraints:
+        model="[^/]+",
+        decomposition="[^/]+",
+    conda:
+        "../../environment.yml"
+    params:
+        dtype=project.settings["dtype"],
+        evaluation=results_at_hand(None),
+        dense=results_at_hand("dense"),
+    shell:
+        "PYTHONPATH=workflow python {input.script} --weights {input.weights} "
+        "--compressed $(dirname {input.compressed[0]}) --dtype {params.dtype} "
+        "--evaluation={params.evaluation:q} --dense-evaluation={params.dense:q} "
         "--output {output} 2> {log}"

@@ -5,9 +5,12 @@ promise. Tried with 9.27.
 """
 
 from snakemake.dag import DAG
+from snakemake.exceptions import InputFunctionException
+from snakemake.rules import Rule
 
 from lowrank.assets.sources import MIRROR_VARIABLE
 from lowrank.project.views.evaluate import runs_programs
+from lowrank.project.views.figures import undrawn
 from lowrank.running.devices import require_devices
 from lowrank.running.slurm import keeps_accounts
 from lowrank.sandbox.programs import sandbox_kind
@@ -40,6 +43,23 @@ def _following(traverse):
 # Snakemake seeks no reason to run a job downstream of one that runs: it takes it to follow. One that
 # waits for ancient files alone does not follow, so it would miss its own changed parameters.
 DAG.bfs = _following(DAG.bfs)
+
+
+def _in_one_line(apply):
+    def applied(rule, *arguments, **options):
+        try:
+            return apply(rule, *arguments, **options)
+        except InputFunctionException as error:
+            if isinstance(error.__context__, LowrankError):
+                sys.exit(f"error: {error.__context__}")
+            raise
+
+    return applied
+
+
+# What a target's name gets wrong, such as a layer that a model lacks, is found by the functions of
+# the rules. Snakemake would show their traceback.
+Rule.apply_input_function = _in_one_line(Rule.apply_input_function)
 
 
 def gpus(wildcards):
@@ -91,6 +111,9 @@ onstart:
     if getattr(settings, "status_command", None) == "sacct" and not keeps_accounts():
         settings.status_command = "squeue"
 
+
+if undrawn(project) and workflow.is_main_process:
+    logger.warning(f"No model of this run takes part in: {', '.join(undrawn(project))}.")
 
 if project.unavailable_benchmarks and workflow.is_main_process:
     logger.warning(

@@ -4,9 +4,11 @@ from lowrank.project.views.assets import counted_benchmarks
 from lowrank.project.views.tables import (
     cost_manifests,
     cost_rows,
+    interaction_rows,
     is_carried_over,
     size_rows,
     study_manifests,
+    study_profiles,
     table_1_1_rows,
     table_3_1_rows,
     table_4_1_rows,
@@ -108,11 +110,19 @@ rule table_4_1:
 
 
 rule table_4_2:
-    """Decomposed layers and parameter reduction, from the architecture alone."""
+    """Decomposed layers and parameter reduction, from the architecture alone.
+
+    A model that the run loads is found to have this architecture first: fetching it says so.
+    """
     input:
         script=script("table_4_2"),
         library=library("table_4_2"),
         lock=LOCK,
+        fetched=lambda wildcards: (
+            ancient(expand(rules.fetch_model.output.manifest, model=wildcards.model))
+            if wildcards.model in project.models
+            else []
+        ),
     output:
         csv="<figures>/{model}/table_4_2.csv",
         pdf="<figures>/{model}/table_4_2.pdf",
@@ -184,13 +194,16 @@ rule table_costs:
 
 
 rule table_sizes:
-    """What a study's configurations take in bytes, from their manifests."""
+    """What a study's configurations take in bytes, and in time where the study is measured."""
     input:
         script=script("table_sizes"),
         library=library("table_sizes"),
         lock=LOCK,
         manifests=lambda wildcards: study_manifests(
             project, wildcards.study, model_of(wildcards), rules.compress.output.manifest
+        ),
+        profiles=lambda wildcards: study_profiles(
+            project, wildcards.study, model_of(wildcards), rules.collect_profiles.output.table
         ),
     output:
         csv="<figures>/{model}/sizes_{study}.csv",
@@ -214,5 +227,50 @@ rule table_sizes:
     shell:
         "PYTHONPATH=workflow python {input.script} --label {params.label:q} "
         "--subtitle {params.subtitle:q} --dtype {params.dtype} --rows {params.rows:q} "
-        "--manifests {input.manifests} "
+        "--manifests {input.manifests} --profiles {input.profiles} "
+        "--csv {output.csv} --pdf {output.pdf} --png {output.png} --tex {output.tex} 2> {log}"
+
+
+rule table_interactions:
+    """What compression and fewer bits cost together, beyond the sum of what each costs alone."""
+    input:
+        script=script("table_interactions"),
+        library=library("table_interactions"),
+        lock=LOCK,
+        # It is made anew where what it shows of the evaluations has changed.
+        scores=rules.collect_accuracy.output[0],
+        evaluations=lambda wildcards: [
+            ancient(file)
+            for file in study_evaluations(
+                project, wildcards.study, model_of(wildcards), rules.evaluate.output.scores
+            )
+        ],
+    output:
+        csv="<figures>/{model}/interactions_{study}.csv",
+        pdf="<figures>/{model}/interactions_{study}.pdf",
+        tex="<figures>/{model}/interactions_{study}.tex",
+        png=report(
+            "<figures>/{model}/interactions_{study}.png",
+            caption="../report/table_interactions.rst",
+            category="{model}",
+            labels={"item": "interactions_{study}"},
+        ),
+    log:
+        "<logs>/table_interactions/{model}/{study}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        label=lambda wildcards: project.model(wildcards.model).label,
+        subtitle=lambda wildcards: project.study(wildcards.study)["title"],
+        rows=lambda wildcards: as_json(
+            interaction_rows(project, wildcards.study, model_of(wildcards))
+        ),
+        benchmarks=lambda wildcards: as_json(
+            described_benchmarks(project, wildcards.study, model_of(wildcards))
+        ),
+        folder=lambda wildcards, input: os.path.dirname(input.evaluations[0]),
+    shell:
+        "PYTHONPATH=workflow python {input.script} --label {params.label:q} "
+        "--subtitle {params.subtitle:q} --folder {params.folder:q} --rows {params.rows:q} "
+        "--benchmarks {params.benchmarks:q} "
         "--csv {output.csv} --pdf {output.pdf} --png {output.png} --tex {output.tex} 2> {log}"

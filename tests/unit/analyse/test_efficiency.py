@@ -212,3 +212,35 @@ def test_what_lacks_a_line_says_why():
     table.loc[4, "ratio"] = np.nan
     assert lacks_line(table) == "d was not measured"
     assert lacks_line(table.assign(reason=[None] * 4 + ["no RAPL"])) == "no RAPL"
+
+
+def test_models_of_fewer_bits_are_points_of_no_line(tmp_path):
+    reductions = {"dense": 0, "a": 10, "b": 20, "c": 30}
+    records = [record(name, percent, 1 - percent / 200) for name, percent in reductions.items()]
+    assert collect(tmp_path, records)[1]["latency"]["status"] == "measured"
+    records.append(record("c+nf4", 30, 2.0) | {"quantization": "nf4"})
+    table, fits = collect(tmp_path, records)
+    assert {fit["status"] for fit in fits.values()} == {"not measured"}
+    latency = table[table["metric"] == "latency"].set_index("decomposition")
+    assert latency.loc["c+nf4", "ratio"] == 2 and latency.loc["c+nf4", "quantization"] == "nf4"
+    assert fits["latency"]["reason"].startswith("some models here have fewer bits")
+
+
+def test_a_step_of_training_is_a_row(tmp_path):
+    ends = {"quartile_1": 79.0, "quartile_3": 82.0}
+    peak = {
+        "configuration": {"median": 80.0, **ends},
+        "dense": {"median": 100.0, **ends},
+        "ratio": {"value": 0.8, "interval_95": [0.78, 0.82], "rounds": 5},
+    }
+    step = {"batch": 2, "length": 10}
+    training = {"workload": "QLoRA", "step": step, "measured_by": "resident set", "peak": peak}
+    keys = ("model", "decomposition", "parameter_reduction_percent", "gpus", "provenance")
+    of_profile = record("a", 10, 0.9)
+    own = {key: of_profile[key] for key in keys} | {"training": training, "decomposition": "b"}
+    table, fits = collect(tmp_path, [record("dense", 0, 1.0), of_profile, own])
+    (row,) = table[table["metric"] == "fine-tuning memory"].to_dict("records")
+    assert (row["value"], row["dense"], row["ratio"], row["rounds"]) == (80, 100, 0.8, 5)
+    assert (row["ratio_low"], row["ratio_high"], row["tokens"]) == (0.78, 0.82, 20)
+    fit = fits["fine-tuning memory"]
+    assert fit["status"] == "not measured" and fit["thesis_slope"] is None

@@ -311,7 +311,7 @@ def made_project():
     config = {
         "models": ["minilm-l6"],
         "studies": ["bert_figure_3_6"],
-        "benchmarks": {"mrpc": None},
+        "benchmarks": {"mrpc": {}},
     }
     return Project(config, "config")
 

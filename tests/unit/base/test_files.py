@@ -106,6 +106,20 @@ def test_a_repeated_key_is_refused(tmp_path):
         read_yaml(tmp_path / "c.yaml")
 
 
+def test_keys_labels_and_titles_are_text_as_written(tmp_path):
+    """A label such as 9, on or a date is a name; JSON's 1e-05 is a number."""
+    keys = ["9", "010", "1.50", "on", "true", "null", "~", "2024-01-01", "1e3", "9%"]
+    text = "".join(f"{key}: {{layers: [2], label: {key}}}\n" for key in keys if key not in "null~")
+    (tmp_path / "c.yaml").write_text(text + "null: 1\n~: 2\ntitle: 2024\nsmall: 1e-05\nn: 7\n")
+    read = read_yaml(tmp_path / "c.yaml")
+    assert set(read) == {*keys, "title", "small", "n"}
+    assert all(read[key] == {"layers": [2], "label": key} for key in keys if key not in "null~")
+    assert (read["title"], read["small"], read["n"]) == ("2024", 1e-05, 7)
+    (tmp_path / "c.yaml").write_text("9: a\n'9': b\n")
+    with pytest.raises(LowrankError, match=r"line 2: the key '9' stands twice"):
+        read_yaml(tmp_path / "c.yaml")
+
+
 @pytest.mark.parametrize(("text", "message"), [("a: [", "is not YAML"), ("\t", "is not YAML")])
 def test_damaged_yaml(tmp_path, text, message):
     (tmp_path / "c.yaml").write_text(text)

@@ -68,6 +68,7 @@ VIOLATIONS = {
     "C12": [{"fine_tuned": 15.0}],
     "C13": [
         {"perplexity": 5.0},
+        {"few_bits": 3.0},
         {"lord_latency": -10.0},
         {"lord_seconds": 900.0},
         {"qlora_memory": -10.0},

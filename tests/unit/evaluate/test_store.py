@@ -367,6 +367,10 @@ SHAPE_NO_ANSWER = {
     "lowrank.evaluate.keys": "names answers; under another name they are asked again",
     "lowrank.evaluate.store": "keeps answers as they are",
     "lowrank.space.architecture": "says where layers are; another place is not found",
+    **{
+        f"lowrank.space.families.{path.stem}": "says where layers are; another place is not found"
+        for path in (store.LIBRARY / "space/families").glob("[a-z]*.py")
+    },
 }
 """Modules that the answerers import, and why an edit of one leaves all answers as they are."""
 

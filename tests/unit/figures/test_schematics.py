@@ -4,7 +4,7 @@ import pypdf
 import pytest
 from lowrank.figures import figure_1_1, figure_3_1, figure_3_3, style
 from lowrank.figures.schematic import DENSE, SMALLEST_SIZE, Box, Sketch, layout_faults
-from lowrank.space.architecture import FAMILIES
+from lowrank.space.families.registry import FAMILIES
 
 FIGURES = (figure_1_1, figure_3_1, figure_3_3)
 every_figure = pytest.mark.parametrize("figure", FIGURES, ids=lambda module: module.__name__)

@@ -22,8 +22,10 @@ from lowrank.profile.iteration import make_work
 from lowrank.profile.nvml import NvmlMeter, nvml_meter
 from lowrank.profile.rounds import Trial, compare
 from lowrank.profile.workloads import Requests, Workload
+from lowrank.quantize.stored import quantize_compressed
 from lowrank.running.nvml import Nvml
 from lowrank.space.design_space import Decomposition
+from quantizations import NF4
 from tiny import write_parquet
 from tiny_profile import SETTINGS, TINY, failing
 
@@ -98,6 +100,17 @@ def test_memory_of_both_models_is_counted_for_each_workload(record):
 
 
 TENSORS = TINY.architecture.tensors
+
+
+def test_a_model_of_fewer_bits_is_measured_as_it_is_stored(weights, compressed):
+    stored = compressed.parent / "quantized"
+    quantize_compressed(weights, compressed, "nf4", NF4, stored, "float32")
+    job.profile(weights, stored, [], SETTINGS, compressed.parent / "bits.json")
+    found = read_json(compressed.parent / "bits.json")
+    assert found["quantization"] == "nf4" and found["decomposition"].endswith("+nf4")
+    memory = found["workloads"][0]["memory"]["configuration"]
+    assert memory["weights"] == read_json(stored / "manifest.json")["bytes"]["memory"]
+    assert found["workloads"][0]["latency"]["ratio"]["value"] > 0
 
 
 def test_energy_without_a_meter_is_null_with_a_reason_and_never_zero(record):

@@ -8,8 +8,12 @@ from dataclasses import asdict
 import pytest
 import torch
 from lowrank.base.errors import LowrankError
+from lowrank.base.files import read_json, write_json
+from lowrank.decompose.compressed import compress
+from lowrank.decompose.layer_factors import factorize_layer
 from lowrank.decompose.linear import ChannelLinear, LowRankLinear, PivotedLinear
 from lowrank.decompose.loading import load_base
+from lowrank.profile import training_memory
 from lowrank.profile.adapting import FrozenLinear, with_adapters
 from lowrank.profile.training_memory import (
     RESIDENT,
@@ -18,10 +22,13 @@ from lowrank.profile.training_memory import (
     in_child,
     measure_cases,
     measure_step,
+    profile_training,
 )
 from lowrank.quantize.quantizing import quantize
+from lowrank.space.design_space import Decomposition
 from quantizations import INT8, NESTED, NF4, SPQR, logits
 from tiny import ARCHITECTURE
+from tiny_profile import TINY
 from torch import nn
 
 RANK = 3
@@ -166,12 +173,32 @@ def test_fake_quantizations_and_other_parts_are_not_trained_over(weights, entry)
         with_adapters(load_base(weights, "float32"), entry, 4, 0)
 
 
-def test_pivoted_factors_are_refused(weights):
+def pivoted(weights):
+    """The tiny model with a pivoted product in the place of one layer."""
     model = load_base(weights, "float32")
-    pivoted = PivotedLinear(torch.rand(3, 32), torch.rand(45, 3), torch.arange(48), None)
-    model.model.layers[1].mlp.up_proj = pivoted
-    with pytest.raises(LowrankError, match=r"layers\.1\.mlp\.up_proj is in the pivoted form"):
-        with_adapters(model, None, 4, 0)
+    generator = torch.Generator().manual_seed(0)
+    rows, coefficients = (
+        torch.randn(shape, generator=generator) / 3 for shape in ((RANK, 32), (48 - RANK, RANK))
+    )
+    order = torch.randperm(48, generator=generator)
+    made = PivotedLinear(rows, coefficients, order, torch.arange(48.0))
+    model.model.layers[1].mlp.up_proj = made
+    return model
+
+
+@pytest.mark.parametrize("entry", [None, NESTED], ids=["float", "nested"])
+def test_pivoted_factors_are_two_layers_as_well(weights, entry):
+    expected = pivoted(weights)
+    if entry is not None:
+        quantize(expected, entry)
+    trained = with_adapters(pivoted(weights), entry, 4, 0)
+    assert torch.allclose(logits(trained), logits(expected), atol=1e-3)
+    names = {name for name, _ in trained.named_modules() if name.endswith("lora_A")}
+    assert len(names) == LAYERS * len(SHAPES) + 1
+    one_side = with_adapters(pivoted(weights), entry, 4, 0, "right")
+    names = {name for name, _ in one_side.named_modules() if name.endswith("lora_A")}
+    assert len(names) == LAYERS * len(SHAPES)
+    assert not any(".coefficients." in name for name in names)
 
 
 def broken(weights):
@@ -213,3 +240,39 @@ def test_cases_are_measured_in_processes_of_their_own_and_compared_with_the_firs
         assert record["peak"] == record["frozen"] + record["adapters"] + record["rise"]
     assert made["step"] == asdict(STEP)
     assert made["provenance"]["source"] == "x"
+
+
+def test_rounds_of_steps_are_paired(weights, tmp_path, monkeypatch):
+    """Over a model of half the layers' weights and over the dense one, by turns."""
+    write_json(tmp_path / "base.json", {"files": {}, "source": "test"})
+    factors = {2: tmp_path / "factors.safetensors"}
+    factorize_layer(weights, TINY.architecture, 2, 4, "svd", factors[2])
+    made = Decomposition.make(TINY.architecture, [2], method="svd", rank=4)
+    compressed = tmp_path / "model"
+    compress(TINY.architecture, "tiny", tmp_path / "base.json", made, factors, compressed)
+    asked = []
+
+    def here(function, build, entry, step):
+        asked.append(entry)
+        model = build()
+        peak = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+        return function(build, entry, step) | {"peak": peak + len(asked) % 3}
+
+    monkeypatch.setattr(training_memory, "in_child", here)
+    settings = asdict(STEP) | {"dtype": "float32", "device": "cpu", "rounds": 5}
+    settings |= {"quantization": "nf4", "entry": NESTED}
+    profile_training(weights, compressed, settings, tmp_path / "record.json")
+    record = read_json(tmp_path / "record.json")
+    assert asked == [NESTED] * 10
+    training = record["training"]
+    assert [step["name"] for step in training["steps"]] == ["configuration", "dense"] * 5
+    assert training["workload"] == "QLoRA (nf4), 2 × 10 tokens, by the resident set"
+    removed = 4 * made.removed_parameters(TINY.architecture)
+    peak = training["peak"]
+    assert peak["dense"]["median"] - peak["configuration"]["median"] == pytest.approx(
+        removed, abs=3
+    )
+    low, high = peak["ratio"]["interval_95"]
+    assert low < peak["ratio"]["value"] < high < 1 and peak["ratio"]["rounds"] == 5
+    assert record["decomposition"] == made.name(TINY.architecture)
+    assert record["provenance"]["factors_sha256"] and record["gpus"] == 0

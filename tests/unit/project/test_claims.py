@@ -86,7 +86,7 @@ def test_what_cannot_be_spelled_out_is_one_line(test, message):
 
 def test_the_claims_of_the_thesis_have_all_their_tests():
     counts = {name: len(claim["tests"]) for name, claim in CLAIMS.items()}
-    assert list(counts.values()) == [4, 3, 16, 6, 5, 12, 2, 5, 5, 3, 2, 4, 6, 2]
+    assert list(counts.values()) == [4, 3, 16, 6, 5, 12, 2, 5, 5, 3, 2, 4, 7, 2]
     third = CLAIMS["C3"]["tests"]
     assert third[10] == {
         "says": "SO less Q and K and V in all layers",

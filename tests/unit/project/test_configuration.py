@@ -105,7 +105,7 @@ def test_every_shipped_entry_is_valid():
     project = Project(PAPER, "config")
     for path in project.registry.folder.glob("models/*.yaml"):
         project.model(path.stem)
-    benchmarks = {path.stem: None for path in project.registry.folder.glob("benchmarks/*.yaml")}
+    benchmarks = {path.stem: {} for path in project.registry.folder.glob("benchmarks/*.yaml")}
     studies = [path.stem for path in project.registry.folder.glob("studies/*.yaml")]
     models = ["llama-2-7b", "minilm-l6", "bert-base-squad"]
     every = {"models": models, "benchmarks": benchmarks}
@@ -114,10 +114,20 @@ def test_every_shipped_entry_is_valid():
         Project({**PAPER, **own, "studies": some}, "config")
 
 
+@pytest.mark.parametrize("model", ["phi-3-mini-4k-instruct", "gemma-3-1b-it", "minilm-l6"])
+def test_a_study_of_no_family_is_for_all(model):
+    benchmark = "mrpc" if model == "minilm-l6" else "arc_easy"
+    own = {"models": [model], "benchmarks": {benchmark: None}, "studies": ["any_family"]}
+    project = Project({**PAPER, **own}, "config")
+    made = project.configurations("any_family", project.models[model])
+    assert {row.label for row in made} >= {"one", "three", "attention of three", "MLP of three"}
+    assert len({row.decomposition for row in made if not row.decomposition.is_dense}) > 4
+
+
 BERT = {
     "models": ["minilm-l6", "bert-base-squad"],
     "studies": ["table_4_2", "bert_figure_3_4", "bert_figure_3_5", "bert_figure_3_6"],
-    "benchmarks": {"mrpc": None, "squad": None, "arc_easy": None},
+    "benchmarks": {"mrpc": {}, "squad": {}, "arc_easy": {}},
 }
 
 
@@ -234,7 +244,7 @@ BENCHMARK = "benchmarks/arc_easy.yaml"
 MISTAKES = {
     "typing error in a key": (bad("modles", 1), r"config: modles: unknown key; .*'models'"),
     "unknown model": (bad("models", ["llama-2-7b-chta"]), "does not exist; .*'llama-2-7b-chat'"),
-    "unknown benchmark": (bad("benchmarks", {"arc": None}), "benchmarks/arc.yaml does not exist"),
+    "unknown benchmark": (bad("benchmarks", {"arc": {}}), "benchmarks/arc.yaml does not exist"),
     "unknown study": (bad("studies", ["table"]), "studies/table.yaml does not exist"),
     "limit of zero": (
         bad("benchmarks.mmlu", {"limit": 0}),
@@ -252,13 +262,13 @@ MISTAKES = {
     "bad batch size": (bad("batch_size", "large"), "config: batch_size: 'large' does not match"),
     "a model that nothing scores": (
         lambda config, folder: config.update(
-            models=["llama-2-7b-chat", "minilm-l6"], benchmarks={"arc_easy": None}
+            models=["llama-2-7b-chat", "minilm-l6"], benchmarks={"arc_easy": {}}
         ),
         "config: model minilm-l6 has no benchmark here: none of arc_easy is for the task encoder",
     ),
     "a model that no study is for": (
         lambda config, folder: config.update(
-            models=["minilm-l6"], benchmarks={"mrpc": None}, studies=["table_4_2"]
+            models=["minilm-l6"], benchmarks={"mrpc": {}}, studies=["table_4_2"]
         ),
         "config: model minilm-l6 takes part in no study: none of table_4_2 is for the family bert",
     ),
@@ -344,7 +354,7 @@ MISTAKES = {
     ),
     "file of influence with a name": (
         influence_file({"first": 0.1}),
-        "influence/llama-2-7b-chat.yaml: influence: 'first' is not of type 'integer'",
+        "influence/llama-2-7b-chat.yaml: influence: 'first' does not match",
     ),
     "influence that is no number": (
         influence_file({1: "low"}),

@@ -20,7 +20,7 @@ SETTINGS = {
         "arc_easy": {"limit": 40},
         "winogrande": {"limit": 8},
         "gsm8k": {"limit": 8},
-        "mrpc": None,
+        "mrpc": {},
     },
     "device": "cpu",
     "dtype": "float32",
@@ -58,7 +58,7 @@ def limits(project, model, *benchmarks):
 
 def test_a_benchmark_s_limit_is_that_of_all(made):
     assert limits(*made(), "arc_easy", "gsm8k") == [[40, 8]] * 3
-    project, model = made(benchmarks={"arc_easy": {"limit": None}, "mrpc": None})
+    project, model = made(benchmarks={"arc_easy": {"limit": None}, "mrpc": {}})
     assert limits(project, model, "arc_easy") == [[None]] * 3
 
 

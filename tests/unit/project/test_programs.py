@@ -14,7 +14,7 @@ NAMES = ("humaneval", "humaneval_sampled", "humaneval_canonical")
 SETTINGS = {
     "models": ["smollm2-135m-instruct"],
     "studies": ["table_4_2"],
-    "benchmarks": {"arc_easy": {"limit": 8}, **dict.fromkeys(NAMES)},
+    "benchmarks": {"arc_easy": {"limit": 8}, **{key: {} for key in NAMES}},
     "device": "cpu",
     "dtype": "float32",
     "batch_size": 16,
@@ -62,14 +62,14 @@ def test_what_rules_ask(folder):
     asked = {own["entry"]["name"]: own["settings"] for own in asked_of(project, model, "dense")}
     sandbox = {"accept_risk": False, "seconds": 5, "memory_mib": 512}
     assert {name: own.get("sandbox") for name, own in asked.items()} == {
-        **{"arc_easy": None, "humaneval": sandbox},
-        **{"humaneval_sampled": sandbox, "humaneval_canonical": None},
+        **{"arc_easy": {}, "humaneval": sandbox},
+        **{"humaneval_sampled": sandbox, "humaneval_canonical": {}},
     }
     assert metrics_modules(project, NAMES) == ["lowrank.evaluate.programs"]
     assert metrics_modules(project, ["arc_easy", "humaneval_canonical"]) == []
     assert profiled_benchmarks(project, model) == ["arc_easy"]
     assert runs_programs(project)
-    benchmarks = {"arc_easy": None, "humaneval_canonical": None}
+    benchmarks = {"arc_easy": {}, "humaneval_canonical": {}}
     assert not runs_programs(Project(SETTINGS | {"benchmarks": benchmarks}, folder))
 
 

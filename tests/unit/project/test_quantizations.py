@@ -7,7 +7,7 @@ from lowrank.project.configuration import Project
 from lowrank.project.views.analyse import shaped_by, shaping_scripts
 from lowrank.project.views.quantize import below, quantization_settings, quantizations
 from lowrank.project.views.recover import loss_files, recoveries
-from lowrank.project.views.tables import size_rows, study_manifests
+from lowrank.project.views.tables import interaction_rows, size_rows, study_manifests
 
 STUDY = {
     "title": "t",
@@ -90,5 +90,50 @@ def test_rows_of_sizes_have_their_manifests(folder):
 )
 def test_a_wrong_order_or_name_is_one_line(folder, after, message):
     study = {"title": "t", "configurations": {"a": {"layers": "none", "after": after}}}
+    with pytest.raises(LowrankError, match=message):
+        project_of(folder, study)
+
+
+BOTH = {
+    "title": "t",
+    "calibration": "prose",
+    "interactions": True,
+    "series": {"16 bits": {}, "few bits": {"after": ["nf4"]}},
+    "configurations": {
+        "0%": {"layers": "none"},
+        "20%": {"layers": "all", "method": "svd_llm", "rank": {"share": 0.8}},
+    },
+}
+
+
+def test_a_quantized_compressed_model_is_set_beside_its_parts(folder):
+    project = project_of(folder, BOTH)
+    (model,) = project.models.values()
+    assert interaction_rows(project, "mine", model) == [
+        {
+            "series": "few bits",
+            "label": "20%",
+            "both": f"{CUT}+nf4",
+            "compression": CUT,
+            "quantization": "nf4",
+            "alone": "dense+nf4",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("series", "labels", "message"),
+    [
+        (["16 bits"], ["0%", "20%"], "no configuration is compressed and quantized"),
+        (["16 bits", "few bits"], ["0%"], "no configuration is compressed and quantized"),
+        (["few bits"], ["0%", "20%"], rf"few bits, 20% is compared with {CUT}, which is no"),
+        (["16 bits", "few bits"], ["20%"], r"is compared with dense\+nf4, which is no"),
+    ],
+)
+def test_both_parts_of_an_interaction_are_in_the_study(folder, series, labels, message):
+    study = BOTH | {
+        "series": {name: BOTH["series"][name] for name in series},
+        "configurations": {name: BOTH["configurations"][name] for name in labels},
+    }
     with pytest.raises(LowrankError, match=message):
         project_of(folder, study)

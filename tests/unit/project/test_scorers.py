@@ -6,7 +6,7 @@ import pytest
 from lowrank.base.metric import METRICS
 from lowrank.evaluate import baselines
 from lowrank.project.scorers import BASELINES, SCORERS
-from lowrank.space.architecture import FAMILIES
+from lowrank.space.families.registry import FAMILIES
 
 
 def test_scorers_are_for_tasks_that_models_have():

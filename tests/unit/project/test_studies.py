@@ -257,7 +257,7 @@ def test_the_least_influential_layers_are_the_models_own():
 @pytest.mark.parametrize("path", sorted(Path("config/influence").iterdir()), ids=lambda p: p.stem)
 def test_shipped_files_of_influence_are_of_a_model_and_in_their_order(path):
     content, model = read_yaml(path), PROJECT.model(path.stem)
-    assert list(content["influence"]) == list(model.by_influence)
+    assert [int(layer) for layer in content["influence"]] == list(model.by_influence)
     assert sorted(model.by_influence) == list(range(1, model.architecture.layers + 1))
     assert f"influence/{content['calibration']}.yaml" in path.read_text()
     PROJECT.calibration(content["calibration"])

@@ -9,7 +9,7 @@ from lowrank.base.files import read_yaml
 from lowrank.project.configuration import Project
 from lowrank.project.views.assets import calibration_settings, calibration_text, text_settings
 
-CONFIG = {"models": ["minilm-l6"], "studies": ["bert_figure_3_6"], "benchmarks": {"mrpc": None}}
+CONFIG = {"models": ["minilm-l6"], "studies": ["bert_figure_3_6"], "benchmarks": {"mrpc": {}}}
 
 
 @pytest.fixture

@@ -65,11 +65,13 @@ from lowrank.project.views.paper import (
     report_inputs,
 )
 from lowrank.project.views.profile import (
+    fine_tuning_settings,
     profile_settings,
     profiled_benchmarks,
     profiled_requests,
     profiled_study,
     study_records,
+    training_records,
 )
 from lowrank.project.views.tables import (
     is_carried_over,
@@ -82,7 +84,7 @@ from lowrank.project.views.tables import (
 SMALL = {
     "models": ["smollm2-135m-instruct", "minilm-l6"],
     "studies": ["table_4_2", "figure_3_7", "unseen", "bert_figure_3_6"],
-    "benchmarks": {"arc_easy": {"limit": 40}, "gsm8k": {"max_new_tokens": 64}, "mrpc": None},
+    "benchmarks": {"arc_easy": {"limit": 40}, "gsm8k": {"max_new_tokens": 64}, "mrpc": {}},
     "device": "cpu",
     "dtype": "float32",
     "batch_size": 16,
@@ -266,7 +268,7 @@ def test_rows_and_labels_of_a_study(project_of, project, llama):
     assert arc == ("arc_easy", {"label": "ARC-Easy", "metric": accuracy})
     assert gsm8k[0] == "gsm8k" and gsm8k[1]["label"] == "GSM8K, 64 tokens at most"
     assert gsm8k[1]["metric"]["metric"] == "exact_match,strict-match"
-    assert benchmark_label(project_of(benchmarks={"gsm8k": None, "mrpc": None}), "gsm8k") == "GSM8K"
+    assert benchmark_label(project_of(benchmarks={"gsm8k": {}, "mrpc": {}}), "gsm8k") == "GSM8K"
 
 
 def test_causal_models_are_measured_without_what_leaves_layers_out(project, llama, bert):
@@ -276,6 +278,37 @@ def test_causal_models_are_measured_without_what_leaves_layers_out(project, llam
     assert profiled_requests(project, llama, "{model}/{benchmark}")[0] == f"{llama.name}/arc_easy"
     files = study_records(project, {}, "table_4_2", llama.name, "{model}/{decomposition}")
     assert files[0] == f"{llama.name}/dense" and not any("/drop-" in path for path in files)
+
+
+def test_what_a_fake_quantization_is_stored_in_is_not_measured(project_of):
+    project = project_of(
+        models=["smollm2-135m-instruct"], studies=["quantization"], benchmarks={"arc_easy": None}
+    )
+    name = "smollm2-135m-instruct"
+    model = project.models[name]
+    files = study_records(project, {}, "quantization", name, "{decomposition}")
+    every = decomposition_names(project, "quantization", model)
+    assert set(every) - set(files) == {own for own in every if own.endswith("+spqr_like")}
+    assert len(files) == 12 and len(set(files)) == 12
+    assert training_records(project, {}, "quantization", name, "{decomposition}") == []
+
+
+def test_adapters_are_trained_over_compressed_models_of_plain_numbers(project_of):
+    step = {"batch": 1, "length": 8, "rank": 2, "checkpointing": False, "rounds": 5}
+    project = project_of(
+        models=["smollm2-135m-instruct"],
+        studies=["quantization"],
+        benchmarks={"arc_easy": None},
+        profile={"study": "quantization", "fine_tuning": step},
+    )
+    name = "smollm2-135m-instruct"
+    files = training_records(project, {}, "quantization", name, "t/{model}/{decomposition}")
+    assert len(files) == 3 and not any("+" in path or "dense" in path for path in files)
+    assert training_records(project, {name: Path()}, "quantization", name, "") == []
+    settings = fine_tuning_settings(project)
+    assert settings["entry"]["method"] == settings["quantization"] == "nf4"
+    assert settings["entry"]["nested"] and settings["batch"] == 1 and settings["device"] == "cpu"
+    assert "fine_tuning" not in profile_settings(project)
 
 
 def test_what_is_measured_does_not_shape_a_measurement(project_of):
@@ -426,7 +459,7 @@ def test_a_figure_shows_the_study_of_its_model(project, llama, bert):
 
 
 def test_a_figure_has_what_others_published_of_its_study_beside_it(project_of):
-    asked = {"perplexity_wikitext2": None, "winogrande": None}
+    asked = {"perplexity_wikitext2": {}, "winogrande": {}}
     made = project_of(models=["llama-7b"], studies=["published_7b"], benchmarks=asked)
     own = scores_shown(made, "llama-7b", "figure_published", output_of, "paper/authors")
     assert own.beside == ("paper/published_7b.csv",)

@@ -20,7 +20,7 @@ NAMES = ("perplexity_prose", "perplexity_code", "perplexity_wikitext2", "wikitex
 SETTINGS = {
     "models": ["smollm2-135m-instruct", "minilm-l6"],
     "studies": ["table_4_2", "bert_figure_3_6"],
-    "benchmarks": {"arc_easy": {"limit": 40}, "perplexity_prose": {"limit": 500}, "mrpc": None},
+    "benchmarks": {"arc_easy": {"limit": 40}, "perplexity_prose": {"limit": 500}, "mrpc": {}},
     "device": "cpu",
     "dtype": "float32",
     "batch_size": 16,
@@ -78,7 +78,7 @@ def test_a_study_may_ask_perplexities_alone(folder, model):
     path = folder / "studies" / "table_4_2.yaml"
     names = ["perplexity_prose", "perplexity_code"]
     path.write_text(yaml.safe_dump(read_yaml(path) | {"benchmarks": names}))
-    benchmarks = SETTINGS["benchmarks"] | {"perplexity_code": None}
+    benchmarks = SETTINGS["benchmarks"] | {"perplexity_code": {}}
     project = Project(SETTINGS | {"benchmarks": benchmarks}, folder)
     assert project.study_benchmarks("table_4_2", model) == names
 
@@ -120,7 +120,7 @@ def test_questions_are_no_windows(folder):
 
 def test_it_is_here_if_its_text_is(folder, tmp_path, monkeypatch):
     asked = ("arc_easy", "perplexity_prose", "perplexity_wikitext2")
-    settings = SETTINGS | {"benchmarks": dict.fromkeys(asked)}
+    settings = SETTINGS | {"benchmarks": {key: {} for key in asked}}
     settings |= {"models": SETTINGS["models"][:1], "studies": ["table_4_2"]}
     assert Project(settings, folder).unavailable_benchmarks == ["perplexity_wikitext2"]
     files = tmp_path / "mirror" / "wikitext" / "wikitext-2-raw-v1"

@@ -91,7 +91,8 @@ def test_the_pivoted_form_buys_more_rank_for_a_share():
 
 def test_a_product_of_floats_would_be_wrong():
     # 0.29 · 100 is 28.999999999999996 in floats; a 200 × 200 tensor breaks even at rank 100.
-    sizes = {"hidden_size": 200, "intermediate_size": 200}
+    heads = {"num_attention_heads": 8, "num_key_value_heads": 8}
+    sizes = {"hidden_size": 200, "intermediate_size": 200, **heads}
     square = Architecture.from_config({**LLAMA_7B.config, **sizes})
     assert math.floor(0.29 * 100) == 28
     assert BreakEvenShare.make(0.29).rank_of(square, 1, "g") == 29

@@ -11,7 +11,7 @@ import pandas as pd
 import scipy.stats
 
 from lowrank.base.files import atomic_path, read_json, write_json
-from lowrank.base.names import DENSE
+from lowrank.base.names import DENSE, FIXED_BATCH
 
 METRICS = ("latency", "energy", "power", "memory")
 SHARES = (
@@ -37,7 +37,8 @@ def collect_profiles(
     Parameters
     ----------
     paths
-        Records of `lowrank.profile.job.profile`, the dense model's among them.
+        Records of `lowrank.profile.job.profile`, the dense model's among them, and of
+        `lowrank.profile.training_memory.profile_training`.
     thesis_slopes
         From a metric to the percent that it falls by for each percent of parameters, as printed.
     table
@@ -117,13 +118,15 @@ def lacks_line(part: pd.DataFrame) -> str:
     """Return why measurements have no line over the parameters removed; empty where they have one.
 
     A line needs three configurations beside the dense model, of more than one size, and none that
-    was tried in vain.
+    was tried in vain. Fewer bits are no fewer parameters, so models that have them are no points.
 
     Parameters
     ----------
     part
         The rows of one metric and workload, as `collect_profiles` writes them.
     """
+    if "quantization" in part and part["quantization"].notna().any():
+        return "some models here have fewer bits, which no line over parameters shows"
     found = part[part["ratio"].notna()]
     decomposed = found.loc[found["decomposition"] != DENSE, "decomposition"].nunique()
     in_vain = part.loc[part["ratio"].isna() & (part["decomposition"] != DENSE), "decomposition"]
@@ -144,13 +147,12 @@ def first_reason(part: pd.DataFrame) -> str:
 
 
 def _rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    shared = {
-        "model": record["model"],
-        "decomposition": record["decomposition"],
-        "parameter_reduction_percent": record["parameter_reduction_percent"],
-        "device": record["provenance"]["device_name"],
-        "gpus": record["gpus"],
-    }
+    keys = ("model", "decomposition", "parameter_reduction_percent", "gpus")
+    shared = {key: record[key] for key in keys}
+    shared |= {"device": record["provenance"]["device_name"]}
+    shared |= {"quantization": record.get("quantization")}
+    if "training" in record:
+        return [shared | _of_training(record["training"])]
     meter = record["energy_meter"]
     rows = []
     for workload in record["workloads"]:
@@ -179,6 +181,21 @@ def _rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
             row_of_latency | _memory(workload["memory"]),
         ]
     return rows
+
+
+def _of_training(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of a step that trains adapters."""
+    step = training["step"]
+    return {
+        "workload": training["workload"],
+        "phase": "training",
+        "batch": step["batch"],
+        "batch_rule": FIXED_BATCH,
+        "tokens": step["batch"] * step["length"],
+        "dropped_rounds": 0,
+        "doubts": "",
+        **_measured("fine-tuning memory", "B", training["peak"], ""),
+    }
 
 
 def _measured(metric: str, unit: str, figures: Mapping[str, Any], reason: str) -> dict[str, Any]:

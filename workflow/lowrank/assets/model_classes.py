@@ -10,9 +10,11 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForQuestionAnswering,
+    PreTrainedConfig,
     PreTrainedModel,
 )
 
+from lowrank.base.errors import LowrankError, one_line
 from lowrank.space.architecture import Architecture
 
 AUTO_CLASSES: Mapping[str, Any] = {
@@ -21,6 +23,9 @@ AUTO_CLASSES: Mapping[str, Any] = {
     "question_answering": AutoModelForQuestionAnswering,
 }
 """From the task of an architecture to the class that loads it."""
+
+CONSTRUCTOR_OPTIONS = ("add_pooling_layer",)
+"""Keys of an architecture that transformers takes as arguments and leaves out of `config.json`."""
 
 
 def auto_class(config: Mapping[str, Any]) -> Any:
@@ -43,9 +48,34 @@ def model_from_config(config: Mapping[str, Any], **options: Any) -> PreTrainedMo
         A Hugging Face configuration, `model_type` included. Nothing is downloaded.
     **options
         What the Auto class's `from_config` takes, e.g. `dtype`.
+
+    Raises
+    ------
+    LowrankError
+        If no model can be made of it.
     """
-    fields = {key: value for key, value in config.items() if key != "model_type"}
-    if fields.pop("add_pooling_layer", True) is False:
+    if config.get("add_pooling_layer") is False:
         options["add_pooling_layer"] = False
-    made = AutoConfig.for_model(config["model_type"], **fields)
-    return auto_class(config).from_config(made, trust_remote_code=False, **options)
+    return auto_class(config).from_config(as_read(config), trust_remote_code=False, **options)
+
+
+def as_read(config: Mapping[str, Any]) -> PreTrainedConfig:
+    """Return a Hugging Face configuration as transformers reads it, with its defaults.
+
+    Parameters
+    ----------
+    config
+        The configuration, `model_type` included.
+
+    Raises
+    ------
+    LowrankError
+        If transformers does not take it.
+    """
+    left_out = ("model_type", *CONSTRUCTOR_OPTIONS)
+    fields = {key: value for key, value in config.items() if key not in left_out}
+    try:
+        return AutoConfig.for_model(config["model_type"], **fields)
+    except Exception as error:  # of kinds of its own, which derive from nothing else
+        said = one_line(error)[:300]
+        raise LowrankError(f"transformers does not take the configuration ({said})") from None

@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lowrank.assets.agreement import require_agreement
 from lowrank.assets.sources import (
     Source,
     choose_source,
     describe,
+    directory_of,
     extract_member,
     fetch_wheel,
     hub_error,
@@ -32,13 +34,9 @@ from lowrank.base.files import (
     write_json,
 )
 from lowrank.base.provenance import provenance
-from lowrank.space.architecture import Architecture
 
 HUB_FILES = ("*.safetensors", "*.json", "tokenizer.model", "vocab.txt", "merges.txt")
 """What is taken from the hub: no pickles, no code."""
-
-CONSTRUCTOR_OPTIONS = ("add_pooling_layer",)
-"""Keys of an architecture that transformers takes as arguments and leaves out of `config.json`."""
 
 
 def fetch_model(
@@ -58,7 +56,7 @@ def fetch_model(
     sources
         Its sources, in order.
     architecture
-        The declared configuration; what is fetched must agree with it, key by key.
+        The declared configuration; what is fetched must agree with it.
     directory
         The directory to write: `config.json`, safetensors, tokenizer.
     manifest
@@ -77,6 +75,8 @@ def fetch_model(
         target.mkdir()
         if "mirror" in source:
             _from_mirror(source, target)
+        elif "directory" in source:
+            _from_directory(source, target)
         elif "wheel" in source:
             _from_wheel(source, target, wheel_cache)
         elif "hub" in source:
@@ -110,6 +110,18 @@ def _from_mirror(source: Source, target: Path) -> None:
         require_content(root / name)
         require_sha256(root / name, pin)
         shutil.copyfile(root / name, target / name)
+
+
+def _from_directory(source: Source, target: Path) -> None:
+    """Copy the files of a directory; links would let a later edit change what was scored."""
+    folder = directory_of(source)
+    for name, pin in sorted(source["sha256"].items()):
+        try:
+            shutil.copyfile(folder / name, target / name)
+        except OSError as error:
+            raise LowrankError(f"{folder / name} cannot be copied ({error})") from None
+        if sha256_file(target / name) != pin:
+            raise LowrankError(f"{folder / name} has changed since this run began: run again")
 
 
 def _from_wheel(source: Source, target: Path, wheel_cache: str | Path) -> None:
@@ -183,6 +195,8 @@ def _from_seed(source: Source, architecture: Mapping[str, Any], target: Path) ->
 
 def _place(source: Source) -> str:
     """Return where a model was brought from, for messages."""
+    if "directory" in source:
+        return str(directory_of(source))
     return str(mirror_paths(source)[""]) if "mirror" in source else describe(source)
 
 
@@ -191,7 +205,8 @@ def _require_usable(
 ) -> None:
     """Check what was brought: configuration, weights, tokenizer."""
     path = directory / "config.json"
-    require_content(path)
+    for own in sorted({path, *directory.iterdir()}):
+        require_content(own)
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -199,16 +214,7 @@ def _require_usable(
     if not isinstance(config, dict):
         raise LowrankError(f"{path} holds no configuration of a model: copy it again")
     require_plain(directory, config)
-    _require_architecture(name, architecture, config)
+    require_agreement(name, architecture, directory)
     require_finite(directory)
     if has_tokenizer:
         require_tokenizer(directory)
-
-
-def _require_architecture(name: str, declared: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    for key, value in declared.items():
-        if key not in CONSTRUCTOR_OPTIONS and found.get(key) != value:
-            raise LowrankError(
-                f"model {name}: config.json has {key}={found.get(key)!r}, declared is {value!r}"
-            )
-    Architecture.from_config(found)

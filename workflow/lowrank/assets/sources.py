@@ -1,4 +1,4 @@
-"""Pinned inputs from outside: a local mirror, a wheel of a package index, the hub.
+"""Pinned inputs from outside: a local mirror or directory, a wheel of a package index, the hub.
 
 An asset names its sources in order. The first that is present is used: a mirror if one is set
 and holds the file, a wheel always, the hub unless it is switched off. A source that is present
@@ -7,7 +7,9 @@ but wrong (a checksum that differs, a licence not accepted) stops the run; it is
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 MIRROR_VARIABLE = "LOWRANK_MIRROR"
 HUB_VARIABLE = "LOWRANK_HUB"
+DIRECTORIES_VARIABLE = "LOWRANK_DIRECTORIES"
+"""From the names of models in directories of this machine to these, as JSON."""
 
 Source = Mapping[str, Any]
 
@@ -38,7 +42,47 @@ Source = Mapping[str, Any]
 def mirror_root() -> Path | None:
     """Return the local mirror directory of the environment variable LOWRANK_MIRROR, if set."""
     root = os.environ.get(MIRROR_VARIABLE)
-    return Path(root) if root else None
+    return expanded(root) if root else None
+
+
+def require_mirror() -> None:
+    """Check that the mirror is there, if one is set.
+
+    Raises
+    ------
+    LowrankError
+        If it is no directory.
+    """
+    root = mirror_root()
+    if root is not None and not root.is_dir():
+        given = os.environ[MIRROR_VARIABLE]
+        named = given if given == str(root) else f"{given} ({root})"
+        raise LowrankError(
+            f"the mirror {named} is no directory: correct or unset {MIRROR_VARIABLE}, or `mirror` "
+            "in the configuration"
+        )
+
+
+def expanded(path: str) -> Path:
+    """Return a path as a user means it: `~` is a home, `$NAME` a variable, the rest from here."""
+    made = Path(os.path.expandvars(path))
+    with contextlib.suppress(RuntimeError):  # `~` of nobody stays as it is, and is not found
+        made = made.expanduser()
+    return made.absolute()
+
+
+def directory_of(source: Source) -> Path:
+    """Return the directory of this machine that a source names.
+
+    Raises
+    ------
+    LowrankError
+        If the run has not said where it is.
+    """
+    known = json.loads(os.environ.get(DIRECTORIES_VARIABLE, "{}"))
+    if source["directory"] not in known:
+        raise LowrankError(f"the directory of model {source['directory']} is not known: run again")
+    return Path(known[source["directory"]])
 
 
 def hub_allowed() -> bool:
@@ -86,6 +130,9 @@ def describe(source: Source) -> str:
     """Return a source as a provenance record names it: kind, identity, pin."""
     if "mirror" in source:
         return f"mirror:{source['mirror']}"
+    if "directory" in source:
+        sums = json.dumps(source["sha256"], sort_keys=True).encode()
+        return f"directory:{source['directory']}@sha256:{hashlib.sha256(sums).hexdigest()}"
     if "wheel" in source:
         return f"wheel:{source['wheel']}@sha256:{source['sha256']}"
     if "hub" in source:

@@ -186,3 +186,27 @@ def read_parameters(directory: str | Path, wanted: Mapping[str, Tensor]) -> None
         with _readable(path) as tensors, torch.no_grad():
             for name in names:
                 wanted[name].copy_(_checked(tensors, path, name, wanted[name].shape))
+
+
+def weight_shapes(directory: str | Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor that a directory's safetensors hold, by name.
+
+    Raises
+    ------
+    LowrankError
+        If there are none, a file cannot be read, or there are two sets of weights.
+    """
+    directory = Path(directory)
+    both = [name for name in (SINGLE, INDEX) if (directory / name).exists()]
+    if len(both) == 2:
+        raise LowrankError(f"{directory} holds {SINGLE} and {INDEX}: delete the one that is old")
+    if both == [INDEX]:
+        names = sorted(set(read_json(directory / INDEX)["weight_map"].values()))
+    else:
+        names = [shard_of(directory, SINGLE).name]
+    made: dict[str, tuple[int, ...]] = {}
+    for path in (directory / name for name in names):
+        with _readable(path) as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - not a mapping
+                made[name] = tuple(tensors.get_slice(name).get_shape())
+    return made

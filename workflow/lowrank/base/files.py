@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -213,10 +214,29 @@ def read_json(path: str | Path) -> Any:
         raise LowrankError(f"{path} is not JSON ({error}): delete it and run again") from None
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML in which a repeated key is an error, not a silent overwrite."""
+_TEXT_TAG = "tag:yaml.org,2002:str"
+_READ_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "null", "timestamp")}
+_TEXT_KEYS = ("label", "title")
+
+
+# The parser in C reads the configuration ten times as fast; a PyYAML built by hand may lack it.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _StrictLoader(_Loader):
+    """YAML in which a repeated key is an error, and in which names are text as they are written.
+
+    A key is a name whatever it looks like: `9`, `on`, `1.50` or `2024-01-01`. So is the value of a
+    label or a title.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        for key, value in node.value:
+            if key.tag in _READ_TAGS:
+                key.tag = _TEXT_TAG
+            is_told = key.value in _TEXT_KEYS and value.tag != "tag:yaml.org,2002:null"
+            if is_told and value.tag in _READ_TAGS:
+                value.tag = _TEXT_TAG
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for index, key in enumerate(keys):
             if key in keys[:index]:
@@ -225,8 +245,14 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# JSON's numbers such as 1e-05, which YAML 1.1 takes for text.
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
 def read_yaml(path: str | Path) -> Any:
-    """Return the value of the YAML file `path`; a repeated key is refused.
+    """Return the value of the YAML file `path`; keys are text, and a repeated one is refused.
 
     Raises
     ------

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from lowrank.base.csv_table import read_table
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json, write_json
 from lowrank.base.metric import Metric, in_the_mean
@@ -39,7 +40,10 @@ SHARE = 0.02
 """Or this share of the questions, where that is more. A score that is no share of answers, a
 perplexity say, moves with every question a little: it may differ by this share of itself."""
 
-SLOPES: Mapping[str, float] = {"latency": 0.15, "energy": 0.15, "power": 0.15, "memory": 0.01}
+SLOPES: Mapping[str, float] = {
+    **dict.fromkeys(("latency", "energy", "power", "fine-tuning memory"), 0.15),
+    "memory": 0.01,
+}
 """Slopes (percent for each percent of parameters) may differ by this: memory is counted, the rest
 depends on how a processor divides its time between arithmetic and memory."""
 
@@ -199,8 +203,7 @@ def _scores(results: str | Path) -> pd.DataFrame:
     for path in sorted(Path(results).glob("models/*/studies/*.csv")):
         if path.name.endswith(".profiles.csv"):
             continue
-        table = pd.read_csv(path, dtype={"series": str, "label": str})
-        table["series"] = table["series"].fillna("")
+        table = read_table(path)
         table["metric"] = [Metric.from_record(row) for _, row in table.iterrows()]
         tables.append(table.assign(study=path.stem)[[*SCORE_COLUMNS, "metric"]])
     if not tables:

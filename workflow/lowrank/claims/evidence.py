@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from lowrank.analyse.efficiency import lacks_line
+from lowrank.base.csv_table import read_table
 from lowrank.base.names import CAPPED_BATCH, LARGEST_BATCH
 from lowrank.claims.estimate import NotTestable
 from lowrank.claims.studies import Study
@@ -90,7 +91,7 @@ class Evidence:
         """
         if self.profiles is None:
             raise NotTestable("nothing was profiled in this run")
-        table = pd.read_csv(self.profiles, keep_default_na=False, na_values=[""])
+        table = read_table(self.profiles)
         table = table[table["metric"] == metric]
         if workloads == BENCHMARKS:
             table = self._of_benchmarks(table, metric)

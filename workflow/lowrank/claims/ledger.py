@@ -209,7 +209,7 @@ def _studies(test: Mapping[str, Any], evidence: Evidence | None) -> list[str]:
     if study := test["arguments"].get("study"):
         return [study]
     if "metric" in test["arguments"] and evidence and evidence.profiles:
-        return [evidence.profiles.name.partition(".")[0]]
+        return [evidence.profiles.name.removesuffix(".profiles.csv")]
     return []
 
 

@@ -8,6 +8,7 @@ bootstrap replicate keeps the answers of all configurations to one question toge
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -153,14 +154,18 @@ def loss_above_smallest(
 
 
 def perplexity_increase(
-    evidence: Evidence, study: str, configurations: Selector, benchmark: str
+    evidence: Evidence,
+    study: str,
+    configurations: Selector,
+    benchmark: str,
+    over: Selector = MappingProxyType({"dense": True}),
 ) -> Estimate:
-    """Percent by which configurations have a higher perplexity than the dense model.
+    """Percent by which configurations have a higher perplexity than others: the dense model.
 
     Of several configurations it is the geometric mean.
     """
     found = evidence.study(study)
-    weights_C = _mean_of(found, configurations) - _mean_of(found, {"dense": True})
+    weights_C = _mean_of(found, configurations) - _mean_of(found, over)
     return Estimate.of_scores(
         lambda logarithms: 100 * np.expm1(logarithms[..., 0]),
         found.log_contrasts(weights_C[:, None], benchmark),

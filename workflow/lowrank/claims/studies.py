@@ -18,6 +18,7 @@ import pandas as pd
 
 from lowrank.analyse.accuracy import agrees
 from lowrank.analyse.answers import resample
+from lowrank.base.csv_table import read_table
 from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.evaluations import scores_path
 from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
@@ -53,11 +54,9 @@ class Study(ABC):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        text = {"series": str, "label": str}
         columns = ["series", "label", "position", "decomposition", "parameter_reduction_percent"]
         try:
-            self.table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
-            self.table["series"] = self.table["series"].fillna("")
+            self.table = read_table(path)
             rows = self.table[columns].drop_duplicates(["series", "label"])
         except (OSError, ValueError, KeyError) as error:
             raise LowrankError(f"{path} cannot be read ({error})") from None

@@ -129,6 +129,10 @@ def kept_places(
     """
     for tensor in architecture.family.groups[group]:
         axis = architecture.axis(tensor)
-        size = architecture.shape(tensor)[axis] // architecture.parts(group)
-        places = kept_K[:, None] * size + np.arange(size, dtype=np.int32)
-        yield tensor, axis, places.ravel().astype(np.int32)
+        blocks = architecture.blocks(tensor) if axis == 0 else architecture.shape(tensor)[1:]
+        places, start = [], 0
+        for block in blocks:  # each part has some of every block of a fused tensor
+            size = block // architecture.parts(group)
+            places.append((start + kept_K[:, None] * size + np.arange(size)).ravel())
+            start += block
+        yield tensor, axis, np.concatenate(places).astype(np.int32)

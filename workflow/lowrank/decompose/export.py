@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from torch import nn
 
-from lowrank.base.files import atomic_path
+from lowrank.base.files import atomic_path, read_json
 from lowrank.decompose.linear import ChannelLinear
 from lowrank.decompose.loading import DTYPES, load_compressed, load_tokenizer
+from lowrank.decompose.portable import CONFIG, make_portable, write_plain
 
 
 def export_dense(base: str | Path, compressed: str | Path, dtype: str, output: str | Path) -> None:
@@ -33,11 +33,13 @@ def export_dense(base: str | Path, compressed: str | Path, dtype: str, output: s
         model.set_submodule(path, dense, strict=True)
     with atomic_path(output) as directory:
         model.save_pretrained(directory)
-        load_tokenizer(base).save_pretrained(directory)
-        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        tokenizer = load_tokenizer(base)
+        tokenizer.save_pretrained(directory)
+        make_portable(directory, tokenizer.model_input_names)
+        config = read_json(directory / CONFIG)
         config["lowrank"] = {
             "base": manifest["model"],
             "decomposition": manifest["decomposition"]["name"],
             "parameter_reduction_percent": manifest["parameter_reduction_percent"],
         }
-        (directory / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+        write_plain(directory / CONFIG, config)

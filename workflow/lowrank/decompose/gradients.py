@@ -26,7 +26,8 @@ from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path
 from lowrank.decompose.moments import moments_file
 from lowrank.decompose.salience import write_saliences
-from lowrank.decompose.walk import Walk, config_of_one_layer
+from lowrank.decompose.walk import Walk, small_config
+from lowrank.running.soft_cap import SoftCap
 from lowrank.space.architecture import Architecture
 
 if TYPE_CHECKING:
@@ -98,12 +99,13 @@ def _write_states(path: Path, hidden: Iterable[Tensor]) -> None:
 
 
 def _head(directory: str | Path, architecture: Architecture, device: str) -> nn.Module:
-    """Return what stands behind the layers: the last norm, and the head."""
-    config = config_of_one_layer(directory)
+    """Return what stands behind the layers: the last norm, the head and the cap on logits."""
+    config, _ = small_config(directory)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     base = architecture.family.layer_path.rpartition(".")[0]
-    head = nn.Sequential(model.get_submodule(f"{base}.norm"), model.get_output_embeddings())
+    norm, out = model.get_submodule(f"{base}.norm"), model.get_output_embeddings()
+    head = nn.Sequential(norm, out, SoftCap(config))
     head = head.to_empty(device="cpu")
     tied = f"{base}.embed_tokens" if config.tie_word_embeddings else "lm_head"
     names = {"0": f"{base}.norm", "1": tied}
@@ -171,7 +173,7 @@ def _back_through(
     with safe_open(kept, framework="pt") as states:
         for batch, gradient_STD in enumerate(gradients):
             x_STD = states.get_tensor(str(batch)).to(gradient_STD.device).requires_grad_()
-            after_STD = walk.through(module, x_STD, batch)
+            after_STD = walk.through(module, x_STD, batch, layer)
             inputs = [x_STD, *(read[tensor] for tensor in tensors)]
             gradients[batch], *own = torch.autograd.grad(after_STD, inputs, gradient_STD)
             for tensor, by_input in zip(tensors, own, strict=True):

@@ -30,12 +30,18 @@ class LowRankLinear(nn.Module):
         (rank × in).
     bias_O
         The dense layer's bias, or None.
+    pads
+        Whether a rank may be padded.
     """
 
-    def __init__(self, left_OR: Tensor, right_RI: Tensor, bias_O: Tensor | None) -> None:
+    def __init__(
+        self, left_OR: Tensor, right_RI: Tensor, bias_O: Tensor | None, pads: bool = True
+    ) -> None:
         super().__init__()
-        self.left = nn.Parameter(_padded(left_OR, 1), requires_grad=False)
-        self.right = nn.Parameter(_padded(right_RI, 0), requires_grad=False)
+        if pads:
+            left_OR, right_RI = _padded(left_OR, 1), _padded(right_RI, 0)
+        self.left = nn.Parameter(left_OR, requires_grad=False)
+        self.right = nn.Parameter(right_RI, requires_grad=False)
         self.bias = None if bias_O is None else nn.Parameter(bias_O, requires_grad=False)
 
     @property
@@ -65,19 +71,27 @@ class PivotedLinear(nn.Module):
         Which row of the weight each output is: first the rows, then the others.
     bias_O
         The bias, or None.
+    pads
+        Whether sizes may be padded. Without it the order is part of the module's state.
     """
 
     def __init__(
-        self, rows_RI: Tensor, coefficients_SR: Tensor, order_O: Tensor, bias_O: Tensor | None
+        self,
+        rows_RI: Tensor,
+        coefficients_SR: Tensor,
+        order_O: Tensor,
+        bias_O: Tensor | None,
+        pads: bool = True,
     ) -> None:
         super().__init__()
-        rank = len(rows_RI)
-        self.rows = nn.Parameter(_padded(rows_RI, 0), requires_grad=False)
-        coefficients_SR = _padded(_padded(coefficients_SR, 0), 1)
+        rank, place_O = len(rows_RI), torch.argsort(order_O)
+        if pads:
+            rows_RI = _padded(rows_RI, 0)
+            coefficients_SR = _padded(_padded(coefficients_SR, 0), 1)
+            place_O[place_O >= rank] += len(rows_RI) - rank  # the others come after the padding
+        self.rows = nn.Parameter(rows_RI, requires_grad=False)
         self.coefficients = nn.Parameter(coefficients_SR, requires_grad=False)
-        place_O = torch.argsort(order_O)
-        place_O[place_O >= rank] += len(self.rows) - rank  # the others come after the padding
-        self.register_buffer("place", place_O, persistent=False)
+        self.register_buffer("place", place_O if pads else place_O.int(), persistent=not pads)
         self.bias = None if bias_O is None else nn.Parameter(bias_O, requires_grad=False)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -287,16 +288,24 @@ def _linear(arrays: list[Tensor], bias_O: Tensor | None, dtype: torch.dtype) -> 
 
 
 def _drop_layers(model: PreTrainedModel, layers: list[int]) -> None:
-    """Leave layers out; a decoder's are renumbered, so that its key-value cache has no gaps."""
-    architecture = Architecture.from_config(model.config.to_dict())
-    path, _, name = architecture.family.layer_path.rpartition(".")
-    kept = [
-        layer
-        for number, layer in enumerate(model.get_submodule(architecture.family.layer_path), 1)
-        if number not in set(layers)
-    ]
-    if architecture.task == "causal":
-        for index, layer in enumerate(kept):
-            layer.self_attn.layer_idx = index
+    """Leave layers out, and what the configuration says of them; number the others anew.
+
+    A decoder's key-value cache would have gaps otherwise.
+    """
+    family = Architecture.from_config(model.config.to_dict()).family
+    path, _, name = family.layer_path.rpartition(".")
+    kept = _without(model.get_submodule(family.layer_path), layers)
+    for index, layer in enumerate(kept):
+        for module in layer.modules():
+            if hasattr(module, "layer_idx"):
+                module.layer_idx = index
     setattr(model.get_submodule(path), name, nn.ModuleList(kept))
+    for key in family.per_layer:
+        setattr(model.config, key, _without(getattr(model.config, key), layers))
     model.config.num_hidden_layers = len(kept)
+    model.config.validate_layer_type()  # a list that the family does not know of is an error
+
+
+def _without(entries: Iterable[Any], layers: list[int]) -> list[Any]:
+    """Return what remains of something for each layer without that of some layers, from 1."""
+    return [entry for number, entry in enumerate(entries, 1) if number not in set(layers)]

@@ -37,15 +37,18 @@ class _CaughtError(Exception):
 
 
 class _Catcher(nn.Module):
-    """Stands in for the first layer, and keeps what it is called with."""
+    """Stands in for a layer, keeps what it is called with, and changes nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_last: bool) -> None:
         super().__init__()
+        self._is_last = is_last
         self.given: tuple[Tensor, Given] | None = None
 
     def forward(self, hidden_BTD: Tensor, *given: Any, **named: Any) -> Tensor:
         self.given = hidden_BTD, (given, named)
-        raise _CaughtError
+        if self._is_last:
+            raise _CaughtError
+        return hidden_BTD
 
 
 class Walk:
@@ -84,25 +87,26 @@ class Walk:
         self._directory, self._architecture = directory, architecture
         self._dtype, self._device = DTYPES[dtype], device
         self._at_once = max(1, TOKENS_AT_ONCE // tokens_ST.shape[1])
-        config = config_of_one_layer(directory)
+        config, self._kinds = small_config(directory)
         options = {"add_pooling_layer": False} if architecture.task != "causal" else {}
         base = AutoModel.from_config(config, dtype=self._dtype, **options).eval()
         path = architecture.family.layer_path
         inner = path.removeprefix(f"{base.base_model_prefix}.")
         self._prefix = path.removesuffix(inner)
         layers = base.get_submodule(inner)
-        self._config, self._kind = config, type(layers[0])
-        layers[0] = _Catcher()
+        self._config, self._class = config, type(layers[0])
+        catchers = [_Catcher(kind == max(self._kinds)) for kind in range(len(layers))]
+        base.set_submodule(inner, nn.ModuleList(catchers))
         self._read_outside(base, inner)
         self.layer = 0
         self.module: nn.Module = nn.Module()
         self._hidden: list[Tensor] = []
-        self._given: list[Given] = []
+        self._given: list[list[Given]] = []  # by batch, then by kind of layer
         base.to(device)
         with torch.no_grad():
             for start in range(0, len(tokens_ST), self._at_once):
                 batch = torch.from_numpy(tokens_ST[start : start + self._at_once].astype("int64"))
-                hidden, given = _caught(base, layers[0], batch.to(device))
+                hidden, given = _caught(base, catchers, batch.to(device))
                 self._hidden.append(hidden)
                 self._given.append(given)
 
@@ -125,7 +129,7 @@ class Walk:
     def read(self, layer: int) -> nn.Module:
         """Return any layer, from 1, with its weights; the walk stays where it is."""
         with torch.device("meta"):
-            module = self._kind(self._config, layer_idx=0)
+            module = self._class(self._config, layer_idx=self._kinds[layer - 1])
         module = module.to_empty(device="cpu").to(self._dtype)
         if any(True for _ in module.buffers()):
             raise LowrankError(f"a layer of {type(module).__name__} has buffers: it is not walked")
@@ -139,9 +143,9 @@ class Walk:
         """What goes into the next layer, a batch of samples at a time, (S, T, D) each."""
         return tuple(self._hidden)
 
-    def through(self, module: nn.Module, hidden_STD: Tensor, batch: int) -> Tensor:
-        """Return what a layer makes of the hidden states of a batch, from 0, (S, T, D)."""
-        given, named = self._given[batch]
+    def through(self, module: nn.Module, hidden_STD: Tensor, batch: int, layer: int) -> Tensor:
+        """Return what a layer, from 1, makes of the hidden states of a batch, from 0, (S, T, D)."""
+        given, named = self._given[batch][self._kinds[layer - 1]]
         after = module(hidden_STD, *given, **named)
         return after[0] if isinstance(after, tuple) else after
 
@@ -230,23 +234,37 @@ class Walk:
     @torch.no_grad()
     def _output(self, index: int) -> Tensor:
         """Return what the loaded layer makes of a batch."""
-        return self.through(self.module, self._hidden[index], index)
+        return self.through(self.module, self._hidden[index], index, self.layer)
 
 
-def config_of_one_layer(directory: str | Path) -> PreTrainedConfig:
-    """Return a model's configuration with its first layer alone, which costs next to nothing."""
+def small_config(directory: str | Path) -> tuple[PreTrainedConfig, list[int]]:
+    """Return a model's configuration with one layer of each kind, which costs next to nothing.
+
+    Layers differ in their attention's window, and with it in masks and rotary embeddings.
+
+    Returns
+    -------
+    The configuration, and which of its layers, from 0, each layer of the model is like.
+    """
     config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    config.num_hidden_layers = 1
-    if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[:1]
-    return config
+    types = getattr(config, "layer_types", None)
+    kinds = list(dict.fromkeys(types or [""]))
+    which = [kinds.index(own) for own in types or [""] * config.num_hidden_layers]
+    config.num_hidden_layers = len(kinds)
+    if types:
+        config.layer_types = kinds
+    return config, which
 
 
-def _caught(base: nn.Module, catcher: nn.Module, ids_BT: Tensor) -> tuple[Tensor, Given]:
+def _caught(
+    base: nn.Module, catchers: Sequence[_Catcher], ids_BT: Tensor
+) -> tuple[Tensor, list[Given]]:
+    """Return what goes into the first layer, and what layers of each kind are called with."""
     options = {"use_cache": False} if hasattr(base.config, "use_cache") else {}
     with contextlib.suppress(_CaughtError):
         base(input_ids=ids_BT, **options)
-    return catcher.given  # type: ignore[return-value]
+    caught = [own.given for own in catchers if own.given is not None]
+    return caught[0][0], [given for _, given in caught]
 
 
 def gather_moments(

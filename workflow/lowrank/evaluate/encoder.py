@@ -208,10 +208,16 @@ class EncoderAnswerer:
         """Check that the model is what the benchmark is for, and as large as it says."""
         model, manifest = self._configuration.model, self._configuration.manifest
         scorer = SCORERS[benchmark["scorer"]]
-        task = Architecture.from_config(model.config.to_dict()).task
+        architecture = Architecture.from_config(model.config.to_dict())
+        task, most = architecture.task, architecture.positions
         if task != scorer.task:
             raise LowrankError(
                 f"{benchmark['name']} is for {scorer.task} models; {manifest['model']} is {task}"
+            )
+        if most is not None and benchmark["options"]["max_length"] > most:
+            raise LowrankError(
+                f"{benchmark['name']}: its inputs have up to {benchmark['options']['max_length']} "
+                f"tokens, but {manifest['model']} reads {most} at once: make `max_length` smaller"
             )
         _require_declared_size(model, manifest)
         longest = longest_input(model.config.to_dict())

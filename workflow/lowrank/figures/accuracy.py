@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
+from lowrank.base.csv_table import read_table
 from lowrank.base.files import atomic_path
 from lowrank.base.metric import Metric, in_the_mean, metric_of_mean
 from lowrank.base.names import AGGREGATE, CONTROL, DENSE
@@ -36,7 +37,7 @@ class Study:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.table = pd.read_csv(path, keep_default_na=False, na_values=["nan"])
+        self.table = read_table(path)
         numbers = [name for name in self.table if name not in _TEXT]
         self.table[numbers] = self.table[numbers].apply(pd.to_numeric, errors="coerce")
         of_each = self.table.drop_duplicates("benchmark")

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from lowrank.analyse.efficiency import fit_line
+from lowrank.base.csv_table import read_table
 from lowrank.base.files import atomic_path, read_json
 from lowrank.figures import accuracy, style
 
@@ -103,7 +104,7 @@ def notes(fits: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _rows(data: str | Path, metric: str) -> pd.DataFrame:
-    table = pd.read_csv(data, keep_default_na=False, na_values=[""])
+    table = read_table(data)
     return table[table["metric"] == metric]
 
 

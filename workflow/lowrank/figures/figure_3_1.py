@@ -21,7 +21,7 @@ from lowrank.figures.schematic import (
     Sketch,
     weight,
 )
-from lowrank.space.architecture import FAMILIES
+from lowrank.space.families.registry import FAMILIES
 
 WIDTH, HEIGHT = style.TEXT_WIDTH, 2.1
 """Inches."""

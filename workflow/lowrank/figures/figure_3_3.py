@@ -19,7 +19,7 @@ from lowrank.figures.schematic import (
     tint,
     weight,
 )
-from lowrank.space.architecture import FAMILIES
+from lowrank.space.families.registry import FAMILIES
 
 WIDTH, HEIGHT = style.TEXT_WIDTH, 3.48
 """Inches."""

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from lowrank.base.csv_table import read_table
 from lowrank.figures import accuracy, style
 from lowrank.figures.accuracy import Study
 
@@ -84,7 +85,7 @@ def render(
 
 def _published(study: Study, path: str | Path, model: str) -> pd.DataFrame:
     """Return what others published of a model, with the places of its configurations."""
-    rows = pd.read_csv(path, keep_default_na=False)
+    rows = read_table(path)
     places = study.table[[*_KEY, "parameter_reduction_percent"]]
     return rows[rows["model"] == model].merge(places, on=_KEY)
 

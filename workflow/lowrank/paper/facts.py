@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lowrank.analyse.answers import resample
+from lowrank.base.csv_table import read_table
 from lowrank.base.evaluations import benchmark_result, result_path
 from lowrank.base.files import read_json, write_json
 from lowrank.base.metric import Metric, in_the_mean
@@ -83,7 +84,7 @@ def _model(entry: Mapping[str, Any]) -> dict[str, Any]:
     manifest = read_json(entry["manifest"])
     folder = entry["evaluations"]
     dense = [benchmark_result(folder, DENSE, own["benchmark"]) for own in entry["benchmarks"]]
-    asked = pd.concat([_read(study["table"]) for study in entry["studies"]])
+    asked = pd.concat([read_table(study["table"]) for study in entry["studies"]])
     counts = asked.groupby("benchmark")["questions"].agg(["min", "max"])
     first = dense[0]
     kept = ("model", "label", "parameters", "layers", "width")
@@ -146,7 +147,7 @@ def _score_beside(name: str, score: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _study(study: Mapping[str, Any]) -> dict[str, Any]:
-    table = _read(study["table"])
+    table = read_table(study["table"])
     metrics = {
         row["benchmark"]: Metric.from_record(row)
         for _, row in table.drop_duplicates("benchmark").iterrows()
@@ -273,13 +274,7 @@ def _control(whole: pd.DataFrame, metric: Metric) -> dict[str, Any] | None:
 
 
 def _records(path: str | Path) -> dict[str, Any]:
-    return {"file": str(path), "rows": _plain(pd.read_csv(path))}
-
-
-def _read(path: str | Path) -> pd.DataFrame:
-    table = pd.read_csv(path, dtype={"series": str, "label": str})
-    table["series"] = table["series"].fillna("")
-    return table
+    return {"file": str(path), "rows": _plain(read_table(path))}
 
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:

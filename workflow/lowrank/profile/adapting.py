@@ -5,7 +5,6 @@ LoRA is arXiv 2106.09685, QLoRA arXiv 2305.14314. Adapters are peft's.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from transformers import PreTrainedModel
 
 from lowrank.base.errors import LowrankError
 from lowrank.base.provenance import require_packages
+from lowrank.decompose.chains import SIDES, Chain, PivotedChain
 from lowrank.decompose.linear import ChannelLinear, LowRankLinear, PivotedLinear
 from lowrank.quantize.entry import LINEAR, Quantization
 from lowrank.quantize.quantizing import quantize
@@ -33,8 +33,8 @@ def with_adapters(
 ) -> nn.Module:
     """Return a model whose adapters alone are trained, in training mode.
 
-    Every linear layer of the decoder gets an adapter. A factor pair is two linear layers, `right`,
-    which comes first, and `left`.
+    Every linear layer of the decoder gets an adapter. A product of factors is two linear layers:
+    that of its right side, which comes first, and that of its left side.
 
     Parameters
     ----------
@@ -47,13 +47,12 @@ def with_adapters(
     seed
         Of the adapters' values.
     factors
-        Which layers of a pair get an adapter: `both`, `left` or `right`.
+        Which layers of a product get an adapter: `both`, `left` or `right`.
 
     Raises
     ------
     LowrankError
-        If a package is missing, the entry is of other parts than linear layers or is fake, or
-        factors are in the pivoted form.
+        If a package is missing, or the entry is of other parts than linear layers or is fake.
     """
     require_packages(PACKAGES)
     if entry is not None:
@@ -63,8 +62,8 @@ def with_adapters(
         quantize(model, entry)
     from peft import LoraConfig, get_peft_model
 
-    others = {"left": ".right", "right": ".left", BOTH: None}[factors]
-    names = [name for name in names if others is None or not name.endswith(others)]
+    if factors != BOTH:
+        names = [name for name in names if SIDES.get(name.rpartition(".")[2], factors) == factors]
     torch.manual_seed(seed)
     chosen = LoraConfig(
         r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=names, task_type="CAUSAL_LM"
@@ -93,21 +92,20 @@ def in_pieces(model: PreTrainedModel) -> list[str]:
 
     Returns
     -------
-    Their names. A factor pair is `right` and `left` of the module in its place.
-
-    Raises
-    ------
-    LowrankError
-        If factors are in the pivoted form.
+    Their names. A product of factors is a chain of `lowrank.decompose.chains` in its place.
     """
     layers = Architecture.from_config(model.config.to_dict()).family.layer_path
     for path, module in list(model.get_submodule(layers).named_modules()):
         name = f"{layers}.{path}"
         if isinstance(module, PivotedLinear):
-            raise LowrankError(f"{name} is in the pivoted form: train one of form pairs instead")
-        if isinstance(module, LowRankLinear):
-            right, left = _linear(module.right, None), _linear(module.left, module.bias)
-            made = nn.Sequential(OrderedDict(right=right, left=left))
+            rows, coefficients = module.rows, module.coefficients
+            made = PivotedChain(
+                _linear(rows, None), _linear(coefficients, module.bias), module.place
+            )
+        elif isinstance(module, LowRankLinear):
+            made = Chain()
+            made.add_module("right", _linear(module.right, None))
+            made.add_module("left", _linear(module.left, module.bias))
         elif isinstance(module, ChannelLinear):
             made = _linear(module.kept_weight, module.bias)
         elif isinstance(module, nn.Linear):

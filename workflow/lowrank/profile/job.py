@@ -32,6 +32,7 @@ from lowrank.profile.memory import measure_memory, release
 from lowrank.profile.nvml import nvml_meter
 from lowrank.profile.rapl import rapl_meter
 from lowrank.profile.rounds import (
+    OURS,
     Timer,
     Trial,
     compare,
@@ -50,8 +51,6 @@ from lowrank.profile.workloads import (
 )
 from lowrank.quantize.stored import load_model_beside
 from lowrank.running.nvml import open_nvml
-
-OURS = "configuration"
 
 MOST_SLOWED = 1.05
 """Ratio of the energy pass's time to the other's above which the meter is said to disturb."""
@@ -100,6 +99,7 @@ def profile(
             "model": manifest["model"],
             "decomposition": manifest["decomposition"]["name"],
             "parameter_reduction_percent": manifest["parameter_reduction_percent"],
+            "quantization": manifest.get("quantization", {}).get("name"),
             **record,
             "provenance": record["provenance"] | facts,
         },

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.stats
@@ -22,11 +22,27 @@ from lowrank.base.errors import LowrankError
 from lowrank.profile.energy import EnergyMeter
 from lowrank.profile.watch import SLOWDOWNS
 
+OURS = "configuration"
+"""What a record calls the compressed model; the other one is the dense model."""
+
 LEVEL = 0.05
 """Warm-up ends when the last three iterations differ by less than this share."""
 
 LEAST_ROUNDS = 5
 """Rounds that make an interval."""
+
+
+class InRound(Protocol):
+    """A number, or several, that a model was measured at in a round."""
+
+    @property
+    def name(self) -> str:
+        """Which model."""
+
+    @property
+    def round(self) -> int:
+        """Which round."""
+
 
 Timer = Callable[[Any, int], float]
 """Does work so many times and returns the seconds of all of them together."""
@@ -221,13 +237,13 @@ def warm_up(work: Any, timer: Timer, most: int) -> float:
     return float(np.median(times[-3:]))
 
 
-def summarise(trials: Sequence[Trial], name: str, value: str) -> dict[str, float] | None:
+def summarise(trials: Sequence[InRound], name: str, value: str) -> dict[str, float] | None:
     """Return the median and the quartiles of one model's trials, or None if not measured.
 
     Parameters
     ----------
     value
-        `seconds`, `joules` or another attribute of a trial.
+        `seconds`, `joules` or another attribute of what was measured.
     """
     values = [getattr(trial, value) for trial in trials if trial.name == name]
     if not values or None in values:
@@ -237,7 +253,7 @@ def summarise(trials: Sequence[Trial], name: str, value: str) -> dict[str, float
 
 
 def paired_ratio(
-    trials: Sequence[Trial], name: str, reference: str, value: str
+    trials: Sequence[InRound], name: str, reference: str, value: str
 ) -> dict[str, Any] | None:
     """Return the ratio of two models, paired within rounds, with its 95% interval.
 

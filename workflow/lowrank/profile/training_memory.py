@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lowrank.base.errors import LowrankError
+from lowrank.base.files import read_json, write_json
+from lowrank.base.names import DENSE
 from lowrank.base.provenance import provenance
+from lowrank.decompose.compressed_format import MANIFEST
+from lowrank.decompose.loading import load_base, load_compressed
 from lowrank.profile.adapting import BOTH, with_adapters
 from lowrank.profile.memory import release, resident_bytes
+from lowrank.profile.rounds import OURS, paired_ratio, summarise
 from lowrank.quantize.sizes import tensor_bytes
 
 Build = Callable[[], PreTrainedModel]
@@ -49,7 +55,7 @@ class Step:
     checkpointing
         Whether a layer keeps its inputs only, and computes the rest again.
     factors
-        Which layers of a factor pair get an adapter: `both`, `left` or `right`.
+        Which layers of a product of factors get an adapter: `both`, `left` or `right`.
     """
 
     batch: int
@@ -186,6 +192,96 @@ def measure_cases(
         "cases": made,
         "provenance": provenance(device, threads=torch.get_num_threads(), **facts),
     }
+
+
+@dataclass(frozen=True)
+class Peak:
+    """What a step took at its most.
+
+    Attributes
+    ----------
+    name, round
+        Over which model, and in which round.
+    bytes
+        How much; None where the system does not say.
+    """
+
+    name: str
+    round: int
+    bytes: int | None
+
+
+def profile_training(
+    weights: str | Path, compressed: str | Path, settings: Mapping[str, Any], output: str | Path
+) -> None:
+    """Measure a step of QLoRA over a compressed model and over the dense one, and write the record.
+
+    Each step has a process of its own, the two models in turn.
+
+    Parameters
+    ----------
+    weights, compressed
+        Directories of the base model and of the compressed one.
+    settings
+        `dtype`, `device`, `seed`; `quantization`, the name of an entry, and `entry`; `rounds`; and
+        `batch`, `length`, `rank`, `checkpointing` of the step.
+    output
+        The record (JSON).
+
+    Raises
+    ------
+    LowrankError
+        If a model cannot be loaded, quantized or trained.
+    """
+    manifest = read_json(Path(compressed) / MANIFEST)
+    keys = ("batch", "length", "rank", "seed", "checkpointing")
+    step = Step(**{key: settings[key] for key in keys})
+    dtype, device = settings["dtype"], settings["device"]
+    builds = {
+        OURS: partial(_compressed, weights, compressed, dtype, device),
+        DENSE: partial(load_base, weights, dtype, device),
+    }
+    found: list[tuple[Peak, dict[str, Any]]] = []
+    for number in range(settings["rounds"]):
+        for name, build in builds.items():
+            made = in_child(measure_step, build, settings["entry"], step)
+            found.append((Peak(name, number, made["peak"]), made))
+    peaks = [peak for peak, _ in found]
+    measured_by = found[0][1]["measured_by"]
+    size = f"{step.batch} × {step.length} tokens"
+    write_json(
+        output,
+        {
+            "model": manifest["model"],
+            "decomposition": manifest["decomposition"]["name"],
+            "parameter_reduction_percent": manifest["parameter_reduction_percent"],
+            "gpus": 1 if device == "cuda" else 0,
+            "training": {
+                "workload": f"QLoRA ({settings['quantization']}), {size}, by the {measured_by}",
+                "step": asdict(step),
+                "measured_by": measured_by,
+                "peak": {
+                    OURS: summarise(peaks, OURS, "bytes"),
+                    DENSE: summarise(peaks, DENSE, "bytes"),
+                    "ratio": paired_ratio(peaks, OURS, DENSE, "bytes"),
+                },
+                "steps": [{"name": peak.name, "round": peak.round, **made} for peak, made in found],
+            },
+            "provenance": provenance(
+                device,
+                seed=step.seed,
+                torch_threads=torch.get_num_threads(),
+                base_files=manifest["base"],
+                factors_sha256=manifest["factors_sha256"],
+            ),
+        },
+    )
+
+
+def _compressed(
+    base: str | Path, compressed: str | Path, dtype: str, device: str
+) -> PreTrainedModel:
+    return load_compressed(base, compressed, dtype, device)[0]
 
 
 SETTINGS_OF_CHILD = {

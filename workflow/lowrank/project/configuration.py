@@ -17,23 +17,27 @@ from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.metric import in_the_mean, metric_of_mean
 from lowrank.base.names import DENSE, PERPLEXITY
 from lowrank.project.benchmarks import checked_metric
+from lowrank.project.choice import without_left_out
+from lowrank.project.figures import require_figure
 from lowrank.project.meaning import (
+    decomposition_of_name,
     require_division,
-    require_order,
+    require_entries,
     require_own_figures,
+    require_parts,
     require_training,
 )
+from lowrank.project.models import Models
 from lowrank.project.registry import Registry
 from lowrank.project.scorers import SCORERS
 from lowrank.project.studies import (
     Configuration,
     Model,
     expand_study,
-    order_by_influence,
     with_rank_files,
 )
-from lowrank.space.architecture import FAMILIES, Architecture
 from lowrank.space.design_space import Decomposition
+from lowrank.space.families.registry import FAMILY_NAMES
 
 
 class Project:
@@ -56,6 +60,8 @@ class Project:
         What the run uses, by name and in its order; benchmarks without a source are left out.
     unavailable_benchmarks
         Benchmarks that the run names but that have no source here.
+    named_models
+        The models by name, with those that are directories of this machine.
     model
         A function from a name to any model of the registry, whether the run uses it or not.
     largest_rank
@@ -71,18 +77,16 @@ class Project:
     def __init__(self, config: Mapping[str, Any], folder: str | Path) -> None:
         self.registry = Registry(folder)
         # Rules ask for these once a job.
-        self.model = functools.cache(self._model)
         self.largest_rank = functools.cache(self._largest_rank)
         self._decompositions = functools.cache(self._all_decompositions)
         self._studies_asking = functools.cache(self._all_studies_asking)
-        self.settings = self.registry.checked("config", config, "config")
-        self.models = {name: self.model(name) for name in self.settings["models"]}
-        left_out = self.settings["leave_out"]
-        self._named = {
-            name: self._benchmark(name)
-            for name in self.settings["benchmarks"]
-            if name not in left_out
-        }
+        settings = self.registry.checked("config", config, "config")
+        results = settings["pathvars"].get("results", "results")
+        self.settings = without_left_out(settings, config, self.registry)
+        self.named_models = Models(self.registry, self.settings["models"], results)
+        self.model = functools.cache(self.named_models.model)
+        self.models = {name: self.model(name) for name in self.named_models.names}
+        self._named = {name: self._benchmark(name) for name in self.settings["benchmarks"]}
         self.benchmarks = {
             name: entry for name, entry in self._named.items() if self._has_source(entry)
         }
@@ -92,7 +96,7 @@ class Project:
             if name not in self.benchmarks
             and any(_scores(entry, model) for model in self.models.values())
         ]
-        self._require_names_of_limits()
+        self._require_names()
         if not self.benchmarks:
             raise LowrankError(
                 "config: benchmarks: none has a source here; set `mirror` or `hub: true`"
@@ -111,7 +115,9 @@ class Project:
                     f"{', '.join(self._studies)} is for the family {model.architecture.family.name}"
                 )
             for study in self.studies_of(model):
-                self.configurations(study, model)
+                self._require_benchmarks(study, model)
+                rows = self.configurations(study, model)
+                require_parts(self._studies[study], study, rows, model, self.registry.kind_of)
                 self._require_mean(study, model)
             require_own_figures({name: self._studies[name] for name in self.studies_of(model)})
 
@@ -227,8 +233,9 @@ class Project:
         return [name for name, entry in self._studies.items() if entry["family"] in (None, family)]
 
     def studies_asking(self, model: Model, decomposition: str) -> list[str]:
-        """Return the studies of the run that ask a configuration; all of them ask the dense one."""
-        return self._studies_asking(model.name)[decomposition]
+        """Return the studies that ask a configuration: all the dense one, and one of no study."""
+        asking = self._studies_asking(model.name)
+        return asking.get(decomposition, asking[DENSE])
 
     def limit(self, model: Model, decomposition: str, benchmark: str) -> int | None:
         """Return how many questions of a benchmark a configuration is asked; None for all.
@@ -251,19 +258,30 @@ class Project:
 
         With `available` false, those without a source here, too.
         """
-        listed = self._studies[study]["benchmarks"]
+        listed, settings = self._studies[study]["benchmarks"], self.settings["benchmarks"]
         return [
             name
             for name, entry in (self.benchmarks if available else self._named).items()
             if _scores(entry, model) and (listed is None or name in listed)
+            if study in (settings[name]["studies"] or [study])
         ]
 
-    def _require_names_of_limits(self) -> None:
-        """Check that the studies and benchmarks that are to have more questions exist."""
-        for study, limits in self.settings["limits"].items():
+    def _require_names(self) -> None:
+        """Check that what says how much is asked names studies and benchmarks that exist."""
+        limits, own = self.settings["limits"], self.settings["benchmarks"].values()
+        for study in [*limits, *(name for each in own for name in each["studies"] or ())]:
             self.registry.path("study", study)
-            for benchmark in limits or {}:
-                self.registry.path("benchmark", benchmark)
+        for benchmark in (name for each in limits.values() for name in each or ()):
+            self.registry.path("benchmark", benchmark)
+
+    def _require_benchmarks(self, study: str, model: Model) -> None:
+        """Check that a study asks something of a model."""
+        if not self.study_benchmarks(study, model):
+            asked = ", ".join(self.study_benchmarks(study, model, available=False)) or "none"
+            raise LowrankError(
+                f"config: study {study} has no benchmark here for model {model.name} (it asks "
+                f"{asked}): name one under `benchmarks`, or the study under `leave_out`"
+            )
 
     def _require_mean(self, study: str, model: Model) -> None:
         """Check that those scores of a study that take part in a mean have one."""
@@ -288,15 +306,13 @@ class Project:
             entry = self._studies[study] if study in self._studies else self._study(study)
             place = self.registry.path("study", study)
             made = expand_study(entry, model, str(place))
-            for name in dict.fromkeys(row.decomposition.calibration for row in made):
-                if name:
-                    self.calibration(name)
-            for steps in dict.fromkeys(row.decomposition.after for row in made):
-                require_order(steps, self.registry.kind_of, str(place))
-                for step in steps:
-                    getattr(self, self.registry.kind_of(step))(step)
+            self._require_entries([row.decomposition for row in made], str(place))
             self._configurations[study, model.name] = made
         return self._configurations[study, model.name]
+
+    def _require_entries(self, made: list[Decomposition], where: str) -> None:
+        kind_of = self.registry.kind_of
+        require_entries(made, where, kind_of, lambda kind, name: getattr(self, kind)(name))
 
     def decompositions(self, model: Model) -> dict[str, Decomposition]:
         """Return every γ that a model's studies ask for, by name, each once; dense first."""
@@ -308,7 +324,8 @@ class Project:
         Raises
         ------
         LowrankError
-            If the name is not canonical, or holds the digest of ranks that no study asks for.
+            If the name is not canonical or not valid for the model, or holds the digest of ranks
+            that no study asks for, or names what is not in the `config` folder.
         """
         known = self._decompositions(model.name)
         if name in known:
@@ -316,7 +333,7 @@ class Project:
         for other, made in known.items():  # of one that is recovered, the one before
             if other.startswith(f"{name}+"):
                 return replace(made, after=made.after[: name.count("+")])
-        return Decomposition.from_name(model.architecture, name)
+        return decomposition_of_name(model, name, self._require_entries)
 
     def _all_decompositions(self, model_name: str) -> dict[str, Decomposition]:
         model = self.model(model_name)
@@ -349,24 +366,6 @@ class Project:
         )
         return max(ranks, default=1)
 
-    def _model(self, name: str) -> Model:
-        path = self.registry.path("model", name)
-        entry = self.registry.entry("model", name)
-        try:
-            architecture = Architecture.from_config(entry["architecture"])
-        except LowrankError as error:
-            raise LowrankError(f"{path}: {error}") from None
-        if entry["task"] != architecture.task:
-            raise LowrankError(
-                f"{path}: task: {entry['task']!r} does not fit the architecture: "
-                f"{architecture.task!r} does"
-            )
-        try:
-            order = order_by_influence(self.registry.influence(name), architecture)
-        except LowrankError as error:
-            raise LowrankError(f"{self.registry.influence_path(name)}: {error}") from None
-        return Model(name, entry["label"], entry["sources"], architecture, tuple(order))
-
     def _benchmark(self, name: str) -> dict[str, Any]:
         entry = self.benchmark(name)
         limit, exist = self.settings["benchmarks"][name]["limit"], entry["questions"]
@@ -383,13 +382,16 @@ class Project:
             self.registry.path("benchmark", benchmark)
         for series in entry["series"].values():
             for model in series.get("models", ()):
-                self.registry.path("model", model)
-        families = [family.name for family in FAMILIES.values()]
-        if entry["family"] not in (None, *families):
+                self.named_models.require(model)
+        if entry["family"] not in (None, *FAMILY_NAMES):
             raise LowrankError(
                 f"{self.registry.path('study', name)}: family: unknown family {entry['family']!r}"
-                f"{suggestion(entry['family'], dict.fromkeys(families))}"
+                f"{suggestion(entry['family'], FAMILY_NAMES)}"
             )
+        try:
+            require_figure(entry)
+        except LowrankError as error:
+            raise LowrankError(f"{self.registry.path('study', name)}: {error}") from None
         return with_rank_files(entry, self.registry.ranks)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.files import read_yaml
 from lowrank.project.claims import expand_tests
+from lowrank.project.names import require_name
 from lowrank.project.schema import checked, filled_in
 from lowrank.space.rank_rule import Ranks
 
@@ -28,7 +29,7 @@ FOLDERS = {
 """From a kind of entry, which is its schema's name, to the folder of its files."""
 
 WORDS_OF_STUDY = ("title", "source", "look_for", "figure", "shown_as", "published", "costs")
-WORDS_OF_STUDY += ("losses", "sizes")
+WORDS_OF_STUDY += ("losses", "sizes", "interactions")
 """Keys of a study that do not shape its configurations."""
 
 
@@ -74,13 +75,14 @@ class Registry:
         Raises
         ------
         LowrankError
-            If there is none.
+            If there is none, or its name is none.
         """
         folder = FOLDERS[kind]
         path = self.folder / folder / f"{name}.yaml"
         if not path.is_file():
             known = suggestion(name, self.names(kind))
             raise LowrankError(f"config: {folder}: {path} does not exist{known}")
+        require_name(kind, name, path)
         return path
 
     def entry(self, kind: str, name: str) -> dict[str, Any]:
@@ -140,7 +142,7 @@ class Registry:
         if not path.is_file():
             return {}
         found = self.checked("influence", read_yaml(path), str(path))["influence"]
-        return dict(found)
+        return {int(layer): value for layer, value in found.items()}
 
     def influence_path(self, model: str) -> Path:
         """Return where the block influence of a model's layers is, if it is there."""

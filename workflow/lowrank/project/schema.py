@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,12 +32,26 @@ def checked(schema: Mapping[str, Any], value: Any, where: str) -> dict[str, Any]
     LowrankError
         If it does not fit; of several mistakes the message names the one that says most.
     """
+    value = with_text_keys(value)
     # A misspelled key is both unknown and missing: the first says what to do.
     key = by_relevance(strong=frozenset({"additionalProperties"}))
     error = best_match(jsonschema.Draft202012Validator(schema).iter_errors(value), key)
     if error is not None:
         raise LowrankError(_explain(error, where))
     return filled_in(schema, value)
+
+
+def with_text_keys(value: Any) -> Any:
+    """Return a value whose keys are text, at every depth: Snakemake reads `9:` as a number."""
+    if isinstance(value, Mapping):
+        return {_as_text(key): with_text_keys(own) for key, own in value.items()}
+    return [with_text_keys(own) for own in value] if isinstance(value, list) else value
+
+
+def _as_text(key: Any) -> str:
+    if key is None or isinstance(key, bool):
+        return json.dumps(key)
+    return str(key)
 
 
 def filled_in(schema: Mapping[str, Any], value: Any) -> Any:

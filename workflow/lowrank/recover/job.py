@@ -18,9 +18,10 @@ from lowrank.assets.training import Example, read_examples
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, read_json, sha256_file, write_json
 from lowrank.base.provenance import provenance, versions
+from lowrank.decompose.chains import LEFT, RIGHT
 from lowrank.decompose.compressed_format import FACTORS, LOSSES, MANIFEST
 from lowrank.decompose.loading import load_tokenizer, read_factors, read_manifest
-from lowrank.recover.pieces import LEFT, RIGHT, Piece, as_pieces, changed_arrays
+from lowrank.recover.pieces import Piece, as_pieces, changed_arrays
 from lowrank.recover.training import FACTORS as TRAINS_FACTORS
 from lowrank.recover.training import Phase, phase_steps, train
 

@@ -1,8 +1,7 @@
 """A compressed model as plain linear layers, to be trained, and what training made of them.
 
-Libraries that tune models look for `nn.Linear`. So a product of factors becomes a chain of them
-while it is trained: `right`, `core` if there is one, and `left`; or `rows` and `coefficients`. What
-is left of a layer's channels is a linear layer already.
+A product of factors becomes a chain of `lowrank.decompose.chains`. What is left of a layer's
+channels is a linear layer already.
 
 Shape suffixes: ``O`` outputs, ``I`` inputs, ``K`` rank of an update.
 """
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lowrank.base.errors import LowrankError
+from lowrank.decompose.chains import LEFT, RIGHT, SIDES, Chain, PivotedChain
 from lowrank.decompose.compressed_format import ARRAYS, UPDATE, WEIGHT
 from lowrank.decompose.linear import ChannelLinear
 from lowrank.decompose.loading import (
@@ -28,13 +28,6 @@ from lowrank.decompose.loading import (
     shifted,
 )
 from lowrank.space.architecture import Architecture
-
-LEFT, RIGHT = "left", "right"
-"""The two sides of a product: the factor that makes the outputs, and the one that reads the inputs.
-"""
-
-SIDES = {"left": LEFT, "coefficients": LEFT, "core": LEFT, "right": RIGHT, "rows": RIGHT}
-"""On which side of a product an array is."""
 
 
 @dataclass(frozen=True)
@@ -62,27 +55,6 @@ class Piece:
     def side(self) -> str | None:
         """The side of a product that it is on; None for a layer without factors."""
         return SIDES.get(self.array)
-
-
-class Chain(nn.Sequential):
-    """A product of factors as linear layers, one after the other."""
-
-
-class PivotedChain(nn.Module):
-    """What `lowrank.decompose.linear.PivotedLinear` computes, of two linear layers."""
-
-    def __init__(self, rows: nn.Linear, coefficients: nn.Linear, order_O: Tensor) -> None:
-        super().__init__()
-        self.rows, self.coefficients = rows, coefficients
-        self.bias = coefficients.bias
-        coefficients.bias = None
-        self.register_buffer("place", torch.argsort(order_O), persistent=False)
-
-    def forward(self, x_BTI: Tensor) -> Tensor:
-        """Return y_BTO for x_BTI."""
-        h_BTR = self.rows(x_BTI)
-        y_BTO = torch.cat([h_BTR, self.coefficients(h_BTR)], dim=-1).index_select(-1, self.place)
-        return y_BTO if self.bias is None else y_BTO + self.bias
 
 
 def as_pieces(
@@ -153,7 +125,7 @@ def _chained(
             made[path] = PivotedChain(
                 _plain(own["rows"].to(dtype), None),
                 _plain(own["coefficients"].to(dtype), bias_O),
-                own["order"].long(),
+                torch.argsort(own["order"].long()),
             )
             continue
         chain = Chain()

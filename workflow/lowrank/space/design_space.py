@@ -1,8 +1,7 @@
 """The decomposition configuration γ and the space it lives in (thesis, Section 3.1).
 
-A γ is (pruned ranks, decomposed layers, decomposed tensors) and a method. It is an immutable
-value with one canonical form, and its name is that form spelled out, so that two studies that
-ask for the same γ share one result.
+A γ is (pruned ranks, decomposed layers, decomposed tensors) and a method, an immutable value. Its
+name is its canonical form spelled out, so studies that ask for the same γ share one result.
 """
 
 from __future__ import annotations
@@ -30,6 +29,9 @@ from lowrank.space.rank_rule import (
     rule_of_name,
 )
 
+MOST_LAYERS = 100_000
+"""More than any model has. A mistyped range would fill the memory before it is looked at."""
+
 STEP = "[a-z0-9_]+"
 """A pattern of the names of what is done to a model after it is cut."""
 
@@ -38,8 +40,8 @@ STEP = "[a-z0-9_]+"
 class Decomposition:
     """A decomposition configuration γ (Definition 3.4).
 
-    Use :meth:`make` to build one from loose values; it sorts and checks. Two decompositions are
-    the same configuration if and only if they are equal, and if and only if their names are.
+    Use :meth:`make` to build one from loose values; it sorts and checks. Two are the same
+    configuration if and only if they are equal, and if and only if their names are.
 
     Attributes
     ----------
@@ -236,7 +238,7 @@ class Decomposition:
             cut,
         )
         if match is None:
-            raise LowrankError(f"{name!r} is not the name of a decomposition")
+            raise LowrankError(f"{name!r} is no name of the kind of 'tucker-r1-l2.5-7-all'")
         tensors = match["tensors"] or "all"
         made = cls.make(
             architecture,
@@ -288,7 +290,8 @@ def expand_layers(layers: Iterable[int | str]) -> tuple[int, ...]:
     Raises
     ------
     LowrankError
-        If an item is neither, a range runs backwards, or a layer is repeated.
+        If an item is neither, a range runs backwards or to more layers than any model has, or a
+        layer is repeated.
     """
     numbers: list[int] = []
     for item in layers:
@@ -298,6 +301,8 @@ def expand_layers(layers: Iterable[int | str]) -> tuple[int, ...]:
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise LowrankError(f"the layer range {item!r} runs backwards")
+        if last > MOST_LAYERS:
+            raise LowrankError(f"{item!r}: no model has {last} layers")
         numbers.extend(range(first, last + 1))
     repeated = sorted({number for number in numbers if numbers.count(number) > 1})
     if repeated:
@@ -364,6 +369,15 @@ def share_rule(share: float | int | str, form: str) -> Share:
 def _pruned(architecture: Architecture, method: str, tensors: tuple[str, ...]) -> tuple[str, ...]:
     """Return the tensors that a method of channels makes narrower: whole groups."""
     groups = {name: architecture.family.groups[name] for name in METHODS[method].prunes}
+    fixed = [name for name in groups if name in architecture.family.whole]
+    if fixed:
+        able = [name for name, own in METHODS.items() if own.scope == "channels"]
+        able = [name for name in able if not {*METHODS[name].prunes} & {*fixed}]
+        raise LowrankError(
+            f"method {method!r} leaves out parts of {fixed[0]}, which the fused tensors of "
+            f"{architecture.family.name} models do not allow; methods that do not: "
+            f"{', '.join(able)}"
+        )
     if len(groups) == 1:
         return next(iter(groups.values()))
     if tensors not in (architecture.tensors, *groups.values()):

@@ -27,7 +27,11 @@ from transformers import (
 
 from lowrank.base.errors import LowrankError
 
-MODEL_CLASSES: Mapping[str, Any] = {"bert": AutoModel, "resnet": AutoModelForImageClassification}
+MODEL_CLASSES: Mapping[str, Any] = {
+    "bert": AutoModel,
+    "roberta": AutoModel,
+    "resnet": AutoModelForImageClassification,
+}
 """What is counted of a `model_type`; a decoder with its LM head where none is named."""
 
 IMAGE_SIZE = 224

@@ -8,7 +8,7 @@ from lowrank.project.views.evaluate import baseline_of
 CONFIG = {
     "models": ["minilm-l6"],
     "studies": ["bert_figure_3_6"],
-    "benchmarks": {"mrpc": {"limit": 40}, "sst2": None},
+    "benchmarks": {"mrpc": {"limit": 40}, "sst2": {}},
     "seed": 7,
 }
 

@@ -67,7 +67,7 @@ def costing(tmp_path, monkeypatch):
     folder = shutil.copytree("config", tmp_path / "config")
     (folder / "studies" / "own.yaml").write_text(OWN)
     settings = {"models": ["smollm2-135m-instruct"], "studies": ["own"], "device": "cpu"}
-    return Project(settings | {"benchmarks": {"arc_easy": None}}, folder)
+    return Project(settings | {"benchmarks": {"arc_easy": {}}}, folder)
 
 
 def test_costs_are_those_of_the_jobs_behind_a_study(costing):

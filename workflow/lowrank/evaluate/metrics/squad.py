@@ -173,6 +173,8 @@ def _logits(
 ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
     """Return start and end logits of each window, (T,), without the padding."""
     batch = tokenizer.pad([window.features for window in windows], return_tensors="pt")
+    if model.config.type_vocab_size == 1:  # it does not tell the question from the context by type
+        batch.pop("token_type_ids", None)
     with torch.inference_mode():
         outputs = model(**batch.to(model.device))
     lengths = [len(window.offsets) for window in windows]

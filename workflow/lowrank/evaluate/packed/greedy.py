@@ -31,6 +31,7 @@ from lowrank.evaluate.packed.attention import (
 )
 from lowrank.evaluate.packed.decoding import Chooser, Decoding, plain_greedy
 from lowrank.evaluate.packed.tree import PrefixTree
+from lowrank.running.soft_cap import logits_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -256,7 +257,6 @@ class GreedyGenerator:
         next_position_B1 = torch.from_numpy(positions_BT[:, -1:]).to(lm.device) + 1
         length = prefix + width
 
-        head = model.get_output_embeddings()
         stops = _StopStrings(lm, decoding.until)
         new: list[list[int]] = [[] for _ in suffixes]
         # Row of the batch in each row of the cache; finished ones stay until there are enough.
@@ -264,7 +264,7 @@ class GreedyGenerator:
         active = set(held)
         while True:
             with torch.no_grad():
-                tokens_B, highest_B = chooser.choose(head(hidden[:, -1]), held)
+                tokens_B, highest_B = chooser.choose(logits_of(model, hidden[:, -1]), held)
             for row, token, logit in zip(held, tokens_B.tolist(), highest_B.tolist(), strict=True):
                 if row in active:
                     if not math.isfinite(logit):

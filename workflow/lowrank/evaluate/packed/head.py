@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from lowrank.running.soft_cap import SoftCap
+
 __all__ = ["score_tokens"]
 
 
@@ -42,7 +44,7 @@ def score_tokens(
     unique, inverse = np.unique(places, return_inverse=True)
     order = np.argsort(inverse, kind="stable")
     hidden_UM = hidden_NM[torch.from_numpy(unique).to(device)]
-    head = model.get_output_embeddings()
+    head, cap = model.get_output_embeddings(), SoftCap(model.config)
     # The head wants many rows at a time, what follows wants few: on a CPU the logits in float32
     # should stay in the cache.
     on_cpu = device.type == "cpu"
@@ -58,6 +60,8 @@ def score_tokens(
             many_logits_UV = None  # freed before the next are made
             many_logits_UV = head(hidden_UM[n * block : (n + blocks) * block])
         logits_UV = many_logits_UV[n % blocks * block :][:block]
+        if cap.cap is not None:
+            logits_UV = cap(logits_UV.float())
         which = order[begin:end]
         rows = torch.from_numpy(inverse[which] - n * block).to(device)
         columns = torch.from_numpy(targets[which]).to(device)
@@ -66,7 +70,7 @@ def score_tokens(
         greedy[which] = (_first_largest(scores_UV)[rows] == columns).cpu().numpy()
         if refine:
             hidden_SM = hidden_UM[n * block + rows]
-            values = _refined(values, logits_UV[rows, columns], hidden_SM, columns, head)
+            values = _refined(values, logits_UV[rows, columns], hidden_SM, columns, head, cap)
         log_probabilities[which] = values.cpu().numpy()
         del logits_UV, scores_UV
     return log_probabilities, greedy
@@ -86,6 +90,7 @@ def _refined(
     hidden_SM: torch.Tensor,
     targets: torch.Tensor,
     head: torch.nn.Linear,
+    cap: SoftCap,
 ) -> torch.Tensor:
     """Undo the rounding of the targets' logits to half precision.
 
@@ -104,6 +109,8 @@ def _refined(
         The targets.
     head : torch.nn.Linear
         The output head.
+    cap : SoftCap
+        What the logits go through behind it.
 
     Returns
     -------
@@ -113,7 +120,7 @@ def _refined(
     exact = (hidden_SM.float() * head.weight[targets].float()).sum(-1)
     if head.bias is not None:
         exact += head.bias[targets].float()
-    moved = values + (exact - logits.float())
+    moved = values + (cap(exact) - logits.float())
     # The target's own term in the sum over the vocabulary changes with its logit; the others stay.
     others = torch.log(-torch.expm1(values))
     return moved - torch.logaddexp(others, moved)

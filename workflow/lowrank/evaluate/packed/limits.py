@@ -10,7 +10,7 @@ import logging
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from lowrank.base.errors import is_out_of_memory
 from lowrank.evaluate.packed.attention import (
@@ -23,6 +23,8 @@ from lowrank.evaluate.packed.attention import (
 )
 from lowrank.evaluate.packed.head import score_tokens
 from lowrank.evaluate.packed.tree import CostModel, PrefixTree, Row
+from lowrank.running.soft_cap import logits_of
+from lowrank.space.families.registry import FAMILIES
 
 __all__ = [
     "attention_window",
@@ -34,8 +36,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-VERIFIED_MODEL_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
-"""Architectures whose packed scores are tested against lm-eval's."""
+VERIFIED_MODEL_TYPES = frozenset(name for name, own in FAMILIES.items() if not own.classes)
+"""Architectures whose packed scores are tested against lm-eval's: all causal ones."""
 
 VERIFIED_ROPE_TYPES = frozenset({"default", "linear", "llama3", "yarn"})
 """Rotary embeddings that depend on a token's position only, not on the length of the input."""
@@ -74,16 +76,22 @@ def _unverified_reason(model: PreTrainedModel) -> str | None:
     layer_types = set(getattr(config, "layer_types", None) or ())
     if not layer_types <= {"full_attention", "sliding_attention"}:
         return f"layer types {sorted(layer_types)} are not verified"
-    rope = getattr(config, "rope_parameters", None) or {}
-    rope_type = rope.get("rope_type", "default")
-    if rope_type not in VERIFIED_ROPE_TYPES:
-        return f"rotary embedding {rope_type!r} depends on the length of the input"
+    unverified = sorted(_rope_types(config) - VERIFIED_ROPE_TYPES)
+    if unverified:
+        return f"rotary embedding {unverified[0]!r} depends on the length of the input"
     attention = getattr(config, "_attn_implementation", None)
     if attention not in ("sdpa", "eager"):
         return f"attention implementation {attention!r} takes no 4D mask"
     if model.get_output_embeddings() is None:
         return "the model has no output embeddings"
     return None
+
+
+def _rope_types(config: PreTrainedConfig) -> set[str]:
+    """Return the types of a model's rotary embeddings; each type of layer may have its own."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    by_layer_type = [own for own in rope.values() if isinstance(own, dict)]
+    return {own.get("rope_type", "default") for own in by_layer_type or [rope]}
 
 
 def _trial_reason(model: PreTrainedModel) -> str | None:
@@ -111,10 +119,11 @@ def _trial_reason(model: PreTrainedModel) -> str | None:
         # What stands behind a sequence changes nothing in it: attention is causal.
         width = max(map(len, tree.sequences))
         padded = [sequence + (0,) * (width - len(sequence)) for sequence in tree.sequences]
+        ids = torch.tensor(padded, device=model.device)
         with torch.no_grad():
-            plain = model.base_model(
-                input_ids=torch.tensor(padded, device=model.device), use_cache=False
-            ).last_hidden_state
+            plain = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+            logits = model(input_ids=ids, use_cache=False).logits.float()
+            made = logits_of(model, plain).float()
         deviations = []
         for k, sequence in enumerate(tree.sequences):
             expected = plain[k, depth : len(sequence)].float()
@@ -123,6 +132,7 @@ def _trial_reason(model: PreTrainedModel) -> str | None:
                 return f"the model's own hidden states are not finite in {dtype}"
             difference = packed[torch.from_numpy(batch.paths[k])].float() - expected
             deviations.append(float(difference.norm() / expected.norm()))
+        of_logits = float((made - logits).norm() / logits.norm())
     except (TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise
@@ -130,6 +140,8 @@ def _trial_reason(model: PreTrainedModel) -> str | None:
         return unlike
     # A wrong mask or position changes the hidden states by about their own size.
     limit = 1e-3 if model.dtype == torch.float32 else 0.1
+    if of_logits > limit:
+        return "the model's logits are not what its head makes of its hidden states"
     # A NaN is less than nothing.
     return None if all(deviation < limit for deviation in deviations) else unlike
 

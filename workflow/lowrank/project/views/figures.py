@@ -9,16 +9,11 @@ from pathlib import Path
 from lowrank.base.errors import LowrankError
 from lowrank.base.names import AUTHORS
 from lowrank.project.configuration import Project
+from lowrank.project.figures import EFFICIENCY_FIGURES, SCHEMATICS
 from lowrank.project.references import reference_model
 from lowrank.project.studies import Model, shown_as
 from lowrank.project.views.authors import AUTHORS_STUDY, authors_device, authors_title
 from lowrank.project.views.profile import profiled_study
-
-SCHEMATICS = ("figure_1_1", "figure_3_1", "figure_3_3")
-"""Figures that are drawn from no data."""
-
-EFFICIENCY_FIGURES = {"figure_4_2": "latency", "figure_4_3": "energy", "figure_4_4": "memory"}
-"""From a figure to the metric that it shows."""
 
 REFERENCE_STUDY = "table_4_2"
 """The study that is measured elsewhere, with random weights."""
@@ -66,6 +61,8 @@ def drawings(
                 made.append(("table_costs", {"model": name, "study": study}))
             if project.study(study)["sizes"]:
                 made.append(("table_sizes", {"model": name, "study": study}))
+            if project.study(study)["interactions"]:
+                made.append(("table_interactions", {"model": name, "study": study}))
             if project.study(study)["losses"]:
                 made.append(("figure_losses", {"model": name, "study": study}))
         if profiled_study(project, model):
@@ -103,6 +100,12 @@ def figure_names(project: Project) -> list[str]:
     """Return the names of the figures that the run's studies draw."""
     studies = [project.study(name) for name in project.settings["studies"]]
     return sorted({name for study in studies if (name := shown_as(study))})
+
+
+def undrawn(project: Project) -> list[str]:
+    """Return the studies of the run that none of its models takes part in."""
+    taking_part = {name for own in project.models.values() for name in project.studies_of(own)}
+    return [name for name in project.settings["studies"] if name not in taking_part]
 
 
 def figure_study(project: Project, figure: str, model: Model) -> str:

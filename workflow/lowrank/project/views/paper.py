@@ -9,7 +9,7 @@ from typing import Any
 from lowrank.assets import sources
 from lowrank.base.names import DENSE
 from lowrank.project.configuration import Project
-from lowrank.project.studies import Model
+from lowrank.project.studies import Model, shown_as
 from lowrank.project.views.analyse import benchmark_label, study_evaluations
 from lowrank.project.views.figures import TABLE_MODELS, Drawing
 from lowrank.project.views.profile import profile_settings, profiled_study
@@ -64,7 +64,8 @@ def _fact_study(
     study = project.study(name)
     return {
         "study": name,
-        **{key: study[key] for key in ("title", "figure", "look_for", "depth", "width")},
+        **{key: study[key] for key in ("title", "look_for", "depth", "width")},
+        "figure": shown_as(study),
         "source": study.get("source"),
         "carried_over": is_carried_over(project, name, model),
         "table": output_of("collect_accuracy").format(model=model.name, study=name),

@@ -11,16 +11,28 @@ from lowrank.project.configuration import Project
 from lowrank.project.studies import Model
 from lowrank.project.views.decompose import decomposition_names
 from lowrank.project.views.evaluate import is_for_lm_eval, limit_name
+from lowrank.project.views.quantize import quantization_settings
 
 
 def profile_settings(project: Project) -> dict[str, Any]:
-    """Return what shapes a measurement; `study` and `benchmarks` say only what is measured."""
+    """Return what shapes a measurement; other keys say only what is measured."""
     own = {
         key: value
         for key, value in project.settings["profile"].items()
-        if key not in ("study", "benchmarks")
+        if key not in ("study", "benchmarks", "fine_tuning")
     }
     return own | {key: project.settings[key] for key in ("dtype", "device", "seed")}
+
+
+QLORA = "nf4"
+"""The quantization that QLoRA trains over: it is its own (arXiv 2305.14314)."""
+
+
+def fine_tuning_settings(project: Project) -> dict[str, Any]:
+    """Return what shapes a measurement of a step that trains adapters."""
+    own = project.settings["profile"]["fine_tuning"]
+    entry = {"quantization": QLORA, "entry": quantization_settings(project, QLORA)}
+    return own | entry | {key: project.settings[key] for key in ("dtype", "device", "seed")}
 
 
 def profiled_study(project: Project, model: Model) -> str | None:
@@ -61,7 +73,7 @@ def study_records(
 ) -> list[str]:
     """Return the records of a study's configurations, of the run or of a measurement elsewhere.
 
-    Where layers are left out, nothing is measured.
+    Where layers are left out, or a quantization is fake, nothing is measured.
 
     Parameters
     ----------
@@ -74,5 +86,40 @@ def study_records(
     """
     if name in references:
         return sorted(map(str, references[name].glob("*.json")))
-    names = decomposition_names(project, study, project.model(name), without=[DROP])
-    return [path.format(model=name, decomposition=decomposition) for decomposition in names]
+    model = project.model(name)
+    return [
+        path.format(model=name, decomposition=decomposition)
+        for decomposition in decomposition_names(project, study, model, without=[DROP])
+        if not _quantization(project, model, decomposition).get("fake")
+    ]
+
+
+def training_records(
+    project: Project, references: Mapping[str, Path], study: str, name: str, path: str
+) -> list[str]:
+    """Return the records of steps that train adapters over a study's compressed models, if any.
+
+    Adapters are trained over weights that are quantized for it, so not over quantized models.
+
+    Parameters
+    ----------
+    references, study, name, path
+        As for `study_records`.
+    """
+    if name in references or not project.settings["profile"]["fine_tuning"]:
+        return []
+    model = project.model(name)
+    return [
+        path.format(model=name, decomposition=decomposition)
+        for decomposition in decomposition_names(project, study, model, without=[DROP])
+        if project.decomposition(model, decomposition).has_factors
+        and not _quantization(project, model, decomposition)
+    ]
+
+
+def _quantization(project: Project, model: Model, decomposition: str) -> dict[str, Any]:
+    """Return the entry of a configuration's quantization; empty if it has none."""
+    last = project.decomposition(model, decomposition).after[-1:]
+    if not last or project.registry.kind_of(last[0]) != "quantization":
+        return {}
+    return project.quantization(last[0])

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from lowrank.project.configuration import Project
+from lowrank.project.meaning import quantized_parts
 from lowrank.project.studies import Model
 from lowrank.project.views.decompose import decomposition_names, layer_inputs
 from lowrank.project.views.evaluate import benchmarks_asked
+from lowrank.project.views.profile import profiled_study
 from lowrank.space.design_space import Decomposition
 from lowrank.space.methods import METHODS
 
@@ -107,6 +109,15 @@ def size_rows(project: Project, study: str, model: Model) -> list[dict[str, str]
     return [{"series": row.series, "label": row.label} for row in rows]
 
 
+def interaction_rows(project: Project, study: str, model: Model) -> list[dict[str, str]]:
+    """Return a study's quantized compressed models, as the table of interactions takes them."""
+    rows = project.configurations(study, model)
+    return [
+        {"series": row.series, "label": row.label, **names}
+        for row, names in quantized_parts(rows, model, project.registry.kind_of)
+    ]
+
+
 def study_manifests(project: Project, study: str, model: Model, path: str) -> list[str]:
     """Return the manifest of each configuration of `size_rows`.
 
@@ -119,6 +130,18 @@ def study_manifests(project: Project, study: str, model: Model, path: str) -> li
         path.format(model=model.name, decomposition=row.decomposition.name(model.architecture))
         for row in project.configurations(study, model)
     ]
+
+
+def study_profiles(project: Project, study: str, model: Model, path: str) -> list[str]:
+    """Return the table of a study's measurements, where it is the one that is measured.
+
+    Parameters
+    ----------
+    path
+        The table, by `{model}` and `{study}`.
+    """
+    is_measured = profiled_study(project, model) == study
+    return [path.format(model=model.name, study=study)] if is_measured else []
 
 
 def cost_manifests(project: Project, study: str, model: Model, path: str) -> list[str]:

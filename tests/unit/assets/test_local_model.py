@@ -1,0 +1,193 @@
+"""A directory as a model: its sizes, its identity, and one line for each thing that it lacks."""
+
+import json
+import shutil
+
+import pytest
+import tiny
+import tiny_bert
+import torch
+from lowrank.assets import local_model
+from lowrank.assets.local_model import is_directory, name_of, read_local_model
+from lowrank.assets.models import fetch_model
+from lowrank.assets.sources import DIRECTORIES_VARIABLE
+from lowrank.base.errors import LowrankError
+from lowrank.base.files import read_json
+from lowrank.space.architecture import Architecture
+from safetensors.torch import load_file, save_file
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tiny.save_model(tmp_path / "mine")
+
+
+def read(folder, tmp_path):
+    return read_local_model("mine", str(folder), tmp_path / "r" / "models" / "mine" / "sums.json")
+
+
+def test_sizes_and_identity_are_the_directory_s_own(folder, tmp_path):
+    (folder / "README.md").write_text("words")
+    (folder / "pytorch_model.bin").write_bytes(b"pickle")
+    config, source = read(folder, tmp_path)
+    assert Architecture.from_config(config).parameters() == sum(
+        own.numel() for own in load_file(folder / "model.safetensors").values()
+    )
+    taken = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert taken <= set(source["sha256"])
+    assert not {"README.md", "pytorch_model.bin"} & set(source["sha256"])
+    assert source["sha256"] == {name: tiny.sha256(folder / name) for name in source["sha256"]}
+
+
+def test_what_is_fetched_is_what_was_read(folder, tmp_path, monkeypatch):
+    config, source = read(folder, tmp_path)
+    monkeypatch.setenv(DIRECTORIES_VARIABLE, json.dumps({"mine": str(folder)}))
+    weights, manifest = tmp_path / "out/weights", tmp_path / "out/manifest.json"
+    fetch_model("mine", [source], config, weights, manifest, tmp_path / "wheels")
+    made = read_json(manifest)
+    assert made["files"] == source["sha256"]
+    assert made["source"].startswith("directory:mine@sha256:") and not made["random_weights"]
+    (folder / "config.json").write_text((folder / "config.json").read_text() + "\n")
+    assert (weights / "config.json").read_text() + "\n" == (folder / "config.json").read_text()
+    with pytest.raises(LowrankError, match="config.json has changed since this run began"):
+        fetch_model("mine", [source], config, weights, manifest, tmp_path / "wheels")
+    shutil.rmtree(folder)
+    with pytest.raises(LowrankError, match="cannot be copied"):
+        fetch_model("mine", [source], config, weights, manifest, tmp_path / "wheels")
+
+
+def test_checksums_are_computed_once_for_each_state_of_a_file(folder, tmp_path, monkeypatch):
+    seen = []
+    right = local_model.sha256_file
+    monkeypatch.setattr(
+        local_model, "sha256_file", lambda path: seen.append(path.name) or right(path)
+    )
+    first = read(folder, tmp_path)
+    count = len(seen)
+    assert read(folder, tmp_path) == first and len(seen) == count == len(first[1]["sha256"])
+    changed = folder / "tokenizer_config.json"
+    times = (changed.stat().st_atime_ns, changed.stat().st_mtime_ns)
+    changed.write_text(changed.read_text().replace("</s>", "<\\s>"))
+    import os
+
+    os.utime(changed, ns=times)  # as a copy that keeps times
+    assert read(folder, tmp_path)[1]["sha256"]["tokenizer_config.json"] == tiny.sha256(changed)
+    assert seen[count:] == ["tokenizer_config.json"]
+    (tmp_path / "r/models/mine/sums.json").write_text("[]")
+    read(folder, tmp_path)
+    assert len(seen) == 2 * count + 1
+
+
+def test_shards_are_those_of_the_index(tmp_path):
+    from lowrank.assets.model_classes import model_from_config
+
+    torch.manual_seed(0)
+    folder = tiny.save_model(tmp_path / "mine")
+    (folder / "model.safetensors").unlink()
+    model_from_config(tiny.ARCHITECTURE).save_pretrained(folder, max_shard_size="50KB")
+    save_file({"other": torch.zeros(1)}, folder / "consolidated.safetensors")
+    _, source = read(folder, tmp_path)
+    taken = {name for name in source["sha256"] if name.endswith(".safetensors")}
+    assert len(taken) > 2 and "consolidated.safetensors" not in taken
+    shard = sorted(taken)[0]
+    (folder / shard).unlink()
+    with pytest.raises(LowrankError, match=f"lists {shard}, which is not there"):
+        read(folder, tmp_path)
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": []}')
+    with pytest.raises(LowrankError, match="lists no weights"):
+        read(folder, tmp_path)
+
+
+def test_an_encoder_without_a_pooler_is_one(tmp_path):
+    config, _ = read(tiny_bert.save_model(tmp_path / "a", tiny_bert.BARE), tmp_path / "1")
+    assert config["add_pooling_layer"] is False
+    config, _ = read(tiny_bert.save_model(tmp_path / "b", tiny_bert.ENCODER), tmp_path / "2")
+    assert "add_pooling_layer" not in config
+
+
+def rewrite(name, change):
+    def apply(folder):
+        value = read_json(folder / name)
+        change(value)
+        (folder / name).write_text(json.dumps(value))
+
+    return apply
+
+
+def cut(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def only(name, *there):
+    def apply(folder):
+        (folder / name).unlink()
+        for other in there:
+            (folder / other).write_bytes(b"x")
+
+    return apply
+
+
+def eight_bits(folder):
+    tensors = load_file(folder / "model.safetensors")
+    tensors["lm_head.weight"] = tensors["lm_head.weight"].to(torch.float8_e4m3fn)
+    save_file(tensors, folder / "model.safetensors")
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+GPTQ = {"quant_method": "gptq", "bits": 4}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (only("config.json"), "it holds no config.json"),
+        (only("config.json", "adapter_config.json"), "it is an adapter"),
+        (only("config.json", "m.gguf"), "convert it to a Hugging Face directory"),
+        (only("model.safetensors"), "holds no model.safetensors and no model.safetensors.index"),
+        (only("model.safetensors", "pytorch_model.bin"), "pytorch_model.bin is a pickle"),
+        (only("tokenizer.json"), "it holds no tokenizer"),
+        (lambda f: (f / "tokenizer.json").write_text(""), "its tokenizer.json is empty"),
+        (lambda f: (f / "tokenizer.json").write_text(POINTER), "tokenizer.json is a pointer of"),
+        (lambda f: (f / "model.safetensors").write_text(POINTER), "run `git lfs pull` there"),
+        (lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 64), "cannot be read as safet"),
+        (lambda f: (f / "model.safetensors").write_text("abc"), "cannot be read as safetensors"),
+        (cut, "its model.safetensors is not whole"),
+        (eight_bits, "weights of type F8_E4M3"),
+        (lambda f: (f / "config.json").write_text("{"), "config.json is not JSON"),
+        (lambda f: (f / "config.json").write_text("[]"), "config.json is no configuration"),
+        (rewrite("config.json", lambda c: c.update(quantization_config=GPTQ)), r"quantized \(gptq"),
+        (
+            lambda f: (f / "model.safetensors.index.json").write_text("{}"),
+            "delete the one that is old",
+        ),
+        (shutil.rmtree, "is no directory"),
+    ],
+)
+def test_what_is_missing_or_damaged_is_one_line(folder, tmp_path, spoil, said):
+    spoil(folder)
+    with pytest.raises(LowrankError, match=said) as caught:
+        read(folder, tmp_path)
+    assert str(caught.value).startswith(f"config: models: {folder}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("./my-model", "my-model"),
+        ("~/Models/Llama-3.2-1B/", "Llama-3.2-1B"),
+        ("runs/7/checkpoint 500", "checkpoint-500"),
+        ("../Mein Modell (größer)", "Mein-Modell-gr-er"),
+        ("$HOME/_x_", "x"),
+        ("./.hidden", "hidden"),
+    ],
+)
+def test_names_are_those_of_the_directories(given, name):
+    assert is_directory(given) and name_of(given) == name
+
+
+def test_names_of_entries_are_no_directories():
+    assert not any(map(is_directory, ("llama-2-7b", "Llama-3.2-1B", "tiny_llama")))
+    with pytest.raises(LowrankError, match="give it one by `name`"):
+        name_of("./größ/ß")

@@ -1,0 +1,1 @@
+"""A run as an archive: what is packed, and a description that needs no repository to be read."""

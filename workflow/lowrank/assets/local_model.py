@@ -1,0 +1,205 @@
+"""A model in a directory of this machine: what it is, known before any job and without torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lowrank.assets.sources import Source, expanded
+from lowrank.assets.weights import INDEX, SINGLE
+from lowrank.base.errors import LowrankError
+from lowrank.base.files import read_json, sha256_file, write_json
+
+CONFIG = "config.json"
+
+TOKENIZERS = (
+    ("tokenizer.json",),
+    ("tokenizer.model",),
+    ("vocab.txt",),
+    ("vocab.json", "merges.txt"),
+)
+"""Files that make a tokenizer; any of these sets does."""
+
+BESIDE = (
+    "generation_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
+"""Files that are taken where they are there."""
+
+POINTER = b"version https://git-lfs"
+LONGEST_HEADER = 100_000_000
+
+
+def is_directory(given: str) -> bool:
+    """Return whether a model of the configuration is a directory, and no name of an entry."""
+    return "/" in given or given.startswith(("~", ".", "$"))
+
+
+def name_of(given: str) -> str:
+    """Return the name that a directory has in folders: its own, with `-` for what names have not.
+
+    Raises
+    ------
+    LowrankError
+        If nothing is left of it.
+    """
+    made = re.sub(r"[^A-Za-z0-9_.-]+", "-", expanded(given).name).strip(".-_")
+    if not made:
+        raise LowrankError(f"config: models: {given}: it has no name: give it one by `name`")
+    return made
+
+
+def read_local_model(name: str, given: str, memory: str | Path) -> tuple[dict[str, Any], Source]:
+    """Return the configuration and the source of a model in a directory.
+
+    Parameters
+    ----------
+    name
+        The model's name.
+    given
+        The directory as the user wrote it.
+    memory
+        A file that remembers checksums of files that have not changed since.
+
+    Raises
+    ------
+    LowrankError
+        Naming the directory, and what it lacks or what of it cannot be read.
+    """
+    folder = expanded(given)
+    try:
+        if not folder.is_dir():
+            hint = "a model of the hub needs an entry in config/models/"
+            raise LowrankError(f"{folder} is no directory ({hint})")
+        config = _configuration(folder)
+        weights = _weights(folder)
+        files = [CONFIG, *weights, *_tokenizer(folder)]
+        files += [name for name in BESIDE if (folder / name).is_file()]
+        _require_content(folder, files)
+        tensors = [key for file in weights if file != INDEX for key in _tensors(folder / file)]
+        sums = _checksums(folder, files, Path(memory))
+    except OSError as error:
+        raise LowrankError(f"config: models: {given}: it cannot be read ({error})") from None
+    except LowrankError as error:
+        raise LowrankError(f"config: models: {given}: {error}") from None
+    is_bare = config.get("architectures") == ["BertModel"]
+    if is_bare and not any(key.endswith("pooler.dense.weight") for key in tensors):
+        config["add_pooling_layer"] = False
+    return config, {"directory": name, "sha256": sums}
+
+
+def _configuration(folder: Path) -> dict[str, Any]:
+    if not (folder / CONFIG).is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise LowrankError("it is an adapter: merge it into its model, and save that")
+        if (folder / "params.json").is_file() or any(folder.glob("*.gguf")):
+            raise LowrankError(f"it holds no {CONFIG}: convert it to a Hugging Face directory")
+        raise LowrankError(f"it holds no {CONFIG}")
+    config = read_json(folder / CONFIG)
+    if not isinstance(config, Mapping):
+        raise LowrankError(f"its {CONFIG} is no configuration of a model")
+    if config.get("quantization_config"):
+        method = dict(config["quantization_config"]).get("quant_method", "quantized")
+        raise LowrankError(f"its weights are quantized ({method}): save it in 16 or 32 bits")
+    return dict(config)
+
+
+def _weights(folder: Path) -> list[str]:
+    """Return the files that hold the weights, and the index of several."""
+    single, index = ((folder / name).is_file() for name in (SINGLE, INDEX))
+    if single and index:
+        raise LowrankError(f"it holds {SINGLE} and {INDEX}: delete the one that is old")
+    if single:
+        return [SINGLE]
+    if not index:
+        pickles = sorted([*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")])
+        held = f" ({pickles[0].name} is a pickle, which is not loaded)" if pickles else ""
+        raise LowrankError(f"it holds no {SINGLE} and no {INDEX}{held}")
+    shards = _index_of(folder / INDEX)
+    for shard in shards:
+        if Path(shard).name != shard or not (folder / shard).is_file():
+            raise LowrankError(f"its {INDEX} lists {shard}, which is not there")
+    return [INDEX, *shards]
+
+
+def _index_of(path: Path) -> list[str]:
+    index = read_json(path)
+    shards = index.get("weight_map") if isinstance(index, Mapping) else None
+    if not isinstance(shards, Mapping) or not shards:
+        raise LowrankError(f"its {path.name} lists no weights")
+    return sorted({str(shard) for shard in shards.values()})
+
+
+def _tokenizer(folder: Path) -> list[str]:
+    known = [name for names in TOKENIZERS for name in names]
+    if not any(all((folder / name).is_file() for name in names) for names in TOKENIZERS):
+        raise LowrankError("it holds no tokenizer: save the one of its model beside it")
+    return [name for name in known if (folder / name).is_file()]
+
+
+def _require_content(folder: Path, files: Sequence[str]) -> None:
+    for name in files:
+        with open(folder / name, "rb") as handle:
+            begin = handle.read(len(POINTER))
+        if not begin:
+            raise LowrankError(f"its {name} is empty")
+        if begin == POINTER:
+            raise LowrankError(f"its {name} is a pointer of Git LFS: run `git lfs pull` there")
+
+
+def _tensors(path: Path) -> list[str]:
+    """Return the names of a safetensors file's tensors, by its header; it must be whole."""
+    size = path.stat().st_size
+    with open(path, "rb") as handle:
+        length = int.from_bytes(handle.read(8), "little")
+        header = handle.read(length) if length <= min(size, LONGEST_HEADER) else b""
+    try:
+        tensors = json.loads(header)
+        tensors.pop("__metadata__", None)
+        ends = [own["data_offsets"][1] for own in tensors.values()]
+        types = {str(own["dtype"]) for own in tensors.values()}
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        raise LowrankError(f"its {path.name} cannot be read as safetensors") from None
+    if not ends or 8 + length + max(ends) != size:
+        raise LowrankError(f"its {path.name} is not whole: copy it again")
+    if small := sorted(kind for kind in types if kind.startswith("F8")):
+        raise LowrankError(f"its {path.name} has weights of type {small[0]}: save 16 or 32 bits")
+    return list(tensors)
+
+
+def _checksums(folder: Path, files: Sequence[str], memory: Path) -> dict[str, str]:
+    """Return the checksum of every file; those that have not changed since are remembered."""
+    known = _remembered(memory)
+    made = {}
+    for name in files:
+        path = folder / name
+        state = path.stat()
+        signs = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
+        before = known.get(str(path))
+        is_same = isinstance(before, Mapping) and before.get("state") == signs
+        made[str(path)] = {
+            "state": signs,
+            "sha256": before["sha256"] if is_same else sha256_file(path),
+        }
+    if made != known and os.access(_first_folder(memory), os.W_OK):
+        write_json(memory, made)
+    return {name: made[str(folder / name)]["sha256"] for name in sorted(files)}
+
+
+def _remembered(memory: Path) -> dict[str, Any]:
+    try:
+        known = read_json(memory)
+    except LowrankError:
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _first_folder(path: Path) -> Path:
+    return next(parent for parent in path.absolute().parents if parent.is_dir())

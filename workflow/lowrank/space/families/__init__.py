@@ -1,0 +1,1 @@
+"""Families of architectures, a file each; `registry` has those that are supported."""
