@@ -42,8 +42,7 @@ MADE = (
 SUFFIX = r"\.(?:py|smk|ya?ml|md|json|jsonl|csv|parquet|typ|lock|def|cff|html|pdf|png|safetensors)$"
 
 ELSEWHERE = {
-    "config.json",
-    *("paper_data/inference_time.csv", "truthfulqa/validation.parquet", "blobs/"),
+    *("config.json", "paper_data/inference_time.csv", "truthfulqa/validation.parquet", "blobs/"),
     *("tokenizer.json", "vocab.json", "model.safetensors.index.json"),
 }
 """Files that documents name and that are not this repository's."""

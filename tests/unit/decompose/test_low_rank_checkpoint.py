@@ -1,7 +1,9 @@
 """Low-rank checkpoints: in transformers' own hands they are the compressed model, or an error."""
 
+import copy
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -182,6 +184,12 @@ def test_it_generates_what_the_compressed_model_does(made, kind):
     found = AutoModelForCausalLM.from_pretrained(folder / "x", device_map="auto")
     settings = {"max_new_tokens": 12, "do_sample": False, "pad_token_id": 1}
     assert found.generate(IDS, **settings).equal(wanted.generate(IDS, **settings))
+
+
+def test_copies_and_pickles_are_the_same_model(made):
+    model = AutoModelForCausalLM.from_pretrained(made["pivoted"] / "x")
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert outputs(copied).equal(outputs(model))
 
 
 def test_parts_of_it_can_lie_on_the_disk(made, tmp_path):

@@ -195,6 +195,8 @@ def _from_seed(source: Source, architecture: Mapping[str, Any], target: Path) ->
 
 def _place(source: Source) -> str:
     """Return where a model was brought from, for messages."""
+    if "directory" in source:
+        return str(directory_of(source))
     return str(mirror_paths(source)[""]) if "mirror" in source else describe(source)
 
 
@@ -203,7 +205,8 @@ def _require_usable(
 ) -> None:
     """Check what was brought: configuration, weights, tokenizer."""
     path = directory / "config.json"
-    require_content(path)
+    for own in sorted({path, *directory.iterdir()}):
+        require_content(own)
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -91,7 +91,7 @@ def config_class(base_type: str, model_class: str) -> Any:
         ) from None
     name = f"LowRank{model_class}Config"
     own = {"model_type": MODEL_TYPE, "__module__": __name__, "__doc__": base.__doc__}
-    made = type(base)(name, (base,), own)
+    made = globals()[name] = type(base)(name, (base,), own)  # pickle looks it up here
     for follow in _FOLLOWING:
         follow(made, base, model_class)
     _MADE.append((made, base, model_class))

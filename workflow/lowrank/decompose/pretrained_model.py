@@ -140,8 +140,10 @@ def model_class(config: Any, base: Any) -> Any:
     base
         The class.
     """
+    name = f"LowRank{base.__name__}"
     own = {"config_class": config, "__module__": __name__, "__doc__": base.__doc__}
-    return type(base)(f"LowRank{base.__name__}", (LowRankModel, base), own)
+    made = globals()[name] = type(base)(name, (LowRankModel, base), own)  # pickle looks it up here
+    return made
 
 
 def register_model(config: Any, base_config: Any, name: str) -> Any:
