@@ -56,9 +56,8 @@ STRANGE = st.one_of(
 def places(value, path=()):
     """Every place within mappings and lists, by its keys."""
     yield path
-    items = value.items() if isinstance(value, dict) else enumerate(value)
     if isinstance(value, (dict, list)):
-        for key, own in items:
+        for key, own in value.items() if isinstance(value, dict) else enumerate(value):
             yield from places(own, (*path, key))
 
 
