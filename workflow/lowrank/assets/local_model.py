@@ -77,7 +77,7 @@ def read_local_model(name: str, given: str, memory: str | Path) -> tuple[dict[st
         raise LowrankError(f"config: models: {given}: it cannot be read ({error})") from None
     except LowrankError as error:
         raise LowrankError(f"config: models: {given}: {error}") from None
-    is_bare = config.get("architectures") == ["BertModel"]
+    is_bare = config.get("architectures") in (["BertModel"], ["RobertaModel"])
     if is_bare and not any(key.endswith("pooler.dense.weight") for key in tensors):
         config["add_pooling_layer"] = False
     return config, {"directory": name, "sha256": sums}
