@@ -23,7 +23,7 @@ from lowrank.decompose.compressed import compress
 from lowrank.decompose.layer_factors import factorize_layer
 from lowrank.decompose.loading import load_compressed
 from lowrank.evaluate import configuration, encoder
-from lowrank.evaluate.encoder import evaluate, longest_input
+from lowrank.evaluate.encoder import evaluate
 from lowrank.evaluate.metrics.squad import f1
 from lowrank.evaluate.store import ANSWERING
 from lowrank.project.scorers import SCORERS
@@ -156,18 +156,6 @@ def test_inputs_that_the_model_cannot_read_are_refused(evaluated, tmp_path):
     message = f"{name}: its inputs may have 65 tokens, but tiny reads 64 at once; set `max_length"
     with pytest.raises(LowrankError, match=message):
         score(folder, "dense", tmp_path, entry)
-
-
-@pytest.mark.parametrize(
-    ("config", "longest"),
-    [
-        ({"model_type": "bert", "max_position_embeddings": 512, "pad_token_id": 0}, 512),
-        ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
-        ({"model_type": "bert"}, None),
-    ],
-)
-def test_how_much_an_encoder_reads(config, longest):
-    assert longest_input(config) == longest
 
 
 def test_questions_without_what_is_scored_are_refused(evaluated, tmp_path):

@@ -71,7 +71,7 @@ def test_inputs_longer_than_what_it_reads_are_refused(base, tmp_path):
     """There are 64 positions, and the first is that of padding."""
     name, folder = base
     too_long = OPTIONS[name] | {"max_length": 64}
-    with pytest.raises(LowrankError, match=r"up to 64 tokens, but tiny reads 63 at once"):
+    with pytest.raises(LowrankError, match=r"may have 64 tokens, but tiny reads 63 at once"):
         score(name, folder, too_long, tmp_path)
     score(name, folder, too_long | {"max_length": 63}, tmp_path)
 

@@ -214,31 +214,14 @@ class EncoderAnswerer:
             raise LowrankError(
                 f"{benchmark['name']} is for {scorer.task} models; {manifest['model']} is {task}"
             )
-        if most is not None and benchmark["options"]["max_length"] > most:
-            raise LowrankError(
-                f"{benchmark['name']}: its inputs have up to {benchmark['options']['max_length']} "
-                f"tokens, but {manifest['model']} reads {most} at once: make `max_length` smaller"
-            )
         _require_declared_size(model, manifest)
-        longest = longest_input(model.config.to_dict())
         asked = benchmark["options"].get("max_length", 0)
-        if longest is not None and asked > longest:
+        if most is not None and asked > most:
             raise LowrankError(
                 f"{benchmark['name']}: its inputs may have {asked} tokens, but {manifest['model']} "
-                f"reads {longest} at once; set `max_length: {longest}` in the `options` of the "
+                f"reads {most} at once; set `max_length: {most}` in the `options` of the "
                 "benchmark's file, or leave one of them out"
             )
-
-
-def longest_input(config: Mapping[str, Any]) -> int | None:
-    """Return how many tokens an encoder reads at once; None where its configuration says nothing.
-
-    RoBERTa and its kin count positions from the one after the padding's.
-    """
-    most = config.get("max_position_embeddings")
-    if most is None or config.get("model_type") not in ("roberta", "xlm-roberta", "camembert"):
-        return most
-    return int(most) - int(config.get("pad_token_id", 1)) - 1
 
 
 def _scores(
