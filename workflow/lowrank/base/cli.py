@@ -123,7 +123,8 @@ def under_the_net(work: Callable[[], T], step: str, arguments: Sequence[str]) ->
         else:
             said = _unforeseen(error, step, arguments, kept)
         _let_go(error)
-    print(f"error: {said}", file=sys.stderr)
+    line = " ".join(said.splitlines())  # a name in it may be of several
+    print(f"error: {line}", file=sys.stderr)
     raise SystemExit(1)
 
 
