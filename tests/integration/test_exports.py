@@ -26,7 +26,7 @@ def test_any_configuration_is_exported_and_studies_do_not_notice(tmp_path):
 
     for wrong, said in (
         ("tucker-r1-l9-all", "layer 9 is outside 1…4"),
-        ("low_rank/Tucker", "is no name of the kind of"),
+        ("low_rank/Tucker", "is not the name of a decomposition"),
         ("dense+nf4", "is quantized"),
     ):
         command = workflow.command("-n", f"{EXPORTED}/{wrong}")

@@ -220,7 +220,7 @@ def test_models_of_fewer_bits_are_points_of_no_line(tmp_path):
     assert collect(tmp_path, records)[1]["latency"]["status"] == "measured"
     records.append(record("c+nf4", 30, 2.0) | {"quantization": "nf4"})
     table, fits = collect(tmp_path, records)
-    assert {fit["status"] for fit in fits.values()} == {"not measured"}
+    assert {fit["status"] for fit in fits.values()} == {"not measured on this machine"}
     latency = table[table["metric"] == "latency"].set_index("decomposition")
     assert latency.loc["c+nf4", "ratio"] == 2 and latency.loc["c+nf4", "quantization"] == "nf4"
     assert fits["latency"]["reason"].startswith("some models here have fewer bits")
@@ -243,4 +243,4 @@ def test_a_step_of_training_is_a_row(tmp_path):
     assert (row["value"], row["dense"], row["ratio"], row["rounds"]) == (80, 100, 0.8, 5)
     assert (row["ratio_low"], row["ratio_high"], row["tokens"]) == (0.78, 0.82, 20)
     fit = fits["fine-tuning memory"]
-    assert fit["status"] == "not measured" and fit["thesis_slope"] is None
+    assert fit["status"] == "not measured on this machine" and fit["thesis_slope"] is None

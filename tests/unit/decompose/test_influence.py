@@ -39,8 +39,9 @@ def test_the_least_influential_stand_first_and_of_equal_ones_the_first(tmp_path,
     output = tmp_path / "made.yaml"
     write_influence(tmp_path, 4, "tiny", "prose", manifest, output)
     found = checked(SCHEMA, read_yaml(output), "made")
-    assert list(found["influence"].items()) == [(3, 0.1), (2, 0.25), (4, 0.25), (1, 0.5)]
-    assert order_by_influence(found["influence"], ARCHITECTURE) == [3, 2, 4, 1]
+    influence = {int(layer): share for layer, share in found["influence"].items()}
+    assert list(influence.items()) == [(3, 0.1), (2, 0.25), (4, 0.25), (1, 0.5)]
+    assert order_by_influence(influence, ARCHITECTURE) == [3, 2, 4, 1]
     assert found["calibration"] == "prose" and found["provenance"]["model_source"] == "test"
 
 
@@ -64,10 +65,10 @@ def test_every_layer_even_the_last_is_measured_before_the_last_norm(tmp_path, ma
     write_influence(tmp_path / "moments", 4, "tiny", "made", manifest, tmp_path / "made.yaml")
     found = read_yaml(tmp_path / "made.yaml")["influence"]
     assert found == {
-        layer: pytest.approx(1 - cosine, abs=1e-5) for layer, cosine in cosines.items()
+        str(layer): pytest.approx(1 - cosine, abs=1e-5) for layer, cosine in cosines.items()
     }
     normalised = 1 - float(torch.cosine_similarity(states[-2], states[-1], dim=-1).mean())
-    assert abs(normalised - found[4]) > 0.01
+    assert abs(normalised - found["4"]) > 0.01
 
 
 def test_moments_of_another_layer_are_refused(tmp_path, manifest):
@@ -96,4 +97,4 @@ def test_the_script_writes_the_file(tmp_path, manifest):
     command = [sys.executable, "workflow/scripts/order_layers.py", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": "workflow"})
     assert done.returncode == 0, done.stderr
-    assert list(read_yaml(tmp_path / "made.yaml")["influence"]) == [4, 3, 2, 1]
+    assert list(read_yaml(tmp_path / "made.yaml")["influence"]) == ["4", "3", "2", "1"]

@@ -366,6 +366,7 @@ SHAPE_NO_ANSWER = {
     "lowrank.decompose.compressed_format": "names files; another name is not found",
     "lowrank.evaluate.keys": "names answers; under another name they are asked again",
     "lowrank.evaluate.store": "keeps answers as they are",
+    "lowrank.space.sizes": "checks sizes, and changes none",
     "lowrank.space.architecture": "says where layers are; another place is not found",
     **{
         f"lowrank.space.families.{path.stem}": "says where layers are; another place is not found"

@@ -39,10 +39,9 @@ def compressed(weights, tmp_path_factory):
     write_json(folder / "base.json", {"files": {}, "source": "test"})
     factorize_layer(weights, TINY.architecture, 2, 1, "tucker", factors)
     chosen = Decomposition.make(TINY.architecture, [2])
-    compress(
-        TINY.architecture, "tiny", folder / "base.json", chosen, {2: factors}, folder / "model"
-    )
-    return folder / "model"
+    made = folder / chosen.name(TINY.architecture)
+    compress(TINY.architecture, "tiny", folder / "base.json", chosen, {2: factors}, made)
+    return made
 
 
 def test_a_model_loaded_beside_the_dense_one_is_the_one_loaded_alone(weights, compressed):

@@ -117,7 +117,7 @@ def test_every_shipped_entry_is_valid():
 @pytest.mark.parametrize("model", ["phi-3-mini-4k-instruct", "gemma-3-1b-it", "minilm-l6"])
 def test_a_study_of_no_family_is_for_all(model):
     benchmark = "mrpc" if model == "minilm-l6" else "arc_easy"
-    own = {"models": [model], "benchmarks": {benchmark: None}, "studies": ["any_family"]}
+    own = {"models": [model], "benchmarks": {benchmark: {}}, "studies": ["any_family"]}
     project = Project({**PAPER, **own}, "config")
     made = project.configurations("any_family", project.models[model])
     assert {row.label for row in made} >= {"one", "three", "attention of three", "MLP of three"}

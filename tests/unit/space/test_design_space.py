@@ -290,7 +290,7 @@ def test_invalid_decompositions_say_why(arguments, message):
         ("svd-m1a2b-l1-all", "'m1a2b' is not the name of a rank, a share or ranks a module"),
         ("svd-m1a2b3c4d5e-l1-all", "m1a2b3c4d5e is the digest of ranks that no configuration"),
         ("drop-b0.6-l1", "is not canonical: 'drop-l1' is"),
-        ("tucker-r1", "is no name of the kind of"),
+        ("tucker-r1", "is not the name of a decomposition"),
         ("x-l1", "unknown method 'x'"),
         ("svd.prose-r1-l1-all", "is not canonical: 'svd-r1-l1-all' is"),
         ("svd-r1-l1-all-pairs", "is not canonical: 'svd-r1-l1-all' is"),

@@ -32,8 +32,8 @@ from lowrank.space.rank_rule import (
 MOST_LAYERS = 100_000
 """More than any model has. A mistyped range would fill the memory before it is looked at."""
 
-STEP = "[a-z0-9_]+"
-"""A pattern of the names of what is done to a model after it is cut."""
+STEP, EXAMPLE = "[a-z0-9_]+", "tucker-r1-l2.5-7-all"
+"""A pattern of the names of what is done to a model after it is cut, and a decomposition's name."""
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ class Decomposition:
             cut,
         )
         if match is None:
-            raise LowrankError(f"{name!r} is no name of the kind of 'tucker-r1-l2.5-7-all'")
+            raise LowrankError(f"{name!r} is not the name of a decomposition, such as {EXAMPLE!r}")
         tensors = match["tensors"] or "all"
         made = cls.make(
             architecture,
