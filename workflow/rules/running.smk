@@ -114,8 +114,8 @@ onstart:
         settings.status_command = "squeue"
 
 
-if undrawn(project) and workflow.is_main_process:
-    logger.warning(f"No model of this run takes part in: {', '.join(undrawn(project))}.")
+if workflow.is_main_process and (idle := undrawn(project)):
+    logger.warning(f"No model of this run takes part in: {', '.join(idle)}.")
 
 if project.unavailable_benchmarks and workflow.is_main_process:
     logger.warning(

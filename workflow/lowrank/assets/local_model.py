@@ -13,7 +13,13 @@ from lowrank.assets.sources import Source, expanded
 from lowrank.assets.tokenizer import TOKENIZER_FILES, require_tokenizer
 from lowrank.assets.weights import INDEX, SINGLE
 from lowrank.base.errors import LowrankError
-from lowrank.base.files import read_json, require_content, sha256_file, write_json
+from lowrank.base.files import (
+    read_brought_json,
+    read_json,
+    require_content,
+    sha256_file,
+    write_json,
+)
 
 CONFIG = "config.json"
 
@@ -90,7 +96,7 @@ def _configuration(folder: Path) -> dict[str, Any]:
         if (folder / "params.json").is_file() or any(folder.glob("*.gguf")):
             raise LowrankError(f"it holds no {CONFIG}: convert it to a Hugging Face directory")
         raise LowrankError(f"it holds no {CONFIG}")
-    config = _json(folder / CONFIG)
+    config = read_brought_json(folder / CONFIG)
     if not isinstance(config, Mapping):
         raise LowrankError(f"its {CONFIG} is no configuration of a model")
     if config.get("quantization_config"):
@@ -98,14 +104,6 @@ def _configuration(folder: Path) -> dict[str, Any]:
         method = told.get("quant_method") if isinstance(told, Mapping) else told
         raise LowrankError(f"its weights are quantized ({method}): save it in 16 or 32 bits")
     return dict(config)
-
-
-def _json(path: Path) -> Any:
-    require_content(path)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise LowrankError(f"{path} is not JSON ({error}): copy it again") from None
 
 
 def _weights(folder: Path) -> list[str]:
@@ -127,7 +125,7 @@ def _weights(folder: Path) -> list[str]:
 
 
 def _index_of(path: Path) -> list[str]:
-    index = _json(path)
+    index = read_brought_json(path)
     shards = index.get("weight_map") if isinstance(index, Mapping) else None
     if not isinstance(shards, Mapping) or not shards:
         raise LowrankError(f"its {path.name} lists no weights")

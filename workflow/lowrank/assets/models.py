@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -28,6 +27,7 @@ from lowrank.assets.weights import require_finite, require_plain
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import (
     atomic_path,
+    read_brought_json,
     require_content,
     require_sha256,
     sha256_file,
@@ -205,12 +205,9 @@ def _require_usable(
 ) -> None:
     """Check what was brought: configuration, weights, tokenizer."""
     path = directory / "config.json"
-    for own in sorted({path, *directory.iterdir()}):
+    for own in sorted(directory.iterdir()):
         require_content(own)
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise LowrankError(f"{path} is not JSON ({error}): copy it again") from None
+    config = read_brought_json(path)
     if not isinstance(config, dict):
         raise LowrankError(f"{path} holds no configuration of a model: copy it again")
     require_plain(directory, config)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
 from lowrank.base.errors import LowrankError, one_line
-from lowrank.base.files import require_content
+from lowrank.base.files import read_brought_json, require_content
 
 SENTENCEPIECE = "tokenizer.model"
 
@@ -33,12 +32,8 @@ def require_tokenizer(directory: str | Path) -> None:
     directory = Path(directory)
     found = [directory / name for name in TOKENIZER_FILES if (directory / name).exists()]
     for path in found:
-        require_content(path)
-        if path.suffix == ".json":
-            try:
-                json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise LowrankError(f"{path} is not JSON ({error}): copy it again") from None
+        read = read_brought_json if path.suffix == ".json" else require_content
+        read(path)
     vocabularies = [path.name for path in found if path.name in VOCABULARIES]
     if not vocabularies:
         raise LowrankError(

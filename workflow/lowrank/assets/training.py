@@ -20,6 +20,7 @@ from lowrank.assets.calibration import read_calibration, tokenizer_digest
 from lowrank.assets.tokenizer import read_tokenizer
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import atomic_path, sha256_file
+from lowrank.base.plain_text import plain
 from lowrank.base.tensor_file import described, write_tensors
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ def prepare_training(
     """
     tokenizer = read_tokenizer(weights)
     rows = pyarrow.parquet.read_table(questions).to_pylist()
-    held = {_plain(row[QUESTION]) for row in pyarrow.parquet.read_table(asked).to_pylist()}
-    kept = [row for row in rows if _plain(row[QUESTION]) not in held]
+    held = {plain(row[QUESTION]) for row in pyarrow.parquet.read_table(asked).to_pylist()}
+    kept = [row for row in rows if plain(row[QUESTION]) not in held]
     examples = [_example(tokenizer, row, shown) for row in kept]
     arrays = {
         "tokens": np.concatenate([np.array(own.tokens, np.int32) for own in examples]),
@@ -152,7 +153,3 @@ def answer_of(row: Mapping[str, Any]) -> str:
     if "answer" in row:
         return str(row["answer"])
     raise LowrankError(f"questions with the columns {', '.join(row)} have no answer to train on")
-
-
-def _plain(question: str) -> str:
-    return " ".join(question.split()).casefold()

@@ -220,10 +220,10 @@ _TEXT_KEYS = ("label", "title")
 
 
 # The parser in C reads the configuration ten times as fast; a PyYAML built by hand may lack it.
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _StrictLoader(_Loader):
+class _StrictLoader(YAML_LOADER):
     """YAML in which a repeated key is an error, and in which names are text as they are written.
 
     A key is a name whatever it looks like: `9`, `on`, `1.50` or `2024-01-01`. So is the value of a
@@ -321,6 +321,21 @@ def require_content(path: str | Path) -> None:
             f"{path} is a Git LFS pointer, not the file that it stands for: run `git lfs pull` "
             "where it comes from, and copy it again"
         )
+
+
+def read_brought_json(path: str | Path) -> Any:
+    """Return the value of a JSON file that someone brought, and that no run can make anew.
+
+    Raises
+    ------
+    LowrankError
+        If it is not there, is not the file itself or is not JSON.
+    """
+    require_content(path)
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LowrankError(f"{path} is not JSON ({error}): copy it again") from None
 
 
 def require_sha256(path: str | Path, expected: str) -> None:

@@ -40,3 +40,8 @@ CONTINUATIONS = "continuations"
 
 PROGRAMS = "programs"
 """The scorer that lets a model write programs, and runs them against their tests."""
+
+
+def row_name(series: str, label: str) -> str:
+    """Return what a message or a table calls a configuration of a study."""
+    return f"{series}, {label}" if series else label

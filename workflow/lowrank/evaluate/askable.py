@@ -12,6 +12,7 @@ from typing import Any
 from lm_eval.api.task import Task
 
 from lowrank.base.errors import LowrankError, one_line
+from lowrank.base.plain_text import plain
 
 
 def require_askable(
@@ -102,5 +103,5 @@ def _examples(task: Task) -> set[str]:
 
 
 def _plain(text: Any) -> str:
-    """Return a question without what does not tell it from another."""
-    return " ".join(text.split()).casefold() if isinstance(text, str) else ""
+    """Return a question as it is compared; empty where a task has no text for it."""
+    return plain(text) if isinstance(text, str) else ""

@@ -7,7 +7,7 @@ from typing import Any
 
 from lowrank.assets import sources
 from lowrank.base.errors import LowrankError
-from lowrank.base.names import DENSE
+from lowrank.base.names import DENSE, row_name
 from lowrank.project.studies import Configuration, Model, shown_as
 from lowrank.space.design_space import Decomposition
 
@@ -119,7 +119,7 @@ def require_parts(
     for row, names in parts:
         for name in (names["compression"], names["alone"]):
             if name not in known:
-                label = ", ".join(filter(None, (row.series, row.label)))
+                label = row_name(row.series, row.label)
                 raise LowrankError(
                     f"{where}: interactions: {label} is compared with {name}, which is no "
                     "configuration of the study: add it, or leave `interactions` out"

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from lowrank.base.errors import LowrankError, suggestion
+from lowrank.base.files import YAML_LOADER
 from lowrank.base.metric import HIGHER, METRICS, Metric
 
 AVERAGING_OF = {
@@ -197,7 +198,7 @@ def _nearest(name: str, known: list[str]) -> str:
     return suggestion(name, near) if near else ""
 
 
-class _Loader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]
+class _Loader(YAML_LOADER):
     """YAML in which a function is its name."""
 
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from lowrank.base.errors import LowrankError, suggestion
-from lowrank.base.names import CONTROL, DROP
+from lowrank.base.names import CONTROL, DROP, row_name
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import (
     Decomposition,
@@ -174,7 +174,7 @@ def expand_study(study: Mapping[str, Any], model: Model, where: str) -> list[Con
             try:
                 made += _expand(fields, series, label, study, model)
             except LowrankError as error:
-                named = f"{series}, {label}" if series else label
+                named = row_name(series, label)
                 raise LowrankError(
                     f"{where}: configurations.{named}: {error} (model {model.name})"
                 ) from None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lowrank.analyse.interactions import WORSE, interactions
+from lowrank.base.names import row_name
 from lowrank.tables.typesetting import Table
 
 HEADER = (
@@ -47,7 +48,7 @@ def table(
             f"{row[f'{key}_high']:.{digits}f}]"
             for key in WORSE
         )
-        named = ", ".join(filter(None, (row["series"], row["label"])))
+        named = row_name(row["series"], row["label"])
         cells.append(
             (
                 *(f"{row['benchmark_label']} ({row['unit']})", named, row["quantization"]),

@@ -9,7 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from lowrank.base.csv_table import read_table
 from lowrank.base.files import read_json
+from lowrank.base.names import row_name
 from lowrank.tables.typesetting import Table
 
 HEADER = (
@@ -66,7 +68,7 @@ def table(
             size, memory = manifest["bytes"]["model"]["16"], manifest["bytes"]["memory"]
             bits, error = f"{facts['bits_per_number']:.2f}", f"{facts['relative_error']:.3f}"
             stored = manifest["quantization"]["name"] + (" (fake)" if facts["fake"] else "")
-        named = ", ".join(filter(None, (row["series"], row["label"])))
+        named = row_name(row["series"], row["label"])
         share = f"{100 * size / dense:.1f}%"
         size_text, memory_text = (f"{number / MEGABYTE:,.1f}" for number in (size, memory))
         own = (named, stored, bits, error, size_text, share, memory_text)
@@ -96,7 +98,7 @@ class _Measured:
     @classmethod
     def read(cls, path: str | Path) -> _Measured:
         """Read the table of a study's measurements."""
-        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        table = read_table(path)
         parts = (
             {
                 name: part.set_index("decomposition")
