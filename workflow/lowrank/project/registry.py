@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,10 @@ class Registry:
             return "quantization"
         self.path("recovery", step)
         return "recovery"
+
+    def ends_in(self, kind: str, steps: Sequence[str]) -> bool:
+        """Return whether the last thing done to a cut model, if any was, is of this kind."""
+        return bool(steps) and self.kind_of(steps[-1]) == kind
 
     def holds(self, kind: str, name: str) -> bool:
         """Return whether there is an entry of this name."""

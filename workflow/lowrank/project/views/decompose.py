@@ -81,7 +81,7 @@ def exported_from(
         If there is no such configuration, or its weights are codes.
     """
     made = project.decomposition(model, decomposition)
-    if made.after and project.registry.kind_of(made.after[-1]) == "quantization":
+    if project.registry.ends_in("quantization", made.after):
         raise LowrankError(
             f"{decomposition!r} is quantized, and codes are not exported: export "
             f"{made.before.name(model.architecture)!r} and quantize it with the other tool"

@@ -119,7 +119,7 @@ def training_records(
 
 def _quantization(project: Project, model: Model, decomposition: str) -> dict[str, Any]:
     """Return the entry of a configuration's quantization; empty if it has none."""
-    last = project.decomposition(model, decomposition).after[-1:]
-    if not last or project.registry.kind_of(last[0]) != "quantization":
-        return {}
-    return project.quantization(last[0])
+    after = project.decomposition(model, decomposition).after
+    return (
+        project.quantization(after[-1]) if project.registry.ends_in("quantization", after) else {}
+    )

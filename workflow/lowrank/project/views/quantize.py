@@ -30,7 +30,7 @@ def below(project: Project, model: Model, decomposition: str, paths: list[str]) 
         Those of a compressed model, by `{model}` and `{decomposition}`.
     """
     made = project.decomposition(model, decomposition)
-    if not made.after or project.registry.kind_of(made.after[-1]) != "quantization":
+    if not project.registry.ends_in("quantization", made.after):
         return []
     name = made.before.name(model.architecture)
     return [path.format(model=model.name, decomposition=name) for path in paths]

@@ -90,12 +90,7 @@ def loss_files(project: Project, study: str, model: Model, path: str) -> list[st
 
 def _recovered(project: Project, study: str, model: Model) -> list[Configuration]:
     rows = project.configurations(study, model)
-    return [
-        row
-        for row in rows
-        if row.decomposition.after
-        and project.registry.kind_of(row.decomposition.after[-1]) == "recovery"
-    ]
+    return [row for row in rows if project.registry.ends_in("recovery", row.decomposition.after)]
 
 
 def shaped_by_recovery(project: Project, model: Model, recovery: str) -> dict[str, Any]:
