@@ -113,6 +113,10 @@ def test_another_value_is_a_conflict(tmp_path, declared, said):
         require_agreement("m", PASTED | declared, folder)
 
 
+GEMMA = tiny.ARCHITECTURE | {"model_type": "gemma2", "head_dim": 16}
+del GEMMA["tie_word_embeddings"]  # it is on where nothing is said
+
+
 def test_weights_are_those_that_config_json_describes(tmp_path):
     folder = saved(tmp_path / "m", tiny.ARCHITECTURE)
     path = folder / "model.safetensors"
@@ -129,6 +133,8 @@ def test_weights_are_those_that_config_json_describes(tmp_path):
     refuses(r"hold model.layers.4", **{"model.layers.4.mlp.up_proj.weight": torch.zeros(48, 32)})
     refuses(rf"lack {query}.weight", **{f"{query}.weight": None})
     refuses("lack lm_head.weight", **{"lm_head.weight": None})
+    refuses("hold lm_head.bias", **{"lm_head.bias": torch.zeros(260)})
+    refuses("hold model.embed_norm.weight", **{"model.embed_norm.weight": torch.zeros(32)})
     refuses(rf"{query}.weight has shape \(8, 32\)", **{f"{query}.weight": torch.zeros(8, 32)})
     # What transformers leaves aside is in many published files.
     frequencies = {"model.layers.1.self_attn.rotary_emb.inv_freq": torch.zeros(4)}
@@ -141,6 +147,21 @@ def test_weights_are_those_that_config_json_describes(tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(LowrankError, match="model.safetensors cannot be read"):
         require_agreement("m", tiny.ARCHITECTURE, folder)
+
+
+@pytest.mark.parametrize("config", [tiny.ARCHITECTURE | {"tie_word_embeddings": True}, GEMMA])
+def test_a_tied_head_is_no_other_than_the_embedding(tmp_path, config):
+    """Transformers 5 loads the other head that is there, and 4 does not."""
+    folder = saved(tmp_path / "m", config)
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    head = tensors["model.embed_tokens.weight"].clone()
+    save_file(tensors | {"lm_head.weight": head}, path)
+    require_agreement("m", config, folder)
+    head[3, 5] += 0.25
+    save_file(tensors | {"lm_head.weight": head}, path)
+    with pytest.raises(LowrankError, match="ties lm_head.weight to model.embed_tokens.weight"):
+        require_agreement("m", config, folder)
 
 
 def test_shards_are_read_together(tmp_path):
@@ -163,8 +184,14 @@ def test_a_pooler_is_counted_where_the_weights_have_one(tmp_path):
     with pytest.raises(LowrankError, match="declare `add_pooling_layer: false`"):
         require_agreement("m", tiny_bert.ENCODER, folder)
     old = {name.replace("LayerNorm.weight", "LayerNorm.gamma"): t for name, t in tensors.items()}
-    save_file({f"bert.{name}": own for name, own in old.items()}, folder / "model.safetensors")
+    old = {f"bert.{name}": own for name, own in old.items()}
+    save_file(old | {"cls.predictions.bias": torch.zeros(9)}, folder / "model.safetensors")
     require_agreement("m", bare, folder)
+    # Positions that are relative, which transformers 5 does not read, and one pooler too many.
+    for key in ("encoder.layer.0.attention.self.distance_embedding", "pooler.dense"):
+        save_file(old | {f"bert.{key}.weight": torch.zeros(32, 32)}, folder / "model.safetensors")
+        with pytest.raises(LowrankError, match=f"hold bert.{key}.weight"):
+            require_agreement("m", bare, folder)
 
 
 @pytest.mark.parametrize(

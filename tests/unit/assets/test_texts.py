@@ -191,6 +191,15 @@ def test_the_manifest_says_what_the_parts_are(tmp_path, wheel):
     assert manifest["provenance"]["code_sha256"]
 
 
+def test_two_parts_that_are_one_text_are_refused(tmp_path, wheel):
+    """Its paragraphs are too short to be told from headings."""
+    short = "a line\n\nanother line\n\n" * 50
+    parts = {"calibration": "x", "evaluation": "y"}
+    source = wheel({"x/a": short, "y/a": short.replace("\n", "\r\n")}, members=["{subset}/a"])
+    with pytest.raises(LowrankError, match="text made: its two parts are the same text"):
+        fetch(tmp_path, source, parts=parts)
+
+
 def test_line_ends_are_plain_and_text_is_utf_8(tmp_path, wheel):
     content = "\ufeffäöü – 戦場\r\nline\rline\n"
     source = wheel({"{subset}/a": "", "x/a": content, "y/a": "other"}, members=["{subset}/a"])

@@ -35,6 +35,19 @@ def test_bare_questions_are_their_tokens_and_none_that_is_asked(weights, questio
     assert found == [Example(tuple(tokenizer(row["question"])["input_ids"])) for row in kept]
 
 
+def test_one_file_for_both_splits_leaves_nothing_to_train_on(weights, questions, tmp_path):
+    rows = questions[::-1] + questions[:2]  # in another order, and some of them twice
+    tiny.write_parquet(pa.Table.from_pylist(rows), tmp_path / "asked.parquet")
+    with pytest.raises(LowrankError, match="train.parquet holds no question that .* does not ask"):
+        prepared(weights, tmp_path, "question")
+
+
+def test_questions_of_another_form_are_one_line(weights, questions, tmp_path):
+    tiny.write_parquet(tiny.winogrande_rows(2), tmp_path / "train.parquet")
+    with pytest.raises(LowrankError, match="columns sentence, .* and no 'question' to train on"):
+        prepared(weights, tmp_path, "answer")
+
+
 def test_of_answers_the_answer_alone_counts(weights, questions, tmp_path):
     tokenizer = tiny.tokenizer()
     kept = questions[:3] + questions[5:]

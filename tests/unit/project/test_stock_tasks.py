@@ -22,6 +22,8 @@ FIVE = ARC | {
 }
 GSM8K = FIVE | {"exemplars": {"task": "gsm8k_cot"}}
 LAMBADA = ARC | {"tasks": ["lambada_openai"], "task_folder": "lambada"}
+MRPC = ARC | {"tasks": ["mrpc"], "task_folder": "glue"}  # it says no direction
+QASPER = FIVE | {"tasks": ["longbench_qasper"], "task_folder": "longbench"}
 OF_WORDS = {"name": "perplexity", "label": "Perplexity", "direction": "lower"}
 
 
@@ -75,6 +77,14 @@ def test_a_task_is_what_lm_eval_itself_reads(name):
             "metric: f1 of cb is no mean over questions: .* by aggregate.cb_multi_fi",
         ),
         (
+            FIVE
+            | {"tasks": ["gsm8k_cot_self_consistency"], "metric": "exact_match,maj@64"}
+            | {"exemplars": {"task": "gsm8k_cot"}},
+            "gsm8k_cot_self_consistency of lm-eval draws its texts at random",
+        ),
+        (MRPC | {"metric": {"name": "acc", "direction": "lower"}}, "higher is better for acc of m"),
+        (MRPC | {"metric": "f1"}, "f1 of mrpc is no mean over questions: .* by f1; choose"),
+        (
             ARC | {"tasks": ["squadv2"], "task_folder": "squadv2", "metric": "f1"},
             "squadv2 of lm-eval is a Python class",
         ),
@@ -90,6 +100,8 @@ def test_what_does_not_fit_is_said(entry, message):
     [
         GSM8K,
         FIVE | {"tasks": ["gsm8k_cot"]},  # which carries its examples with it
+        # It has a temperature, and does not draw.
+        QASPER | {"metric": {"name": "qa_f1_score", "label": "F1", "direction": "higher"}},
         LAMBADA | {"metric": "acc"},
         LAMBADA | {"metric": OF_WORDS | {"averaging": "perplexity"}},
     ],

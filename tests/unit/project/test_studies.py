@@ -307,3 +307,46 @@ def test_every_layer_has_an_influence(influence, message):
 def test_mistakes_name_the_configuration(fields, message):
     with pytest.raises(LowrankError, match=rf"^study.yaml: configurations\.(.*: )?{message}"):
         expand(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {
+                "series": {"s": {}, "t": {"rank": 2}},
+                "configurations": {"x": {"layers": [1], "series": "s"}},
+            },
+            "s, x: two configurations are called so",
+        ),
+        (
+            {"configurations": {"sweep": {"layers": "each"}, "2": {"layers": [1, 2]}}},
+            "2: two configurations are called so",
+        ),
+        (
+            {
+                "control": True,
+                "series": {"a": {}, "left out": {"rank": 2}},
+                "configurations": {"x": {"layers": [1]}},
+            },
+            "left out, x: two configurations are called so",
+        ),
+        (
+            {"series": {"s": {}}, "configurations": {"dense": {"layers": [1]}}},
+            "s, dense: every study has a row 'dense' of its own",
+        ),
+    ],
+)
+def test_configurations_can_be_told_by_series_and_label(fields, message):
+    """Figures and claims would take the first of two for both."""
+    with pytest.raises(LowrankError, match=rf"^study.yaml: configurations\.{message}"):
+        expand(**fields)
+
+
+@pytest.mark.parametrize("series", [["s", "S"], ["s", "t"]])
+def test_labels_that_differ_by_case_or_by_series_are_others(series):
+    rows = expand(
+        series={name: {} for name in series},
+        configurations={"Dense": {"layers": [1]}, "x": {"layers": [1]}, "X": {"layers": [2]}},
+    )
+    assert len({(row.series, row.label) for row in rows}) == len(rows) == 6

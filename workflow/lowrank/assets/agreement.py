@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from lowrank.assets.model_classes import CONSTRUCTOR_OPTIONS, as_read, model_from_config
-from lowrank.assets.weights import weight_shapes
+from lowrank.assets.weights import are_equal, weight_shapes
 from lowrank.base.errors import LowrankError, one_line
 from lowrank.base.files import read_json
 from lowrank.space.architecture import Architecture
@@ -141,7 +142,9 @@ def _require_weights(
             f"model {name}: config.json makes a model of {counted:,} parameters, and "
             f"{architecture.parameters():,} are counted: this kind of model is not supported"
         )
-    held = {_current(key, expected): own for key, own in weight_shapes(directory).items()}
+    shapes = weight_shapes(directory)
+    names = {_current(key, expected): key for key in shapes}
+    held = {key: shapes[own] for key, own in names.items()}
     for key, shape in expected.items():
         if key not in held:
             raise LowrankError(_lacks(name, key))
@@ -149,8 +152,15 @@ def _require_weights(
             raise LowrankError(
                 f"model {name}: {key} has shape {held[key]}, config.json says {shape}"
             )
-    for key in sorted(held.keys() - expected.keys()):
-        if _is_counted(key, architecture):
+    tied = _tied(model)
+    for key in sorted(held.keys() & tied.keys()):
+        if not are_equal(directory, names[key], names[tied[key]]):
+            raise LowrankError(
+                f"model {name}: its config.json ties {key} to {tied[key]}, and its weights hold "
+                "others there: set tie_word_embeddings=false in both configurations"
+            )
+    for key in sorted(held.keys() - expected.keys() - tied.keys()):
+        if _is_of_model(key, architecture):
             raise LowrankError(
                 f"model {name}: its weights hold {key}, which the model of its config.json lacks: "
                 "one of the two is of another model"
@@ -174,8 +184,22 @@ def _lacks(name: str, key: str) -> str:
     return f"model {name}: its weights lack {key}, which the model of its config.json has"
 
 
-def _is_counted(key: str, architecture: Architecture) -> bool:
-    """Return whether a tensor that is too many is of a part that is counted."""
-    in_layer = key.startswith(f"{architecture.family.layer_path}.")
-    is_pooler = architecture.task == "encoder" and key.startswith("pooler.")
-    return key.endswith((".weight", ".bias")) and (in_layer or is_pooler)
+def _tied(model: PreTrainedModel) -> dict[str, str]:
+    """Return the names of parameters that are others at the same time, and of these."""
+    first: dict[int, str] = {}
+    every = model.named_parameters(remove_duplicate=False)
+    return {key: first[id(own)] for key, own in every if first.setdefault(id(own), key) != key}
+
+
+def _is_of_model(key: str, architecture: Architecture) -> bool:
+    """Return whether a tensor that is too many is of a part that the model has.
+
+    Encoders are kept with heads of other tasks, and causal models are not.
+    """
+    if not key.endswith((".weight", ".bias")):
+        return False
+    base = architecture.family.layer_path.removesuffix("encoder.layer")
+    parts = ["encoder.", "embeddings.", *(["pooler."] if architecture.task == "encoder" else ())]
+    own = tuple(base + part for part in parts)
+    inner = key.partition(".")[2]  # of a checkpoint with something on top of the model
+    return architecture.task == "causal" or key.startswith(own) or inner.startswith(own)

@@ -61,7 +61,8 @@ def fetch_text(
     Raises
     ------
     LowrankError
-        If no source is present, a checksum differs, the source cannot be read, or a part is empty.
+        If no source is present, a checksum differs, the source cannot be read, or a part is empty
+        or is the other one.
     """
     name, subsets = text["name"], list(text.get("parts", {}).values())
     source = choose_source(text["sources"], f"text {name}", subsets or None)
@@ -71,11 +72,14 @@ def fetch_text(
         documents = _documents(source, "", wheel_cache)
         divided = list(divide(documents, text["held_out"], text["held_out_at"]))
     calibration, evaluation = (BETWEEN.join(documents) for documents in divided)
+    are_one = calibration == evaluation
     calibration, removed = without_shared(calibration, evaluation)
     made = dict(zip(PARTS, (calibration, evaluation), strict=True))
     for part, content in made.items():
         if not content.strip():
             raise LowrankError(f"{describe(source)} of text {name}: the {part} part is empty")
+    if are_one:  # of short paragraphs, which stay in both
+        raise LowrankError(f"{describe(source)} of text {name}: its two parts are the same text")
     for part, content in made.items():
         write_text(outputs[part], content)
     write_json(

@@ -75,12 +75,18 @@ def prepare_training(
     Raises
     ------
     LowrankError
-        If the questions have no columns that an answer could be read from.
+        If the questions have no columns that a question or an answer could be read from, or all of
+        them are asked in the evaluation.
     """
     tokenizer = read_tokenizer(weights)
-    rows = pyarrow.parquet.read_table(questions).to_pylist()
-    held = {plain(row[QUESTION]) for row in pyarrow.parquet.read_table(asked).to_pylist()}
+    rows, others = (_rows(path) for path in (questions, asked))
+    held = {plain(row[QUESTION]) for row in others}
     kept = [row for row in rows if plain(row[QUESTION]) not in held]
+    if not kept:
+        raise LowrankError(
+            f"{questions} holds no question that {asked} does not ask: what is asked is never "
+            "trained on; bring another training split"
+        )
     examples = [_example(tokenizer, row, shown) for row in kept]
     arrays = {
         "tokens": np.concatenate([np.array(own.tokens, np.int32) for own in examples]),
@@ -96,6 +102,14 @@ def prepare_training(
     }
     with atomic_path(output) as temporary:
         write_tensors(temporary, arrays, description)
+
+
+def _rows(path: str | Path) -> list[dict[str, Any]]:
+    table = pyarrow.parquet.read_table(path)
+    if QUESTION not in table.column_names:
+        columns = ", ".join(table.column_names)
+        raise LowrankError(f"{path} has the columns {columns}, and no {QUESTION!r} to train on")
+    return table.to_pylist()
 
 
 def read_examples(path: str | Path) -> list[Example]:

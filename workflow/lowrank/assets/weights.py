@@ -210,3 +210,13 @@ def weight_shapes(directory: str | Path) -> dict[str, tuple[int, ...]]:
             for name in tensors.keys():  # noqa: SIM118 - not a mapping
                 made[name] = tuple(tensors.get_slice(name).get_shape())
     return made
+
+
+def are_equal(directory: str | Path, *names: str) -> bool:
+    """Return whether two tensors of a directory's safetensors hold the same numbers."""
+    tensors = []
+    for name in names:
+        with _readable(shard_of(directory, name)) as opened:
+            tensors.append(opened.get_tensor(name))
+    one, other = tensors
+    return one.shape == other.shape and bool((one == other).all())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,23 @@ from lowrank.base.errors import LowrankError, suggestion
 
 LONGEST_MESSAGE = 200
 """Characters of a message of the schema's."""
+
+
+def _is_whole(_: Any, value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(_: Any, value: Any) -> bool:
+    return _is_whole(_, value) or (isinstance(value, float) and math.isfinite(value))
+
+
+_DRAFT = jsonschema.Draft202012Validator
+VALIDATOR = jsonschema.validators.extend(
+    _DRAFT,
+    type_checker=_DRAFT.TYPE_CHECKER.redefine_many({"integer": _is_whole, "number": _is_finite}),
+)
+"""What checks: `5.0` is no whole number here, since names and counts would have the point; and
+YAML's `.nan` and `.inf`, which JSON has not, are no numbers."""
 
 
 def checked(schema: Mapping[str, Any], value: Any, where: str) -> dict[str, Any]:
@@ -35,7 +53,7 @@ def checked(schema: Mapping[str, Any], value: Any, where: str) -> dict[str, Any]
     value = with_text_keys(value)
     # A misspelled key is both unknown and missing: the first says what to do.
     key = by_relevance(strong=frozenset({"additionalProperties"}))
-    error = best_match(jsonschema.Draft202012Validator(schema).iter_errors(value), key)
+    error = best_match(VALIDATOR(schema).iter_errors(value), key)
     if error is not None:
         raise LowrankError(_explain(error, where))
     return filled_in(schema, value)

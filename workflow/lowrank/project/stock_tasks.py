@@ -42,6 +42,12 @@ _DEFAULT_AGGREGATIONS = {
 }
 """How a metric is aggregated that does not say it; the others have one of their own name."""
 
+_DEFAULT_DIRECTIONS = {
+    **dict.fromkeys(("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match"), True),
+    **dict.fromkeys(("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte"), False),
+}
+"""Whether higher is better of a metric that does not say it."""
+
 
 def require_stock_tasks(benchmark: Mapping[str, Any]) -> None:
     """Check what a benchmark asks of lm-eval's tasks.
@@ -100,6 +106,12 @@ def _require_ways(name: str, task: Mapping[str, Any], benchmark: Mapping[str, An
     if generates != benchmark["generation"]:
         says = "generates text" if generates else "generates no text"
         raise LowrankError(f"generation: {name} of lm-eval {says}: set {str(generates).lower()}")
+    settings = task.get("generation_kwargs") or {}
+    if generates and settings.get("do_sample", (settings.get("temperature") or 0) > 0):
+        raise LowrankError(
+            f"tasks: {name} of lm-eval draws its texts at random, so that no run could repeat its "
+            "score: choose a task that takes the likeliest tokens"
+        )
 
 
 def _require_metric(key: str, value: Any, task_name: str, task: Mapping[str, Any]) -> None:
@@ -131,6 +143,7 @@ def _require_metric(key: str, value: Any, task_name: str, task: Mapping[str, Any
         )
     metric = Metric.from_config(value)
     averaging, higher = AVERAGING_OF[aggregation], own.get("higher_is_better")
+    higher = _DEFAULT_DIRECTIONS.get(name) if higher is None else higher
     if metric.averaging != averaging:
         raise LowrankError(
             f"{key}: {name} of {task_name} is averaged by {averaging!r} in lm-eval, and not by "

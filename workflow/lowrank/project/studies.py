@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from lowrank.base.errors import LowrankError, suggestion
-from lowrank.base.names import CONTROL, DROP, row_name
+from lowrank.base.names import CONTROL, DENSE, DROP, row_name
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import (
     Decomposition,
@@ -191,7 +191,26 @@ def expand_study(study: Mapping[str, Any], model: Model, where: str) -> list[Con
             if row.decomposition.tensors == model.architecture.tensors
             and row.series == made[0].series
         ]
+    _require_names(made, where)
     return made
+
+
+def _require_names(rows: Sequence[Configuration], where: str) -> None:
+    """Check that tables, figures and claims can tell configurations by series and label."""
+    known = set()
+    for row in rows:
+        named = row_name(row.series, row.label)
+        if row.label == DENSE:
+            raise LowrankError(
+                f"{where}: configurations.{named}: every study has a row {DENSE!r} of its own, the "
+                "base model's: choose another label"
+            )
+        if (row.series, row.label) in known:
+            raise LowrankError(
+                f"{where}: configurations.{named}: two configurations are called so: give one "
+                "another label or series"
+            )
+        known.add((row.series, row.label))
 
 
 def carry_rank(rank: int, width: int | None, architecture: Architecture) -> int:
