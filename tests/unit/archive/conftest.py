@@ -41,6 +41,11 @@ def record(folder, output, rule, script, inputs, number, **changes):
     write(folder, f".snakemake/metadata/{path}", json.dumps(content))
 
 
+@pytest.fixture
+def record_job():
+    return record
+
+
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
     """The folder of the run."""

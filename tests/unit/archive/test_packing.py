@@ -4,17 +4,20 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
+import tarfile
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 import pytest
-from lowrank.archive.contents import LEFT_OUT, contents, reason_left_out
+from lowrank.archive.contents import LEFT_OUT, SOURCES, contents, reason_left_out
 from lowrank.archive.jobs import read_jobs
 from lowrank.archive.packing import pack
 from lowrank.base.errors import LowrankError
 from rocrate.rocrate import ROCrate
+from workflow_copy import ROOT
 
 COMPRESSED = "results/models/tiny/compressed/dense+more/factors.safetensors"
 
@@ -64,6 +67,45 @@ def test_nothing_that_a_clone_has_is_overwritten(run):
     """All but the page of figures, which is the clone's own."""
     places = {file.name.split("/")[0] for file in contents(run, "results", "figures")}
     assert places == {"results", "figures", ".snakemake", "source"}
+
+
+def test_all_that_a_clone_needs_to_go_on_is_among_the_sources():
+    """`make reproduce` in the unpacked sources, and every page that another one links to."""
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("no git checkout")
+    outside = {path for path in done.stdout.splitlines() if not is_source(path)}
+    assert outside == {".dockerignore", ".gitignore", ".snakemake-workflow-catalog.yml"}
+
+
+def is_source(path):
+    return any(path == source or path.startswith(f"{source}/") for source in SOURCES)
+
+
+def rules_of(folder, results, figures):
+    """The rules of the jobs that an archive describes."""
+    pack(folder, results, figures, folder / "made.tar.gz")
+    with tarfile.open(folder / "made.tar.gz") as archive:
+        described = json.load(archive.extractfile("ro-crate-metadata.json"))
+    graph = {entity["@id"]: entity for entity in described["@graph"]}
+    return {name.split("/")[1] for name in jobs_in(graph)}
+
+
+def test_runs_of_other_scales_stay_out(run, record_job, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(run, folder)
+    for name in ("results/other/claims.json", "figures/other/claims.png"):
+        (folder / name).parent.mkdir()
+        shutil.copy(run / "results/claims.json", folder / name)
+        record_job(folder, name, "of_another_run", "judge_claims", [], 9)
+    (folder / "results/other/models").mkdir()
+    own = {"fetch_model", "compress", "judge_claims", "build_report", "collect"}
+    assert [file for file in contents(folder, "results", "figures") if "other/" in file.name] == []
+    assert rules_of(folder, "results", "figures") == own
+    assert rules_of(folder, "results/other/", "figures/other") == {"of_another_run"}
+    shutil.move(folder / "results/other", folder / "results/moved")
+    with pytest.raises(LowrankError, match="knows of no job that made results/moved: run it again"):
+        rules_of(folder, "results/moved", "figures/moved")
 
 
 def test_every_file_is_described_with_its_checksum(crate, graph):

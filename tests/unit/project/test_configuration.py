@@ -240,6 +240,7 @@ def influence_file(influence, count=2):
 STUDY = "studies/table_4_2.yaml"
 MODEL = "models/llama-2-7b-chat.yaml"
 BENCHMARK = "benchmarks/arc_easy.yaml"
+WHEEL = {"wheel": "a==1", "sha256": "0" * 64}
 
 MISTAKES = {
     "typing error in a key": (bad("modles", 1), r"config: modles: unknown key; .*'models'"),
@@ -461,7 +462,23 @@ MISTAKES = {
     ),
     "unpinned checksum": (
         bad_file(BENCHMARK, "sources", [{"mirror": "x", "sha256": "?"}]),
-        "arc_easy.yaml: sources.0",
+        r"arc_easy.yaml: sources.0.sha256: '\?' does not match",
+    ),
+    "questions without a checksum": (
+        bad_file(BENCHMARK, "sources", [{"mirror": "x.jsonl"}]),
+        "arc_easy.yaml: sources.0: 'sha256' is a required property",
+    ),
+    "typing error in a source": (
+        bad_file(BENCHMARK, "sources", [{"mirorr": "x.jsonl", "sha256": "0" * 64}]),
+        "arc_easy.yaml: sources.0.mirorr: unknown key; did you mean 'mirror'",
+    ),
+    "source of two kinds": (
+        bad_file(MODEL, "sources", [WHEEL | {"gguf": "a.gguf", "members": ["config.json"]}]),
+        "llama-2-7b-chat.yaml: sources.0: .* is valid under each of",
+    ),
+    "source of a form that is not known": (
+        bad_file(BENCHMARK, "sources", [{"file": "x.jsonl"}]),
+        "arc_easy.yaml: sources.0: .* is none of these: a file of the local mirror .*; a file of a",
     ),
 }
 

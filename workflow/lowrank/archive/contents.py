@@ -12,17 +12,10 @@ from lowrank.base.errors import LowrankError
 METADATA = ".snakemake/metadata"
 
 SOURCES = (
-    "Snakefile",
-    "workflow",
-    "config",
-    "paper",
-    "docs",
-    "profiles",
-    "requirements.lock",
-    "environment.yml",
-    "README.md",
-    "LICENSE",
-    "CITATION.cff",
+    *("Snakefile", "workflow", "config", "paper", "docs", "figures/README.md", "profiles"),
+    *("Makefile", ".ci", "pyproject.toml", "environment.yml", "Dockerfile", "apptainer.def"),
+    *("requirements.in", "requirements.lock", "requirements-dev.in", "requirements-dev.lock"),
+    *("performance", "tests", "README.md", "LICENSE", "CITATION.cff", ".zenodo.json"),
 )
 """What made the results. It goes to `SOURCE`, so that unpacking changes no file of a clone."""
 
@@ -69,17 +62,27 @@ def contents(folder: str | Path, results: str, figures: str) -> list[Packed]:
     for name in (results, METADATA):
         if not (folder / name).is_dir():
             raise LowrankError(f"{folder / name} is not there: run `make reproduce` first")
+    others = of_other_runs(folder, results, figures)
     made = [
         Packed(path, path.relative_to(folder).as_posix())
         for name in (results, figures, METADATA)
         for path in _files(folder / name)
     ]
+    made = [packed for packed in made if not packed.name.startswith(others)]
     made += [
         Packed(path, f"{SOURCE}/{path.relative_to(folder).as_posix()}")
         for name in SOURCES
         for path in _files(folder / name)
     ]
     return sorted(made, key=lambda packed: packed.name)
+
+
+def of_other_runs(folder: str | Path, results: str, figures: str) -> tuple[str, ...]:
+    """Return how paths of other scales' runs begin, whose folders lie inside those of this run."""
+    names = [
+        entry.name for entry in (Path(folder) / results).iterdir() if (entry / "models").is_dir()
+    ]
+    return tuple(f"{root}/{name}/" for root in (results, figures) for name in sorted(names))
 
 
 def reason_left_out(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jsonschema
@@ -14,6 +14,9 @@ from lowrank.base.errors import LowrankError, suggestion
 
 LONGEST_MESSAGE = 200
 """Characters of a message of the schema's."""
+
+# A misspelled key is both unknown and missing: the first says what to do.
+RELEVANCE = by_relevance(strong=frozenset({"additionalProperties"}))
 
 
 def _is_whole(_: Any, value: Any) -> bool:
@@ -51,9 +54,7 @@ def checked(schema: Mapping[str, Any], value: Any, where: str) -> dict[str, Any]
         If it does not fit; of several mistakes the message names the one that says most.
     """
     value = with_text_keys(value)
-    # A misspelled key is both unknown and missing: the first says what to do.
-    key = by_relevance(strong=frozenset({"additionalProperties"}))
-    error = best_match(VALIDATOR(schema).iter_errors(value), key)
+    error = _most_telling(VALIDATOR(schema).iter_errors(value))
     if error is not None:
         raise LowrankError(_explain(error, where))
     return filled_in(schema, value)
@@ -90,6 +91,29 @@ def filled_in(schema: Mapping[str, Any], value: Any) -> Any:
     }
 
 
+def _most_telling(errors: Iterable[ValidationError]) -> ValidationError | None:
+    """Return the mistake that says most; in the form that is meant, where an object has several."""
+    error = max(errors, key=RELEVANCE, default=None)
+    if error is not None and _has_forms(error):
+        forms = [form.get("required", []) for form in error.validator_value]
+        shares = [sum(key in error.instance for key in keys) / max(len(keys), 1) for keys in forms]
+        meant = shares.index(max(shares))
+        of_it = [own for own in error.context or () if own.schema_path[0] == meant]
+        if shares[meant] and of_it:
+            return _most_telling(of_it)
+    return best_match([error] if error and not _titles(error) else [], RELEVANCE) or error
+
+
+def _has_forms(error: ValidationError) -> bool:
+    return error.validator in ("oneOf", "anyOf") and isinstance(error.instance, Mapping)
+
+
+def _titles(error: ValidationError) -> list[str]:
+    """Return what the forms are called that an object has none of, where they have titles."""
+    forms = error.validator_value if _has_forms(error) else []
+    return [form["title"] for form in forms if "title" in form]
+
+
 def _explain(error: ValidationError, where: str) -> str:
     place = ".".join(map(str, error.absolute_path))
     if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
@@ -97,7 +121,10 @@ def _explain(error: ValidationError, where: str) -> str:
         unknown = next(key for key in error.instance if key not in known)
         key = f"{place}.{unknown}" if place else str(unknown)
         return f"{where}: {key}: unknown key{suggestion(str(unknown), known)}"
+    titles = "; ".join(_titles(error))
     message = " ".join(error.message.split())
+    if titles:
+        message = f"{error.instance} is none of these: {titles}"
     if len(message) > LONGEST_MESSAGE:
         message = message[:LONGEST_MESSAGE] + "…"
     return f"{where}: {place or 'top level'}: {message}"
