@@ -101,3 +101,14 @@ def test_an_invalid_name_is_one_line_that_says_why(project, name, said):
 def test_codes_are_not_exported(project):
     with pytest.raises(LowrankError, match=r"'dense\+nf4' is quantized.*export 'dense'"):
         exported_from(project, project.model(SMALL), "dense+nf4", [])
+
+
+def test_a_bias_that_dense_models_have_no_place_for_is_not_multiplied_out(project):
+    small, mistral, qwen = map(project.model, (SMALL, "mistral-7b", "qwen3-0.6b"))
+    for model, name in ((small, "lord.prose-r3-l2-all"), (qwen, "rom_bias.prose-r3-l2-q.so")):
+        assert exported_from(project, model, name, ["a"], is_dense=True) == ["a"]
+    for model, name in ((mistral, "lord.prose-r3-l2-q"), (qwen, "rom_bias.prose-r3-l2-all")):
+        with pytest.raises(LowrankError, match="have no place: export the low-rank form alone"):
+            exported_from(project, model, name, ["a"], is_dense=True)
+        assert exported_from(project, model, name, ["a"]) == ["a"]
+    assert exported_from(project, mistral, "svd-r3-l2-q", ["a"], is_dense=True) == ["a"]
