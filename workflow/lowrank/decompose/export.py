@@ -25,7 +25,7 @@ def export_dense(base: str | Path, compressed: str | Path, dtype: str, output: s
     Raises
     ------
     LowrankError
-        If the compressed model cannot be read, or has a bias for which its dense class has no place.
+        If the compressed model cannot be read, or has a bias that dense ones have not.
     """
     model, manifest = load_compressed(base, compressed, dtype)
     for path, module in manifest["modules"].items():

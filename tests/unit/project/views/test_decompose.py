@@ -1,5 +1,8 @@
 """Which stored factors a configuration is cut from, whether a study asks for it or not."""
 
+import re
+from pathlib import Path
+
 import pytest
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import merge, read_yaml
@@ -70,6 +73,14 @@ def test_factors_of_any_rank_read_what_their_method_reads(project):
 def test_what_a_name_spells_out_can_be_exported(project, name):
     made = exported_from(project, project.model(SMALL), name, ["{model}/{decomposition}/a", "b"])
     assert made == [f"{SMALL}/{name}/a", "b"]
+
+
+def test_the_documented_names_can_be_exported(project):
+    text = Path("docs/exports.md").read_text().partition("## Which configurations")[2]
+    names = re.findall(r"^\| `(.+?)` \|", text.partition("\n## ")[0], flags=re.MULTILINE)
+    assert len(names) > 5
+    for name in names:
+        assert exported_from(project, project.model(SMALL), name, ["a"], is_dense=True) == ["a"]
 
 
 @pytest.mark.parametrize(
