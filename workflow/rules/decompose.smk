@@ -215,8 +215,8 @@ rule compress_in_sequence:
 
 
 # Whatever is asked for in place of a configuration gets an answer: its name may be any text.
-compressed_to_export = lambda wildcards: exported_from(
-    project, model_of(wildcards), wildcards.decomposition, rules.compress.output
+compressed_to_export = lambda is_dense: lambda wildcards: exported_from(
+    project, model_of(wildcards), wildcards.decomposition, rules.compress.output, is_dense
 )
 
 
@@ -227,7 +227,7 @@ rule export:
         library=library("export"),
         lock=LOCK,
         weights=rules.fetch_model.output.weights,
-        compressed=compressed_to_export,
+        compressed=compressed_to_export(True),
     output:
         directory("<results>/models/{model}/exported/{decomposition}"),
     log:
@@ -258,7 +258,7 @@ rule export_low_rank:
         library=library("export_low_rank"),
         lock=LOCK,
         weights=rules.fetch_model.output.weights,
-        compressed=compressed_to_export,
+        compressed=compressed_to_export(False),
     output:
         directory("<results>/models/{model}/exported/low_rank/{decomposition}"),
     log:

@@ -6,6 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import (
@@ -19,6 +20,7 @@ from lowrank.base.files import (
     write_json,
     write_text,
 )
+from safetensors.numpy import save_file
 
 
 def test_a_block_that_fails_leaves_the_old_file(tmp_path):
@@ -98,6 +100,26 @@ def test_everything_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch)
         (temporary / "inner").mkdir(parents=True)
         (temporary / "inner" / "file").write_text("x")
     assert synchronized == ["file", "inner", "folder", tmp_path.name]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o007, 0o660), (0o077, 0o600)])
+def test_others_may_read_what_they_may_read_of_new_files(tmp_path, mask, mode):
+    """Safetensors writes files for their owner alone; files with other names are not changed."""
+    (tmp_path / "cache").write_bytes(b"")
+    (tmp_path / "cache").chmod(0o400)
+    before = os.umask(mask)
+    try:
+        with atomic_path(tmp_path / "file") as temporary:
+            os.close(os.open(temporary, os.O_CREAT, 0o600))
+        with atomic_path(tmp_path / "folder") as temporary:
+            (temporary / "below").mkdir(parents=True)
+            save_file({"a": np.zeros(1)}, temporary / "below" / "weights.safetensors")
+            os.link(tmp_path / "cache", temporary / "link")
+    finally:
+        os.umask(before)
+    made = [tmp_path / "file", tmp_path / "folder/below/weights.safetensors"]
+    assert [path.stat().st_mode & 0o777 for path in made] == [mode, mode]
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o400
 
 
 def test_a_repeated_key_is_refused(tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tiny_families
 import torch
+from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json
 from lowrank.decompose import linear
 from lowrank.decompose.channels import kept_parts, read_importance
@@ -219,3 +220,23 @@ def test_an_export_is_what_transformers_alone_loads(kind, bases, tmp_path):
     assert config["num_hidden_layers"] == 3
     types = getattr(load_base(folder / "weights", "float32").config, "layer_types", None)
     assert config.get("layer_types") == (None if types is None else types[1:])
+
+
+NEW_BIASES = {"llama": "all", "qwen3": "attention", "gemma2": "attention", "mistral": None}
+
+
+@pytest.mark.parametrize("kind", NEW_BIASES)
+def test_a_bias_that_compression_gives_is_in_the_dense_form_or_there_is_none(kind, bases, tmp_path):
+    base = folder, architecture = bases(kind)
+    gather_moments(folder / "weights", architecture, TOKENS, tmp_path / "moments")
+    tensors = NEW_BIASES[kind] or "all"
+    chosen = Decomposition.make(architecture, [2], tensors, 5, "lord", calibration="made")
+    made, _ = compressed(base, chosen, tmp_path / "c", tmp_path / "moments")
+    if NEW_BIASES[kind] is None:
+        with pytest.raises(LowrankError, match="gives q a bias, for which dense mistral models"):
+            export_dense(folder / "weights", made, "float32", tmp_path / "dense")
+        return
+    export_dense(folder / "weights", made, "float32", tmp_path / "dense")
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "dense").eval()
+    model, _ = load_compressed(folder / "weights", made, "float32")
+    assert torch.allclose(outputs(plain), outputs(model), atol=1e-4 * outputs(model).abs().max())

@@ -186,6 +186,17 @@ def test_it_generates_what_the_compressed_model_does(made, kind):
     assert found.generate(IDS, **settings).equal(wanted.generate(IDS, **settings))
 
 
+def test_parts_that_are_saved_over_a_single_file_are_what_is_loaded(made, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(made["pairs"] / "x")
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        model.model.norm.weight.add_(1)
+    for size in ("100KB", "1GB"):
+        model.save_pretrained(tmp_path, max_shard_size=size)
+        found = AutoModelForCausalLM.from_pretrained(tmp_path)
+        assert found.model.norm.weight.equal(model.model.norm.weight)
+
+
 def test_copies_and_pickles_are_the_same_model(made):
     model = AutoModelForCausalLM.from_pretrained(made["pivoted"] / "x")
     for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
@@ -231,13 +242,23 @@ def test_equal_models_make_equal_files(made, tmp_path):
         assert (tmp_path / "x" / path.name).read_bytes() == path.read_bytes()
 
 
-def edit_json(name, change):
+def edit_json(name, change, honest=False):
+    """Damage a file; if `honest`, the checksums say nothing of it."""
+
     def damage(folder):
         value = json.loads((folder / name).read_text())
         change(value)
         (folder / name).write_text(json.dumps(value))
+        if not honest and name == "config.json":
+            match_sums(folder, folder / name)
 
     return damage
+
+
+def match_sums(folder, path):
+    sums = json.loads((folder / "checksums.json").read_text())
+    sums["files"][path.name] = sha256_file(path)
+    (folder / "checksums.json").write_text(json.dumps(sums))
 
 
 def edit_bytes(folder, change):
@@ -255,9 +276,7 @@ def edit_arrays(change, honest):
         arrays = {name: array.clone().contiguous() for name, array in arrays.items()}
         save_file(arrays, path, metadata={"format": "pt"})
         if not honest:
-            sums = json.loads((folder / "checksums.json").read_text())
-            sums["files"][path.name] = sha256_file(path)
-            (folder / "checksums.json").write_text(json.dumps(sums))
+            match_sums(folder, path)
 
     return damage
 
@@ -315,8 +334,21 @@ DAMAGES = {
         edit_json("checksums.json", lambda v: v["files"].update(dict.fromkeys(v["files"], "0"))),
         "is not the file that checksums.json was written for",
     ),
+    # Any model of these sizes has the same shapes.
+    "another size of heads": (
+        edit_json(
+            "config.json",
+            lambda v: v.update(num_attention_heads=8, num_key_value_heads=4, head_dim=4),
+            honest=True,
+        ),
+        "config.json is not the file",
+    ),
+    "a setting less": (
+        edit_json("config.json", lambda v: v.pop("rope_parameters"), honest=True),
+        "config.json is not the file",
+    ),
     "checksums of nothing": (lambda f: (f / "checksums.json").write_text("[]"), "is not one of a"),
-    "no JSON": (lambda f: (f / "checksums.json").write_text("{"), "is not JSON"),
+    "no JSON": (lambda f: (f / "checksums.json").write_text("{"), "not JSON.* copy it"),
     "another rank": (
         edit_json("config.json", lambda v: v["lowrank"]["modules"][QUERY].update(rank=6)),
         r"rows has \[5, 32\], config.json says \[6, 32\]",
@@ -341,7 +373,7 @@ DAMAGES = {
     "no note": (edit_json("config.json", lambda v: v.pop("lowrank")), "of format lowrank-checkp"),
     "another format": (
         edit_json("config.json", lambda v: v["lowrank"].update(format="lowrank-checkpoint-9")),
-        "of format lowrank-checkpoint-1",
+        "of format lowrank-checkpoint-1, which this version of lowrank reads: .* update lowrank",
     ),
     "a class that is none": (
         edit_json("config.json", lambda v: v["lowrank"].update({"class": "os"})),

@@ -12,6 +12,7 @@ import math
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -48,6 +49,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         temporary = workspace / path.name
         yield temporary
+        _open_to_readers(temporary, workspace)
         _synchronize(temporary)
         if temporary.is_dir() and path.is_dir():
             # A directory cannot be renamed over a non-empty one.
@@ -101,6 +103,16 @@ def _is_abandoned(workspace: Path) -> bool:
     finally:
         os.close(lock)
     return True
+
+
+def _open_to_readers(path: Path, workspace: Path) -> None:
+    """Give files the permissions of new ones; safetensors writes its own for their owner alone."""
+    usual = next(workspace.glob(f"{_LOCK}*")).stat().st_mode & 0o666
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        state = file.lstat()
+        # A file with other names, as in a cache, stays as it is.
+        if stat.S_ISREG(state.st_mode) and state.st_nlink == 1 and usual & ~state.st_mode:
+            file.chmod(stat.S_IMODE(state.st_mode) | usual)
 
 
 def _synchronize(path: Path, recursive: bool = True) -> None:

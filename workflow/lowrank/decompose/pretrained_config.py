@@ -20,6 +20,7 @@ BASE_TYPE, NOTE = "base_model_type", "lowrank"
 """Keys of `config.json`: the `model_type` of the model that was compressed, and what was done."""
 
 FORMAT = "lowrank-checkpoint-1"
+READ = f"format {FORMAT}, which this version of lowrank reads: export again, or update lowrank"
 KEYS = {"class": str, "modules": dict, "absent": list}
 """What the note must have beside its format: the class that was compressed; from the path of a
 smaller module to its `form`, `shape`, `rank` and whether it has a `bias`; and modules of the class
@@ -47,9 +48,7 @@ class LowRankConfig(PretrainedConfig):
         """
         note = config_dict.get(NOTE)
         if not isinstance(note, dict) or note.get("format") != FORMAT:
-            raise LowrankError(
-                f"config.json is not one of a low-rank checkpoint of format {FORMAT}: export again"
-            )
+            raise LowrankError(f"config.json is not one of a low-rank checkpoint of {READ}")
         for key, kind in KEYS.items():
             if not isinstance(note.get(key), kind):
                 raise LowrankError(f"config.json: {NOTE}.{key} is missing or no {kind.__name__}")

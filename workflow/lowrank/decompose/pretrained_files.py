@@ -8,12 +8,15 @@ from typing import Any
 from safetensors import safe_open
 
 from lowrank.base.errors import LowrankError, one_line
-from lowrank.base.files import read_json, sha256_file, write_json
-from lowrank.decompose.pretrained_config import FORMAT, NOTE
+from lowrank.base.files import read_brought_json, sha256_file, write_json
+from lowrank.decompose.portable import CONFIG
+from lowrank.decompose.pretrained_config import FORMAT, NOTE, READ
 from lowrank.space.methods import CHANNELS, PIVOTED
 
 VARIANT = "lowrank"
 """Part of the names of the weights' files: no other loader takes them for a dense model's."""
+
+SINGLE, INDEX = f"model.{VARIANT}.safetensors", f"model.safetensors.index.{VARIANT}.json"
 
 CHECKSUMS = "checksums.json"
 
@@ -25,9 +28,13 @@ def weight_files(directory: str | Path) -> list[Path]:
 
 
 def write_checksums(directory: str | Path) -> None:
-    """Write what `check_files` checks a checkpoint against."""
-    files = {path.name: sha256_file(path) for path in weight_files(directory)}
-    write_json(Path(directory) / CHECKSUMS, {"format": FORMAT, "files": files})
+    """Write what `check_files` checks a checkpoint against.
+
+    Another configuration may have the same shapes and make another model of the weights.
+    """
+    files = [Path(directory) / CONFIG, *weight_files(directory)]
+    sums = {path.name: sha256_file(path) for path in files}
+    write_json(Path(directory) / CHECKSUMS, {"format": FORMAT, "files": sums})
 
 
 def check_files(directory: Path, config: Any = None) -> None:
@@ -46,10 +53,10 @@ def check_files(directory: Path, config: Any = None) -> None:
         Naming the first that is not, and what is wrong with it.
     """
     path = directory / CHECKSUMS
-    manifest = read_json(path)
+    manifest = read_brought_json(path)
     files = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(files, dict) or not files or manifest.get("format") != FORMAT:
-        raise LowrankError(f"{path} is not one of a checkpoint of format {FORMAT}: export again")
+        raise LowrankError(f"{path} is not one of a checkpoint of {READ}")
     for name, expected in files.items():
         if not (directory / name).is_file():
             raise LowrankError(f"{directory} lacks {name}: copy it again, or export again")

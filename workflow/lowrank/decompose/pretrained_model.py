@@ -25,7 +25,7 @@ from transformers import (
 from lowrank.base.errors import LowrankError, one_line
 from lowrank.decompose.linear import LowRankLinear, PivotedLinear
 from lowrank.decompose.pretrained_config import NOTE, follow_classes
-from lowrank.decompose.pretrained_files import VARIANT, check_files, write_checksums
+from lowrank.decompose.pretrained_files import INDEX, SINGLE, VARIANT, check_files, write_checksums
 from lowrank.space.methods import CHANNELS, PAIRS, PIVOTED
 
 AUTO: dict[Any, Any] = {
@@ -91,10 +91,19 @@ class LowRankModel:
         return (model, report) if tells else model
 
     def save_pretrained(self, directory: Any, *arguments: Any, **options: Any) -> None:
-        """Save the model in its low-rank form, as `PreTrainedModel.save_pretrained` does."""
+        """Save the model in its low-rank form, as `PreTrainedModel.save_pretrained` does.
+
+        A single file of an earlier model would be loaded in place of parts, and is removed.
+        """
         options["variant"] = VARIANT
+        single, index = (Path(directory) / name for name in (SINGLE, INDEX))
+        is_main = options.get("is_main_process", True)
+        if is_main:
+            index.unlink(missing_ok=True)
         super().save_pretrained(directory, *arguments, **options)  # type: ignore[misc]
-        if options.get("is_main_process", True):
+        if is_main:
+            if index.exists():
+                single.unlink(missing_ok=True)
             write_checksums(directory)
 
 

@@ -137,6 +137,22 @@ class Architecture:
             return True
         return bool(self.config.get(self.family.switches.get(self.group(tensor), "")))
 
+    def bias_switch(self, tensor: str) -> str:
+        """Return the key of the configuration that gives a tensor's linear module a bias.
+
+        Raises
+        ------
+        LowrankError
+            If models of this type have none: a dense one would lose the bias without a word.
+        """
+        try:
+            return self.family.switches[self.group(tensor)]
+        except KeyError:
+            raise LowrankError(
+                f"compression gives {tensor} a bias, for which dense {self.config['model_type']} "
+                "models have no place: export the low-rank form alone"
+            ) from None
+
     def module_path(self, layer: int, tensor: str) -> str:
         """Return the path of a tensor's linear module in the model; `layer` counts from 1."""
         return f"{self.family.layer_path}.{layer - 1}.{self.family.tensors[tensor]}"

@@ -1,5 +1,8 @@
 """Which stored factors a configuration is cut from, whether a study asks for it or not."""
 
+import re
+from pathlib import Path
+
 import pytest
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import merge, read_yaml
@@ -72,6 +75,14 @@ def test_what_a_name_spells_out_can_be_exported(project, name):
     assert made == [f"{SMALL}/{name}/a", "b"]
 
 
+def test_the_documented_names_can_be_exported(project):
+    text = Path("docs/exports.md").read_text().partition("## Which configurations")[2]
+    names = re.findall(r"^\| `(.+?)` \|", text.partition("\n## ")[0], flags=re.MULTILINE)
+    assert len(names) > 5
+    for name in names:
+        assert exported_from(project, project.model(SMALL), name, ["a"], is_dense=True) == ["a"]
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -101,3 +112,14 @@ def test_an_invalid_name_is_one_line_that_says_why(project, name, said):
 def test_codes_are_not_exported(project):
     with pytest.raises(LowrankError, match=r"'dense\+nf4' is quantized.*export 'dense'"):
         exported_from(project, project.model(SMALL), "dense+nf4", [])
+
+
+def test_a_bias_that_dense_models_have_no_place_for_is_not_multiplied_out(project):
+    small, mistral, qwen = map(project.model, (SMALL, "mistral-7b", "qwen3-0.6b"))
+    for model, name in ((small, "lord.prose-r3-l2-all"), (qwen, "rom_bias.prose-r3-l2-q.so")):
+        assert exported_from(project, model, name, ["a"], is_dense=True) == ["a"]
+    for model, name in ((mistral, "lord.prose-r3-l2-q"), (qwen, "rom_bias.prose-r3-l2-all")):
+        with pytest.raises(LowrankError, match="have no place: export the low-rank form alone"):
+            exported_from(project, model, name, ["a"], is_dense=True)
+        assert exported_from(project, model, name, ["a"]) == ["a"]
+    assert exported_from(project, mistral, "svd-r3-l2-q", ["a"], is_dense=True) == ["a"]

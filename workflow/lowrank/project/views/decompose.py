@@ -66,7 +66,11 @@ def layer_factors(project: Project, model: Model, decomposition: str, path: str)
 
 
 def exported_from(
-    project: Project, model: Model, decomposition: str, paths: Iterable[str]
+    project: Project,
+    model: Model,
+    decomposition: str,
+    paths: Iterable[str],
+    is_dense: bool = False,
 ) -> list[str]:
     """Return the files of the compressed model that a configuration is exported from.
 
@@ -74,11 +78,14 @@ def exported_from(
     ----------
     paths
         Those of a compressed model, by `{model}` and `{decomposition}`.
+    is_dense
+        Whether the factors are multiplied out.
 
     Raises
     ------
     LowrankError
-        If there is no such configuration, or its weights are codes.
+        If there is no such configuration, its weights are codes, or it has biases that dense models
+        of this type have not.
     """
     made = project.decomposition(model, decomposition)
     if project.registry.ends_in("quantization", made.after):
@@ -86,6 +93,10 @@ def exported_from(
             f"{decomposition!r} is quantized, and codes are not exported: export "
             f"{made.before.name(model.architecture)!r} and quantize it with the other tool"
         )
+    if is_dense and METHODS[made.method].has_bias:
+        for tensor in made.tensors:
+            if not model.architecture.has_bias(tensor):
+                model.architecture.bias_switch(tensor)
     return [path.format(model=model.name, decomposition=decomposition) for path in paths]
 
 
