@@ -17,7 +17,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 RUN := PYTHONPATH=workflow .ci/guard.sh $(SNAKEMAKE) --logger=progress
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce doctor smoke decide methods humaneval export ranks compare reference report test test-slurm lint layers audit lock ci-run gpu-reference archive clean
+.PHONY: help setup reproduce doctor smoke decide methods recover quantize humaneval export ranks compare reference report test test-slurm lint layers audit lock ci-run gpu-reference archive clean
 
 help: ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -38,7 +38,7 @@ setup: $(VENV)/.runtime ## Build .venv from the pinned requirements.
 
 reproduce: $(VENV)/.runtime ## Run the whole workflow on the embedded default (no GPU, no hub).
 	@$(RUN) --configfile config/laptop.yaml
-	@cat results/claims.txt
+	@cat results/claims.txt; echo; echo "The report is figures/report/report.pdf; all figures and tables are in figures/."
 
 doctor: $(VENV)/.runtime ## Say what this machine can run, and what to do about the rest.
 	@PYTHONPATH=workflow $(BIN)/python workflow/scripts/doctor.py --folder config
@@ -48,12 +48,12 @@ test-slurm: $(VENV)/.development ## Send the workflow through a real SLURM of on
 
 smoke: $(VENV)/.runtime ## Run one configuration through every stage, in a few minutes.
 	@$(RUN) --configfile config/laptop.yaml config/smoke.yaml
-	@cat results/smoke/claims.txt
+	@cat results/smoke/claims.txt; echo; echo "All figures and tables are in figures/smoke/."
 
 decide: $(VENV)/.runtime ## Ask more questions where they decide a claim: make decide BUDGET=120 (minutes)
 	@PYTHONPATH=workflow $(BIN)/python workflow/scripts/decide.py --budget $(BUDGET) --cores $(CORES) \
 	  --folder config --configfiles $(CONFIG) config/decide.yaml
-	@cat results/decided/claims.txt
+	@cat results/decided/claims.txt; echo; echo "The report is figures/decided/report/report.pdf."
 
 methods: $(VENV)/.runtime ## Compare methods of compression at equal budgets, on the real small model.
 	@$(RUN) --configfile config/laptop.yaml config/methods.yaml
@@ -103,8 +103,8 @@ audit: ## Look the pinned packages up among the known vulnerabilities.
 ci-run: $(VENV)/.runtime ## Run the workflow on the real weights with a handful of questions.
 	@$(RUN) --configfile config/laptop.yaml config/ci.yaml
 
-report: $(VENV)/.runtime ## Make report.html from the last run: every figure and table, captions, the graph.
-	$(SNAKEMAKE) --configfile config/laptop.yaml --report report.html
+report: $(VENV)/.runtime ## Make report.html of a run that is there: make report CONFIG=config/laptop.yaml
+	$(SNAKEMAKE) --configfile $(CONFIG) --report report.html
 
 gpu-reference: ## Measure Table 4.2 on Llama-2-7B's shapes with random weights, on this machine's GPU.
 	PYTHONPATH=workflow $(PYTHON) workflow/scripts/gpu_reference.py --config config/gpu-reference.yaml --folder paper/reference

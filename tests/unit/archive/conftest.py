@@ -35,7 +35,7 @@ def record(folder, output, rule, script, inputs, number, **changes):
         "input": inputs,
         "incomplete": False,
         "starttime": BEGIN + 10.0 * number,
-        "endtime": BEGIN + 10.0 * number + 5,
+        "endtime": BEGIN + 10.0 * number + 5.25,
         **changes,
     }
     write(folder, f".snakemake/metadata/{path}", json.dumps(content))

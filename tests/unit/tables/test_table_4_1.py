@@ -50,6 +50,15 @@ def test_a_benchmark_that_the_thesis_does_not_have(project, tmp_path):
     assert made.rows[0][4:] == ("–", "–", "test", "20", "20")
 
 
+def test_a_benchmark_that_no_configuration_is_asked_is_not_used(project, tmp_path):
+    """As those of encoders are not, where a run has none."""
+    rows = [table_4_1_row(project, "arc_easy"), table_4_1_row(project, "mmlu") | {"limits": []}]
+    manifests = [manifest(tmp_path, name, 2376) for name in ("arc_easy", "mmlu")]
+    made = table(rows, manifests, THESIS)
+    assert [row[-1] for row in made.rows] == ["2,376", "not used here"]
+    assert "this run uses 1" in " ".join(made.notes)
+
+
 def test_numbers_that_differ_among_configurations_are_a_range(project, tmp_path):
     row = table_4_1_row(project, "mmlu") | {"limits": [114, 2000, None]}
     made = table([row], [manifest(tmp_path, "mmlu", 14042)], THESIS)

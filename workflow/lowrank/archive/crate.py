@@ -110,8 +110,8 @@ def describe(
         properties={
             "name": "The run of the workflow",
             "description": f"{len(jobs)} jobs, done in one go or in several.",
-            "startTime": jobs[0].started.isoformat(),
-            "endTime": max(job.ended for job in jobs).isoformat(),
+            "startTime": jobs[0].started.isoformat(timespec="seconds"),
+            "endTime": max(job.ended for job in jobs).isoformat(timespec="seconds"),
             "actionStatus": COMPLETED,
         },
     )
@@ -257,8 +257,8 @@ def _add_job(crate: ROCrate, files: _Files, job: Job, tool: Entity) -> Entity:
     digest = hashlib.sha256("\0".join(job.outputs).encode()).hexdigest()[:16]
     properties = {
         "name": f"{job.rule}: {job.outputs[0]}",
-        "startTime": job.started.isoformat(),
-        "endTime": job.ended.isoformat(),
+        "startTime": job.started.isoformat(timespec="seconds"),
+        "endTime": job.ended.isoformat(timespec="seconds"),
         "actionStatus": COMPLETED,
     }
     if job.command:

@@ -67,8 +67,9 @@ def render(
         "<h2>How it was made, and how to go on</h2>",
         "<p><code>ro-crate-metadata.json</code> describes every file with its checksum, and every "
         "job with its command, times, inputs and outputs (a Provenance Run Crate). "
-        f"<code>{SOURCE}/</code> holds the workflow as it ran; copied over this folder, "
-        "<code>make reproduce</code> finds nothing to run again. Left out: "
+        f"<code>{SOURCE}/</code> holds the workflow as it was when this was packed. After "
+        f"<code>cp -a {SOURCE}/. .</code> the command of the run finds nothing to run again here. "
+        "Left out: "
         + "; ".join(
             f"<code>{name}/</code> ({escape(reason.replace('<path>', '…'))})".replace("`", "")
             for name, reason in LEFT_OUT.items()
@@ -90,6 +91,7 @@ def _inside(results: str, figures: str) -> list[tuple[str, str]]:
         (f"{figures}/", "figures and tables: PDF, PNG, CSV and LaTeX"),
         (f"{results}/", "scores, measurements, compressed models, manifests"),
         (f"{SOURCE}/README.md", "how the workflow is run"),
+        (f"{SOURCE}/figures/README.md", "what each figure and table shows"),
         (f"{SOURCE}/docs/architecture.md", "what each file of the results is"),
         (f"{SOURCE}/", "the workflow, its configuration and its pinned packages"),
         (".snakemake/metadata/", "Snakemake's records of the jobs"),

@@ -176,7 +176,7 @@ def _notes(
     ]
     if beside:
         notes.append(f"The same answers have other metrics, too: {'; '.join(beside)}.")
-    used = sum(entry["used"] for entry in benchmarks)
+    used = sum(bool(entry["used"] and entry["limits"]) for entry in benchmarks)
     notes.append(
         f"The caption of the thesis says 6 benchmarks, its table lists {len(printed)}; "
         f"this run uses {used}."
