@@ -90,7 +90,7 @@ def render(
             loc="outside lower center",
             ncols=2,
             columnspacing=1.2,
-            title=f"bars: 95% intervals; below, {paired} difference from 0%",
+            title=f"bars: 95% intervals; below, {paired} difference from dense",
         )
     study.write(csv)
 
