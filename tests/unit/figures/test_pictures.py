@@ -25,6 +25,20 @@ def test_a_kept_picture_is_small_and_shows_the_same(tmp_path):
     assert difference.max() <= 8
 
 
+def test_a_small_mark_keeps_its_colour_among_many_greys(tmp_path):
+    rng = np.random.default_rng(0)
+    grey_HW1 = rng.integers(256, size=(120, 120, 1), dtype=np.uint8)
+    pixels_HWC = np.repeat(grey_HW1, 3, axis=2)
+    pixels_HWC[10:16, 10:16], pixels_HWC[40:46, 40:46] = (180, 50, 40), (60, 140, 70)
+    Image.fromarray(pixels_HWC).save(tmp_path / "marks.png")
+    keep_pictures({"marks": tmp_path / "marks.png"}, tmp_path / "kept", most_bytes=11_500)
+    with Image.open(tmp_path / "kept" / "marks.png") as kept:
+        assert kept.size == (120, 120) and len(kept.getcolors()) <= 64
+        red, green = (kept.convert("RGB").getpixel((at, at)) for at in (12, 42))
+    assert np.abs(np.subtract(red, (180, 50, 40))).max() <= 20
+    assert np.abs(np.subtract(green, (60, 140, 70))).max() <= 20
+
+
 def test_a_picture_that_cannot_be_small_is_refused_and_leaves_nothing(tmp_path):
     noise_HWC = np.random.default_rng(0).integers(256, size=(400, 400, 3), dtype=np.uint8)
     Image.fromarray(noise_HWC).save(tmp_path / "noise.png")

@@ -50,7 +50,9 @@ def keep_pictures(
         with atomic_path(kept) as temporary:
             for share, colours in itertools.product(SHARES, COLOURS):
                 sized = picture.resize([round(share * side) for side in picture.size])
-                sized.quantize(colours).save(temporary, format="PNG", optimize=True)
+                # The palette covers the colours that are rare: marks are small, and text is grey.
+                drawn = sized.quantize(colours, method=Image.Quantize.MAXCOVERAGE)
+                drawn.save(temporary, format="PNG", optimize=True)
                 size = temporary.stat().st_size
                 if size <= most_bytes:
                     break
