@@ -136,6 +136,8 @@ def test_weights_are_those_that_config_json_describes(tmp_path):
     refuses("hold lm_head.bias", **{"lm_head.bias": torch.zeros(260)})
     refuses("hold model.embed_norm.weight", **{"model.embed_norm.weight": torch.zeros(32)})
     refuses(rf"{query}.weight has shape \(8, 32\)", **{f"{query}.weight": torch.zeros(8, 32)})
+    compiled = {f"_orig_mod.{name}": own for name, own in tensors.items()}
+    refuses("lack model.embed_tokens.weight", **dict.fromkeys(tensors), **compiled)
     # What transformers leaves aside is in many published files.
     frequencies = {"model.layers.1.self_attn.rotary_emb.inv_freq": torch.zeros(4)}
     save_file(tensors | frequencies, path)
@@ -200,6 +202,7 @@ def test_a_pooler_is_counted_where_the_weights_have_one(tmp_path):
         (lambda c: c.update(num_attention_heads="4"), "config.json: num_attention_heads: '4'"),
         (lambda c: c.pop("hidden_size"), "config.json: the architecture lacks hidden_size"),
         (lambda c: c.update(rms_norm_eps="small"), "config.json: .*rms_norm_eps"),
+        (lambda c: c.update(hidden_act="foo"), r"config.json makes no model \(KeyError: 'foo'\)"),
     ],
 )
 def test_a_configuration_that_cannot_be_read_is_one_line(tmp_path, change, said):

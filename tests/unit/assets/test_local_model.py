@@ -89,7 +89,7 @@ def test_shards_are_those_of_the_index(tmp_path):
     assert len(taken) > 2 and "consolidated.safetensors" not in taken
     shard = sorted(taken)[0]
     (folder / shard).unlink()
-    with pytest.raises(LowrankError, match=f"lists {shard}, which is not there"):
+    with pytest.raises(LowrankError, match=f"it lacks {shard}, which model.safetensors.index"):
         read(folder, tmp_path)
     (folder / "model.safetensors.index.json").write_text('{"weight_map": []}')
     with pytest.raises(LowrankError, match="lists no weights"):
@@ -126,10 +126,30 @@ def only(name, *there):
     return apply
 
 
-def eight_bits(folder):
+def linked(name):
+    def apply(folder):
+        (folder / name).unlink()
+        (folder / name).symlink_to("nowhere")
+
+    return apply
+
+
+def headed(header):
+    """Give the weights another header."""
+    text = json.dumps(header).encode()
+    return lambda folder: (folder / "model.safetensors").write_bytes(
+        len(text).to_bytes(8, "little") + text
+    )
+
+
+def saved(folder, name, dtype):
     tensors = load_file(folder / "model.safetensors")
-    tensors["lm_head.weight"] = tensors["lm_head.weight"].to(torch.float8_e4m3fn)
+    tensors[name] = tensors[name].to(dtype)
     save_file(tensors, folder / "model.safetensors")
+
+
+def eight_bits(folder):
+    saved(folder, "lm_head.weight", torch.float8_e4m3fn)
 
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
@@ -142,8 +162,15 @@ GPTQ = {"quant_method": "gptq", "bits": 4}
         (only("config.json"), "it holds no config.json"),
         (only("config.json", "adapter_config.json"), "it is an adapter"),
         (only("config.json", "m.gguf"), "convert it to a Hugging Face directory"),
-        (only("model.safetensors"), "holds no model.safetensors and no model.safetensors.index"),
-        (only("model.safetensors", "pytorch_model.bin"), "pytorch_model.bin is a pickle"),
+        (only("model.safetensors"), "it holds no weights: add its model.safetensors, or model"),
+        (only("model.safetensors", "pytorch_model.bin"), "it holds its weights as pytorch_model.b"),
+        (only("model.safetensors", "m.gguf"), "it holds its weights as m.gguf, .* by `save_pretr"),
+        (only("model.safetensors", "model-1.safetensors"), "it holds parts of a model, but no"),
+        (linked("model.safetensors"), "model.safetensors is a link to nowhere, which is not there"),
+        (linked("config.json"), "config.json is a link to nowhere, which is not there"),
+        (linked("tokenizer.json"), "tokenizer.json is a link to nowhere, which is not there"),
+        (headed({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, "b"]}}), "read as safet"),
+        (lambda f: (f / "config.json").write_text("[" * 20_000), "config.json is not JSON"),
         (only("tokenizer.json"), "has no tokenizer"),
         (lambda f: (f / "tokenizer.json").write_text(""), "tokenizer.json is empty"),
         (
@@ -154,10 +181,13 @@ GPTQ = {"quant_method": "gptq", "bits": 4}
         (lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 64), "cannot be read as safet"),
         (lambda f: (f / "model.safetensors").write_text("abc"), "cannot be read as safetensors"),
         (cut, "its model.safetensors is not whole"),
-        (eight_bits, "weights of type F8_E4M3"),
+        (eight_bits, "holds lm_head.weight as F8_E4M3; only weights in float32"),
+        (lambda f: saved(f, "lm_head.weight", torch.int8), "holds lm_head.weight as I8; only"),
+        (lambda f: saved(f, "model.norm.weight", torch.bool), "holds model.norm.weight as BOOL"),
         (lambda f: (f / "config.json").write_text("{"), "config.json is not JSON"),
         (lambda f: (f / "config.json").write_text("[]"), "config.json is no configuration"),
         (rewrite("config.json", lambda c: c.update(quantization_config=GPTQ)), r"quantized \(gptq"),
+        (rewrite("config.json", lambda c: c.update(quantization_config={})), "it holds weights th"),
         (
             lambda f: (f / "model.safetensors.index.json").write_text("{}"),
             "delete the one that is old",

@@ -226,6 +226,25 @@ def edited(**changes):
     return lambda path: path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+def indexed(value):
+    """Write an index in place of the one file."""
+
+    def write(path):
+        path.with_name("model.safetensors").unlink()
+        path.write_text(json.dumps(value))
+
+    return write
+
+
+def in_another_part(path):
+    """Make two parts with an index that has one of the first's tensors in the second."""
+    whole = path.with_name("model.safetensors")
+    names = dict.fromkeys(load_file(whole), "a.safetensors")
+    for part in ("a", "b"):
+        path.with_name(f"{part}.safetensors").write_bytes(whole.read_bytes())
+    indexed({"weight_map": names | {"model.norm.weight": "b.safetensors"}})(path)
+
+
 def saved(change):
     """Save the weights anew with one tensor of another kind."""
 
@@ -256,8 +275,16 @@ QUANTIZED = {"quant_method": "gptq", "bits": 4}
         ),
         (
             "model.safetensors.index.json",
-            lambda path: path.write_text('{"weight_map": {"a": "model-2.safetensors"}}'),
+            indexed({"weight_map": {"a": "model-2.safetensors"}}),
             "toy lacks model-2.safetensors, which model.safetensors.index.json names",
+        ),
+        ("model.safetensors.index.json", indexed([]), "index.json lists no weights: copy it again"),
+        ("model.safetensors.index.json", indexed({}), "index.json lists no weights: copy it again"),
+        ("model.safetensors.index.json", indexed({"weight_map": {"a": [5]}}), "toy lacks .5., whi"),
+        (
+            "model.safetensors.index.json",
+            in_another_part,
+            "a.safetensors holds model.norm.weight, which .* has in b.safetensors: copy the index",
         ),
         (
             "config.json",

@@ -28,6 +28,11 @@ def without(config, *keys):
         ({"num_attention_heads": 5}, "num_attention_heads: 5 does not divide hidden_size, 32"),
         ({"num_key_value_heads": 3}, "num_key_value_heads: 3 does not divide num_attention_heads"),
         ({"model_type": ["llama"]}, r"model_type \['llama'\] is not supported"),
+        ({"num_hidden_layers": 10**30}, "num_hidden_layers: no model has more than 10,000"),
+        ({"hidden_size": 10**30}, "hidden_size: no model has more than 100,000,000"),
+        ({"max_position_embeddings": 0}, "max_position_embeddings: 0 is not a whole number"),
+        ({"architectures": "LlamaForCausalLM"}, "architectures: 'LlamaForCausalLM' is no list"),
+        ({"architectures": {"a": 1}}, "architectures: {'a': 1} is no list of names"),
         ({"model_type": None}, "model_type None is not supported"),
     ],
 )

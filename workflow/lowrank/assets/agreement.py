@@ -134,7 +134,8 @@ def _require_weights(
         with torch.device("meta"):
             model = model_from_config(config)
     except Exception as error:  # a configuration that no class takes
-        raise LowrankError(f"model {name}: config.json: {one_line(error)[:300]}") from None
+        said = f"{type(error).__name__}: {one_line(error)[:300]}"
+        raise LowrankError(f"model {name}: config.json makes no model ({said})") from None
     expected = {key: tuple(own.shape) for key, own in model.named_parameters()}
     counted = sum(math.prod(shape) for shape in expected.values())
     if counted != architecture.parameters():
@@ -142,8 +143,9 @@ def _require_weights(
             f"model {name}: config.json makes a model of {counted:,} parameters, and "
             f"{architecture.parameters():,} are counted: this kind of model is not supported"
         )
+    top = f"{model.base_model_prefix}."
     shapes = weight_shapes(directory)
-    names = {_current(key, expected): key for key in shapes}
+    names = {_current(key, expected, top): key for key in shapes}
     held = {key: shapes[own] for key, own in names.items()}
     for key, shape in expected.items():
         if key not in held:
@@ -167,11 +169,11 @@ def _require_weights(
             )
 
 
-def _current(key: str, expected: Mapping[str, Any]) -> str:
+def _current(key: str, expected: Mapping[str, Any], top: str) -> str:
     """Return the name that transformers gives a tensor of a checkpoint."""
     for old, new in OLD_NAMES.items():
         key = key.replace(old, new)
-    inner = key.partition(".")[2]  # of a checkpoint with something on top of the model
+    inner = key.removeprefix(top)  # of a checkpoint with something on top of the model
     return inner if key not in expected and inner in expected else key
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from lowrank.assets.sources import Source, expanded
 from lowrank.assets.tokenizer import TOKENIZER_FILES, require_tokenizer
-from lowrank.assets.weights import INDEX, SINGLE
+from lowrank.assets.weights import INDEX, PLAIN, is_plain, require_unquantized, weight_files
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import (
     read_brought_json,
@@ -71,10 +71,10 @@ def read_local_model(name: str, given: str, memory: str | Path) -> tuple[dict[st
             hint = "a model of the hub needs an entry in config/models/"
             raise LowrankError(f"{folder} is no directory ({hint})")
         config = _configuration(folder)
-        weights = _weights(folder)
+        weights = weight_files(folder)
         require_tokenizer(folder)
         others = (*TOKENIZER_FILES, *BESIDE)
-        files = [CONFIG, *weights, *(name for name in others if (folder / name).is_file())]
+        files = [CONFIG, *weights, *(name for name in others if os.path.lexists(folder / name))]
         for file in files:
             require_content(folder / file)
         tensors = [key for file in weights if file != INDEX for key in _tensors(folder / file)]
@@ -82,7 +82,8 @@ def read_local_model(name: str, given: str, memory: str | Path) -> tuple[dict[st
     except OSError as error:
         raise LowrankError(f"config: models: {given}: it cannot be read ({error})") from None
     except LowrankError as error:
-        raise LowrankError(f"config: models: {given}: {error}") from None
+        said = re.sub(rf"^{re.escape(str(folder))} (?=holds|has|lacks)", "it ", str(error))
+        raise LowrankError(f"config: models: {given}: {said}") from None
     is_bare = config.get("architectures") in (["BertModel"], ["RobertaModel"])
     if is_bare and not any(key.endswith("pooler.dense.weight") for key in tensors):
         config["add_pooling_layer"] = False
@@ -90,7 +91,7 @@ def read_local_model(name: str, given: str, memory: str | Path) -> tuple[dict[st
 
 
 def _configuration(folder: Path) -> dict[str, Any]:
-    if not (folder / CONFIG).is_file():
+    if not os.path.lexists(folder / CONFIG):
         if (folder / "adapter_config.json").is_file():
             raise LowrankError("it is an adapter: merge it into its model, and save that")
         if (folder / "params.json").is_file() or any(folder.glob("*.gguf")):
@@ -99,37 +100,8 @@ def _configuration(folder: Path) -> dict[str, Any]:
     config = read_brought_json(folder / CONFIG)
     if not isinstance(config, Mapping):
         raise LowrankError(f"its {CONFIG} is no configuration of a model")
-    if config.get("quantization_config"):
-        told = config["quantization_config"]
-        method = told.get("quant_method") if isinstance(told, Mapping) else told
-        raise LowrankError(f"its weights are quantized ({method}): save it in 16 or 32 bits")
+    require_unquantized(folder, config)
     return dict(config)
-
-
-def _weights(folder: Path) -> list[str]:
-    """Return the files that hold the weights, and the index of several."""
-    single, index = ((folder / name).is_file() for name in (SINGLE, INDEX))
-    if single and index:
-        raise LowrankError(f"it holds {SINGLE} and {INDEX}: delete the one that is old")
-    if single:
-        return [SINGLE]
-    if not index:
-        pickles = sorted([*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")])
-        held = f" ({pickles[0].name} is a pickle, which is not loaded)" if pickles else ""
-        raise LowrankError(f"it holds no {SINGLE} and no {INDEX}{held}")
-    shards = _index_of(folder / INDEX)
-    for shard in shards:
-        if Path(shard).name != shard or not (folder / shard).is_file():
-            raise LowrankError(f"its {INDEX} lists {shard}, which is not there")
-    return [INDEX, *shards]
-
-
-def _index_of(path: Path) -> list[str]:
-    index = read_brought_json(path)
-    shards = index.get("weight_map") if isinstance(index, Mapping) else None
-    if not isinstance(shards, Mapping) or not shards:
-        raise LowrankError(f"its {path.name} lists no weights")
-    return sorted({str(shard) for shard in shards.values()})
 
 
 def _tensors(path: Path) -> list[str]:
@@ -141,14 +113,18 @@ def _tensors(path: Path) -> list[str]:
     try:
         tensors = json.loads(header)
         tensors.pop("__metadata__", None)
-        ends = [own["data_offsets"][1] for own in tensors.values()]
-        types = {str(own["dtype"]) for own in tensors.values()}
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        end = max((int(own["data_offsets"][1]) for own in tensors.values()), default=-1)
+        others = {
+            name: own["dtype"]
+            for name, own in tensors.items()
+            if not is_plain(name, str(own["dtype"]), own["shape"])
+        }
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         raise LowrankError(f"its {path.name} cannot be read as safetensors") from None
-    if not ends or 8 + length + max(ends) != size:
+    if 8 + length + end != size:
         raise LowrankError(f"its {path.name} is not whole: copy it again")
-    if small := sorted(kind for kind in types if kind.startswith("F8")):
-        raise LowrankError(f"its {path.name} has weights of type {small[0]}: save 16 or 32 bits")
+    for name, dtype in others.items():
+        raise LowrankError(f"its {path.name} holds {name} as {dtype}; {PLAIN}")
     return list(tensors)
 
 

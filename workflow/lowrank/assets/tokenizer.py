@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def require_tokenizer(directory: str | Path) -> None:
         If it has no vocabulary, only one that is not read here, or a file that is not itself.
     """
     directory = Path(directory)
-    found = [directory / name for name in TOKENIZER_FILES if (directory / name).exists()]
+    found = [directory / name for name in TOKENIZER_FILES if os.path.lexists(directory / name)]
     for path in found:
         read = read_brought_json if path.suffix == ".json" else require_content
         read(path)

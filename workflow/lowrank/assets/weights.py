@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import safe_open
 
 from lowrank.base.errors import LowrankError
-from lowrank.base.files import read_json
+from lowrank.base.files import read_brought_json, read_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,6 +47,72 @@ OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf", "*.h5", "*.msgpac
 """Files that hold weights in other formats."""
 
 
+def weight_files(directory: str | Path) -> list[str]:
+    """Return the names of the files that hold a directory's weights, after the index of several.
+
+    Raises
+    ------
+    LowrankError
+        If there are none, not all, or two sets of them; the message says what is there, and what to
+        bring in its place.
+    """
+    directory = Path(directory)
+    single, index = (os.path.lexists(directory / name) for name in (SINGLE, INDEX))
+    if single and index:
+        raise LowrankError(f"{directory} holds {SINGLE} and {INDEX}: delete the one that is old")
+    if single:
+        return [SINGLE]
+    if index:
+        parts = sorted(set(map(str, _weight_map(directory).values())))
+        for name in parts:
+            is_plain_name = Path(name).name == name and name.endswith(".safetensors")
+            if not is_plain_name or not os.path.lexists(directory / name):
+                raise LowrankError(f"{directory} lacks {name}, which {INDEX} names: add it")
+        return [INDEX, *parts]
+    if any(directory.glob("*.safetensors")):
+        raise LowrankError(f"{directory} holds parts of a model, but no {INDEX}: add it")
+    others = [path.name for form in OTHER_WEIGHTS for path in sorted(directory.glob(form))]
+    if not others:
+        raise LowrankError(f"{directory} holds no weights: add its {SINGLE}, or {INDEX}")
+    raise LowrankError(
+        f"{directory} holds its weights as {others[0]}, which is not loaded here: save the model "
+        f"as safetensors, by `save_pretrained` of transformers, and add its {SINGLE}"
+    )
+
+
+def _weight_map(directory: Path) -> Mapping[str, Any]:
+    """Return in which file the index of several has each tensor."""
+    index = read_brought_json(directory / INDEX)
+    files = index.get("weight_map") if isinstance(index, Mapping) else None
+    if not isinstance(files, Mapping) or not files:
+        raise LowrankError(f"{directory / INDEX} lists no weights: copy it again")
+    return files
+
+
+def require_unquantized(directory: str | Path, config: Mapping[str, Any]) -> None:
+    """Check that a `config.json` speaks of no quantization.
+
+    Raises
+    ------
+    LowrankError
+        If it does; the message says which, and what to bring in its place.
+    """
+    quantized = config.get("quantization_config")
+    if quantized is not None:
+        named = quantized.get("quant_method") if isinstance(quantized, Mapping) else quantized
+        raise LowrankError(f"{directory} holds weights that are quantized ({named}); {PLAIN}")
+
+
+def is_plain(name: str, dtype: str, shape: Sequence[int]) -> bool:
+    """Return whether a tensor of safetensors is of floats, or no weight.
+
+    Whole numbers may be places in a text, which are no weights.
+    """
+    is_matrix = len(shape) > 1 and dtype != "I64"
+    is_weight = is_matrix or dtype.startswith("F8") or name.endswith((".weight", ".bias"))
+    return dtype in FLOATS or not is_weight
+
+
 def require_plain(directory: str | Path, config: Mapping[str, Any]) -> None:
     """Check that a directory has safetensors, all of them, with weights that are not quantized.
 
@@ -62,37 +129,17 @@ def require_plain(directory: str | Path, config: Mapping[str, Any]) -> None:
         If it has not; the message says what is there, and what to bring in its place.
     """
     directory = Path(directory)
-    if quantized := config.get("quantization_config"):
-        named = quantized.get("quant_method") if isinstance(quantized, Mapping) else None
-        raise LowrankError(f"{directory} holds weights that are quantized ({named}); {_PLAIN}")
-    if not any(directory.glob("*.safetensors")):
-        others = [path.name for form in OTHER_WEIGHTS for path in sorted(directory.glob(form))]
-        if not others:
-            raise LowrankError(f"{directory} holds no weights: add its {SINGLE}, or {INDEX}")
-        raise LowrankError(
-            f"{directory} holds its weights as {others[0]}, which is not loaded here (a pickle may "
-            "run code): save the model as safetensors, by `save_pretrained` of transformers, and "
-            f"add its {SINGLE}"
-        )
-    if (directory / INDEX).exists():
-        named = read_json(directory / INDEX).get("weight_map", {})
-        for name in sorted(set(named.values())):
-            if not (directory / name).exists():
-                raise LowrankError(f"{directory} lacks {name}, which {INDEX} names: add it")
-    elif not (directory / SINGLE).exists():
-        raise LowrankError(f"{directory} holds parts of a model, but no {INDEX}: add it")
+    require_unquantized(directory, config)
+    weight_files(directory)
     for path in sorted(directory.glob("*.safetensors")):
         with _readable(path) as tensors:
             for name in tensors.keys():  # noqa: SIM118 - not a mapping
                 stored = tensors.get_slice(name)
-                dtype, is_matrix = stored.get_dtype(), len(stored.get_shape()) > 1
-                # Whole numbers may be places in a text, which are no weights.
-                is_weight = dtype.startswith("F8") or (is_matrix and dtype != "I64")
-                if dtype not in FLOATS and is_weight:
-                    raise LowrankError(f"{path} holds {name} as {dtype}; {_PLAIN}")
+                if not is_plain(name, stored.get_dtype(), stored.get_shape()):
+                    raise LowrankError(f"{path} holds {name} as {stored.get_dtype()}; {PLAIN}")
 
 
-_PLAIN = (
+PLAIN = (
     "only weights in float32, float16 or bfloat16 can be decomposed: bring the model before it was "
     "quantized"
 )
@@ -194,21 +241,23 @@ def weight_shapes(directory: str | Path) -> dict[str, tuple[int, ...]]:
     Raises
     ------
     LowrankError
-        If there are none, a file cannot be read, or there are two sets of weights.
+        If there are none, a file cannot be read, there are two sets of weights, or the index of
+        several is of others.
     """
     directory = Path(directory)
-    both = [name for name in (SINGLE, INDEX) if (directory / name).exists()]
-    if len(both) == 2:
-        raise LowrankError(f"{directory} holds {SINGLE} and {INDEX}: delete the one that is old")
-    if both == [INDEX]:
-        names = sorted(set(read_json(directory / INDEX)["weight_map"].values()))
-    else:
-        names = [shard_of(directory, SINGLE).name]
+    files = weight_files(directory)
+    places = _weight_map(directory) if INDEX in files else {}
     made: dict[str, tuple[int, ...]] = {}
-    for path in (directory / name for name in names):
+    for path in (directory / name for name in files if name != INDEX):
         with _readable(path) as tensors:
             for name in tensors.keys():  # noqa: SIM118 - not a mapping
-                made[name] = tuple(tensors.get_slice(name).get_shape())
+                if places.get(name, path.name) != path.name:
+                    raise LowrankError(
+                        f"{path} holds {name}, which {INDEX} has in {places[name]}: copy the index "
+                        "and the parts again, from one place"
+                    )
+                if not places or name in places:
+                    made[name] = tuple(tensors.get_slice(name).get_shape())
     return made
 
 

@@ -53,7 +53,10 @@ class Architecture:
         required = ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")
         required += ("num_attention_heads", *family.sizes)
         require_sizes(config, required)
-        named = (config.get("architectures") or [None])[0]
+        listed = config.get("architectures") or [None]
+        if not isinstance(listed, list):
+            raise LowrankError(f"architectures: {listed!r} is no list of names of classes")
+        named = listed[0]
         if not family.classes and named is not None and not str(named).endswith("ForCausalLM"):
             raise LowrankError(f"architectures {named!r} is not supported; known: …ForCausalLM")
         if family.classes:

@@ -7,11 +7,15 @@ from typing import Any
 
 from lowrank.base.errors import LowrankError
 
-OPTIONAL_SIZES = ("num_key_value_heads", "head_dim")
+OPTIONAL_SIZES = ("num_key_value_heads", "head_dim", "max_position_embeddings")
 """Sizes that may be left out, or null: they follow from others."""
 
 SWITCHES = ("tie_word_embeddings", "attention_bias", "mlp_bias", "add_pooling_layer")
 """Keys that are true or false, and that change what is counted."""
+
+MOST = {"num_hidden_layers": 10_000}
+MOST_OF_OTHERS = 10**8
+"""More than any model has. A mistyped size would take all the time and memory there is."""
 
 
 def require_sizes(config: Mapping[str, Any], required: Sequence[str]) -> None:
@@ -38,6 +42,8 @@ def require_sizes(config: Mapping[str, Any], required: Sequence[str]) -> None:
             continue
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise LowrankError(f"{key}: {value!r} is not a whole number of at least 1")
+        if value > (most := MOST.get(key, MOST_OF_OTHERS)):
+            raise LowrankError(f"{key}: no model has more than {most:,}")
     for key in SWITCHES:
         if not isinstance(config.get(key), bool | None):
             raise LowrankError(f"{key}: {config[key]!r} is neither true nor false")
