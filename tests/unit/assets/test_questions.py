@@ -91,7 +91,7 @@ def test_subsets_are_named(tmp_path, monkeypatch):
     [
         ({}, {"sha256": "0" * 64}, "wrong checksum: .*toy.parquet"),
         ({"expected_questions": 4}, {}, "holds 3 questions of benchmark toy, expected are 4"),
-        ({"columns": ["z"]}, {}, "of benchmark toy: .*z"),
+        ({"columns": ["z"]}, {}, "benchmark toy: it lacks the column 'z', .* it has: 'a', 'b'"),
     ],
 )
 def test_wrong_questions_stop_the_run(tmp_path, monkeypatch, changes, pin, message):

@@ -51,6 +51,19 @@ def test_nested_columns_and_those_that_the_first_row_lacks(tmp_path):
     assert found["more"].to_pylist() == [None, None, None, 1]
 
 
+def test_a_page_of_text_in_a_cell(tmp_path):
+    page = "long, " * 30_000
+    (tmp_path / "q.csv").write_text(f'page\n"{page}"\n')
+    assert read_table(tmp_path / "q.csv")["page"].to_pylist() == [page]
+
+
+def test_views_of_text_are_text(tmp_path):
+    """Polars and newer writers of Arrow have them; few operations know them."""
+    views = pa.table({"goal": pa.array(["a", None], pa.string_view()), "label": [0, 1]})
+    found = read_table(tiny.write_parquet(views, tmp_path / "q.parquet"))
+    assert found.equals(pa.table({"goal": ["a", None], "label": [0, 1]}))
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -72,6 +85,9 @@ def test_nested_columns_and_those_that_the_first_row_lacks(tmp_path):
         ("q.jsonl.gz", "no gzip", "cannot be read as jsonl"),
         ("q.csv", "a,b\n1\n", "line 2 has 1 of 2 columns"),
         ("q.csv", "a,a\n1,2\n", "no list of names of columns"),
+        ("q.csv", ",a\n0,x\n1,y\n", "pandas writes an index without a name"),
+        ("q.json", "[" * 20_000, "q.json cannot be read as json"),
+        ("q.jsonl", '{"a":' * 20_000, "q.jsonl: line 1 is not JSON"),
         ("q.csv", 'a,b\n"1,2\n', "cannot be read as csv"),
     ],
 )

@@ -100,6 +100,7 @@ WITHOUT = {key: value for key, value in entry("gsm8k").items() if key != "exempl
             [{key: row[key] for key in ("goal", "sol1", "label")} for row in PIQA_ROWS],
             "piqa cannot read the questions .* There are goal, sol1, label",
         ),
+        (PIQA, [row | {"goal": None} for row in PIQA_ROWS], "0 of piqa has no value in .*goal"),
         (PIQA, [row | {"label": -1} for row in PIQA_ROWS], "label -1, which is none of its 2"),
         (WITHOUT, ROWS["gsm8k"], "question 0 of gsm8k stands among the examples before it"),
     ],

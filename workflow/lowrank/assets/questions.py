@@ -69,10 +69,15 @@ def fetch_benchmark(
     read = _reader(source, wheel_cache)
     tables = []
     for subset in subsets or [""]:
-        try:
-            rows = read(subset).select(list(columns))
-        except KeyError as error:
-            raise LowrankError(f"{describe(source)} of benchmark {name}: {error.args[0]}") from None
+        there = read(subset)
+        lacking = [column for column in columns if column not in there.column_names]
+        if lacking:
+            raise LowrankError(
+                f"{describe(source)} of benchmark {name}: it lacks the column {lacking[0]!r}, "
+                "which is listed under `columns`; it has: "
+                f"{', '.join(map(repr, there.column_names[:20]))}"
+            )
+        rows = there.select(list(columns))
         tables.append(rows.append_column(SUBSET, pa.array([subset] * len(rows), pa.string())))
     try:
         table = pa.concat_tables(tables, promote_options="permissive").replace_schema_metadata()

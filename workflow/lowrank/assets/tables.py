@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,17 +46,25 @@ def read_table(path: str | Path) -> pa.Table:
             table = read_arrow(path)
         else:
             table = pyarrow.parquet.read_table(path)
+        table = _without_views(table)
     except LowrankError as error:
         raise LowrankError(f"{path}: {error}") from None
-    except (OSError, EOFError, ValueError, csv.Error, pa.ArrowException) as error:
+    except (OSError, EOFError, ValueError, RecursionError, csv.Error, pa.ArrowException) as error:
         name = form if is_text or form == "arrow" else "Parquet"
         raise LowrankError(
-            f"{path} cannot be read as {name} ({one_line(error)[:200]}); Parquet, Arrow (.arrow), "
-            "JSON lines (.jsonl) and CSV (.csv) are read"
+            f"{path} cannot be read as {name} ({one_line(error)[:200]}); Parquet, Arrow's streams "
+            "(.arrow), JSON lines (.jsonl) and CSV (.csv) are read, after the name of the file"
         ) from None
     if not len(table):
         raise LowrankError(f"{path} has no rows")
     return table
+
+
+def _without_views(table: pa.Table) -> pa.Table:
+    """Return a table with plain text in place of views of it, which not all that follows knows."""
+    plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+    fields = [field.with_type(plain.get(field.type, field.type)) for field in table.schema]
+    return table.cast(pa.schema(fields, table.schema.metadata))
 
 
 def read_arrow(path: Path) -> pa.Table:
@@ -93,7 +102,7 @@ def _json_rows(text: str) -> list[dict[str, Any]]:
             if line.strip():
                 try:
                     rows.append(json.loads(line))
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise LowrankError(f"line {number} is not JSON ({error})") from None
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
@@ -106,7 +115,10 @@ def _separated_rows(text: str, delimiter: str) -> list[dict[str, Any]]:
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     names = next(lines, [])
     if len(set(names)) != len(names) or not all(names):
-        raise LowrankError(f"its first line is no list of names of columns: {names}")
+        raise LowrankError(
+            f"its first line is no list of names of columns: {names}; pandas writes an index "
+            "without a name, unless it is told `to_csv(index=False)`"
+        )
     rows = []
     for row in lines:
         if row and len(row) != len(names):
@@ -121,6 +133,8 @@ def _separated_rows(text: str, delimiter: str) -> list[dict[str, Any]]:
 def _are_numbers(values: list[str]) -> bool:
     return all(re.fullmatch("0|-?[1-9][0-9]{0,17}", value) for value in values)
 
+
+csv.field_size_limit(sys.maxsize)  # a page of text may be longer than its 128 KiB
 
 _TEXTS: Mapping[str, Callable[[str], list[dict[str, Any]]]] = {
     **dict.fromkeys(("jsonl", "ndjson", "json"), _json_rows),

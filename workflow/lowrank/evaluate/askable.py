@@ -64,6 +64,9 @@ def require_askable(
 
 def _problem(task: Task, document: Mapping[str, Any]) -> str:
     """Return why a question cannot be scored; empty where it can."""
+    empty = {key: "" for key, value in document.items() if value is None}
+    if empty and task.doc_to_text(document) != task.doc_to_text({**document, **empty}):
+        return f"has no value in a column that is shown ({', '.join(empty)})"
     target = task.doc_to_target(document)
     if task.OUTPUT_TYPE != "multiple_choice":
         is_hidden = target in (None, "", []) or (target == "None" and None in document.values())
