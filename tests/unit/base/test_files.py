@@ -128,6 +128,17 @@ def test_a_repeated_key_is_refused(tmp_path):
         read_yaml(tmp_path / "c.yaml")
 
 
+def test_what_is_laid_below_a_mapping_may_be_written_over(tmp_path):
+    """A chain of `<<`: each mapping is checked as it is written, also after it was taken up."""
+    path = tmp_path / "a.yaml"
+    path.write_text("a: &a {r: 1, q: 3}\nb: &b\n  <<: *a\n  r: 2\nc:\n  <<: [*b, *a]\n  s: 5\n")
+    assert read_yaml(path)["b"] == {"q": 3, "r": 2}
+    assert read_yaml(path)["c"] == {"q": 3, "r": 2, "s": 5}
+    path.write_text("a: &a {r: 1}\nb:\n  <<: *a\n  r: 2\n  r: 3\n")
+    with pytest.raises(LowrankError, match="line 5: the key 'r' stands twice"):
+        read_yaml(path)
+
+
 def test_keys_labels_and_titles_are_text_as_written(tmp_path):
     """A label such as 9, on or a date is a name; JSON's 1e-05 is a number."""
     keys = ["9", "010", "1.50", "on", "true", "null", "~", "2024-01-01", "1e3", "9%"]

@@ -222,10 +222,11 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise LowrankError(f"{path} does not exist") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LowrankError(f"{path} is not JSON ({error}): delete it and run again") from None
 
 
+_MERGE_TAG = "tag:yaml.org,2002:merge"
 _TEXT_TAG = "tag:yaml.org,2002:str"
 _READ_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "null", "timestamp")}
 _TEXT_KEYS = ("label", "title")
@@ -239,22 +240,31 @@ class _StrictLoader(YAML_LOADER):
     """YAML in which a repeated key is an error, and in which names are text as they are written.
 
     A key is a name whatever it looks like: `9`, `on`, `1.50` or `2024-01-01`. So is the value of a
-    label or a title.
+    label or a title. What `<<` lays below a mapping may have the same keys.
     """
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        for key, value in node.value:
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._checked: set[yaml.MappingNode] = set()
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        if node not in self._checked:  # then it holds what was below it, too
+            self._checked.add(node)
+            self._require_keys([pair for pair in node.value if pair[0].tag != _MERGE_TAG])
+        super().flatten_mapping(node)
+
+    def _require_keys(self, pairs: list[tuple[yaml.Node, yaml.Node]]) -> None:
+        for key, value in pairs:
             if key.tag in _READ_TAGS:
                 key.tag = _TEXT_TAG
             is_told = key.value in _TEXT_KEYS and value.tag != "tag:yaml.org,2002:null"
             if is_told and value.tag in _READ_TAGS:
                 value.tag = _TEXT_TAG
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        keys = [self.construct_object(key, deep=True) for key, _ in pairs]
         for index, key in enumerate(keys):
             if key in keys[:index]:
-                line = node.value[index][0].start_mark.line + 1
+                line = pairs[index][0].start_mark.line + 1
                 raise LowrankError(f"line {line}: the key {key!r} stands twice")
-        return super().construct_mapping(node, deep)
 
 
 # JSON's numbers such as 1e-05, which YAML 1.1 takes for text.
@@ -280,7 +290,7 @@ def read_yaml(path: str | Path) -> Any:
         raise LowrankError(f"{path}, {error}") from None
     except OSError as error:
         raise LowrankError(f"{path} cannot be read ({os.strerror(error.errno or 0)})") from None
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, RecursionError) as error:
         raise LowrankError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
 
 
@@ -346,7 +356,7 @@ def read_brought_json(path: str | Path) -> Any:
     require_content(path)
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LowrankError(f"{path} is not JSON ({error}): copy it again") from None
 
 
