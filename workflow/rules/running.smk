@@ -9,6 +9,7 @@ from snakemake.exceptions import InputFunctionException
 from snakemake.rules import Rule
 
 from lowrank.assets.sources import DIRECTORIES_VARIABLE, MIRROR_VARIABLE
+from lowrank.base.files import read_yaml
 from lowrank.project.views.evaluate import runs_programs
 from lowrank.project.views.figures import undrawn
 from lowrank.running.devices import require_devices
@@ -48,13 +49,17 @@ DAG.bfs = _following(DAG.bfs)
 
 
 def _in_one_line(apply):
-    def applied(rule, *arguments, **options):
+    def applied(rule, function, wildcards, *arguments, **options):
         try:
-            return apply(rule, *arguments, **options)
+            return apply(rule, function, wildcards, *arguments, **options)
         except InputFunctionException as error:
-            if isinstance(error.__context__, LowrankError):
-                sys.exit(f"error: {error.__context__}")
-            raise
+            cause = error.__context__ or error
+        cause.add_note(", ".join(wildcards.values()))
+
+        def fail():
+            raise cause
+
+        return cli.under_the_net(fail, f"rule {rule.name}", [])
 
     return applied
 
@@ -62,6 +67,14 @@ def _in_one_line(apply):
 # What a target's name gets wrong, such as a layer that a model lacks, is found by the functions of
 # the rules. Snakemake would show their traceback.
 Rule.apply_input_function = _in_one_line(Rule.apply_input_function)
+
+
+# Snakemake reads the run's own files, and lets the second of two equal keys hide the first.
+cli.under_the_net(
+    lambda: [read_yaml(path) for path in workflow.configfiles if os.path.exists(path)],
+    "configuration",
+    asked,
+)
 
 
 def gpus(wildcards):

@@ -15,6 +15,8 @@ from lowrank.project.views.profile import profiled_benchmarks, profiled_study
 
 SMOL = "smollm2-135m-instruct"
 LAPTOP = merge([read_yaml("config/config.yaml"), read_yaml("config/laptop.yaml")])
+ELSEWHERE = {"leave_out": [], "limits": {}, "profile": {}}
+"""In place of what the scale says of entries that a test gives another name."""
 
 
 @pytest.fixture
@@ -62,6 +64,11 @@ def test_models_and_studies_are_left_out(folder):
         ({"benchmarks": {"arc_easy": {"limit": "all"}}}, "benchmarks.arc_easy.limit: 'all' is not"),
         ({"benchmarks": {9: {}}}, "benchmarks/9.yaml does not exist"),
         ({"benchmarks": {True: None}}, "benchmarks/true.yaml does not exist"),
+        (
+            {"profile": {"study": "table_42"}},
+            "table_42.yaml does not exist; did you mean 'table_4_2'",
+        ),
+        ({"profile": {"benchmarks": ["arc"]}}, "benchmarks/arc.yaml does not exist"),
         ({"models": [7]}, "config: models.0: 7 is not of type"),
         ({"models": ["meta/llama"]}, "meta/llama is no directory"),
         ({"models": ["~nobody-here/x"]}, "x is no directory"),
@@ -125,7 +132,7 @@ def test_names_as_people_write_them(folder, kind, old, new):
     (folder / kind / f"{old}.yaml").rename(folder / kind / f"{new}.yaml")
     own = {"models": [SMOL], "studies": ["table_4_2"], "benchmarks": {"arc_easy": {"limit": 4}}}
     own[kind] = {new: {"limit": 4}} if kind == "benchmarks" else [new]
-    project = Project({**LAPTOP, **own, "leave_out": [], "limits": {}}, folder)
+    project = Project({**LAPTOP, **own, **ELSEWHERE}, folder)
     assert new in (*project.models, *project.settings["studies"], *project.benchmarks)
 
 
@@ -134,6 +141,7 @@ def test_names_as_people_write_them(folder, kind, old, new):
     [
         ("models", SMOL, "my model", "the name of a model has letters, digits"),
         ("benchmarks", "arc_easy", "-arc", "begins with a letter or a digit"),
+        ("benchmarks", "arc_easy", "a" * 101, "the name of a benchmark has at most 100 characters"),
         ("benchmarks", "arc_easy", "aggregate", "'aggregate' is taken"),
         ("studies", "table_4_2", "a.profiles", "does not end in `.profiles`"),
         ("studies", "table_4_2", "größe", "the name of a study has letters"),
@@ -144,7 +152,7 @@ def test_the_rule_for_names_is_said(folder, kind, old, new, said):
     own = {"models": [SMOL], "studies": ["table_4_2"], "benchmarks": {"arc_easy": {"limit": 4}}}
     own[kind] = {new: {"limit": 4}} if kind == "benchmarks" else [new]
     with pytest.raises(LowrankError, match=said):
-        Project({**LAPTOP, **own, "leave_out": [], "limits": {}}, folder)
+        Project({**LAPTOP, **own, **ELSEWHERE}, folder)
 
 
 @pytest.mark.parametrize(

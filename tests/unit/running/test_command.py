@@ -1,6 +1,8 @@
 """A run of the workflow from within Python: what is called, and what becomes of a failure."""
 
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from lowrank.base.errors import LowrankError
@@ -33,6 +35,17 @@ def test_a_run_that_fails_is_an_error(guard, monkeypatch):
     monkeypatch.setenv("STATUS", "3")
     with pytest.raises(LowrankError, match="run again"):
         run_workflow(["a.yaml"], "all")
+
+
+def test_a_configuration_that_is_not_there_is_one_line(tmp_path):
+    guard, config = Path(".ci/guard.sh").absolute(), tmp_path / "a.yaml"
+    config.touch()
+    asked = [guard, "echo", "--configfile", config, "b.yaml", "--", "made.txt"]
+    done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: b.yaml is no file") and done.stderr.count("\n") == 1
+    (tmp_path / "b.yaml").touch()
+    assert subprocess.run(asked, cwd=tmp_path, capture_output=True, check=True).stdout
 
 
 def test_there_is_a_core():

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class LowrankError(Exception):
@@ -21,6 +24,19 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+def known(entries: Mapping[str, T], name: str, what: str) -> T:
+    """Return an entry by its name.
+
+    Raises
+    ------
+    LowrankError
+        If there is none of this name; the message says that it is no `what`.
+    """
+    if name not in entries:
+        raise LowrankError(f"{name!r} is no {what}{suggestion(name, entries)}")
+    return entries[name]
 
 
 @contextlib.contextmanager

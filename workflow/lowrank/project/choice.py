@@ -41,7 +41,7 @@ def without_left_out(
     known = [told for key in KINDS for own in settings[key] for told in (_name(own), _place(own))]
     for name in settings["leave_out"]:
         if name not in known and not any(registry.holds(kind, name) for kind in KINDS.values()):
-            close = suggestion(name, known)
+            close = suggestion(name, dict.fromkeys(known))
             raise LowrankError(f"config: leave_out: there is no {name!r}{close}")
     kept = {
         key: [own for own in settings[key] if left_out.isdisjoint((_name(own), _place(own)))]
@@ -52,6 +52,36 @@ def without_left_out(
             raise LowrankError(f"config: {key}: all of them are left out")
     benchmarks = {name: settings["benchmarks"][name] for name in kept["benchmarks"]}
     return {**settings, **kept, "benchmarks": benchmarks}
+
+
+def require_named(
+    settings: Mapping[str, Any], config: Mapping[str, Any], registry: Registry
+) -> None:
+    """Check that what says how much is asked or measured names studies and benchmarks that exist.
+
+    Parameters
+    ----------
+    settings
+        The settings of a run, with their defaults.
+    config
+        The same before it got them: a study that is measured by default need not be there.
+    registry
+        What there is.
+
+    Raises
+    ------
+    LowrankError
+        If there is none of a name.
+    """
+    limits, profile = settings["limits"], config.get("profile", {})
+    studies = [*limits, *filter(None, [profile.get("study")])]
+    for own in settings["benchmarks"].values():
+        studies += own["studies"] or ()
+    benchmarks = [name for own in limits.values() for name in own or ()]
+    for study in studies:
+        registry.path("study", study)
+    for benchmark in [*benchmarks, *(profile.get("benchmarks") or ())]:
+        registry.path("benchmark", benchmark)
 
 
 def _name(given: str | Mapping[str, str]) -> str:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from lowrank.assets import sources
-from lowrank.base.errors import LowrankError, suggestion
+from lowrank.base.errors import LowrankError, known, suggestion
 from lowrank.base.metric import in_the_mean, metric_of_mean
 from lowrank.base.names import DENSE, PERPLEXITY
 from lowrank.project.benchmarks import checked_metric
-from lowrank.project.choice import without_left_out
+from lowrank.project.choice import require_named, without_left_out
 from lowrank.project.figures import require_figure
 from lowrank.project.meaning import (
     decomposition_of_name,
@@ -96,7 +96,7 @@ class Project:
             if name not in self.benchmarks
             and any(_scores(entry, model) for model in self.models.values())
         ]
-        self._require_names()
+        require_named(self.settings, config, self.registry)
         if not self.benchmarks:
             raise LowrankError(
                 "config: benchmarks: none has a source here; set `mirror` or `hub: true`"
@@ -225,7 +225,7 @@ class Project:
 
     def study(self, name: str) -> dict[str, Any]:
         """Return a study of the run, with its defaults."""
-        return self._studies[name]
+        return known(self._studies, name, "study of this run")
 
     def studies_of(self, model: Model) -> list[str]:
         """Return the studies of the run that a model of this family takes part in."""
@@ -258,21 +258,13 @@ class Project:
 
         With `available` false, those without a source here, too.
         """
-        listed, settings = self._studies[study]["benchmarks"], self.settings["benchmarks"]
+        listed, settings = self.study(study)["benchmarks"], self.settings["benchmarks"]
         return [
             name
             for name, entry in (self.benchmarks if available else self._named).items()
             if _scores(entry, model) and (listed is None or name in listed)
             if study in (settings[name]["studies"] or [study])
         ]
-
-    def _require_names(self) -> None:
-        """Check that what says how much is asked names studies and benchmarks that exist."""
-        limits, own = self.settings["limits"], self.settings["benchmarks"].values()
-        for study in [*limits, *(name for each in own for name in each["studies"] or ())]:
-            self.registry.path("study", study)
-        for benchmark in (name for each in limits.values() for name in each or ()):
-            self.registry.path("benchmark", benchmark)
 
     def _require_benchmarks(self, study: str, model: Model) -> None:
         """Check that a study asks something of a model."""

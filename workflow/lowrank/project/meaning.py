@@ -11,6 +11,9 @@ from lowrank.base.names import DENSE, row_name
 from lowrank.project.studies import Configuration, Model, shown_as
 from lowrank.space.design_space import Decomposition
 
+LONGEST_NAME = 200
+"""Characters of a configuration's name: it is a part of names of files, which have 255 at most."""
+
 
 def require_division(text: Mapping[str, Any]) -> None:
     """Check that a text has one way to its parts, and that its sources go that way, too.
@@ -224,6 +227,10 @@ def decomposition_of_name(
     LowrankError
         If it is none of the model's.
     """
+    if len(name) > LONGEST_NAME:
+        raise LowrankError(
+            f"{name[:40]}…: the name of a configuration has at most {LONGEST_NAME} characters"
+        )
     try:
         made = Decomposition.from_name(model.architecture, name)
         require([made], name)

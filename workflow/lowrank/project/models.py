@@ -9,7 +9,7 @@ from pathlib import Path
 from lowrank.assets import local_model
 from lowrank.assets.sources import expanded
 from lowrank.base.errors import LowrankError
-from lowrank.project.names import require_name
+from lowrank.project.names import LONGEST, require_name
 from lowrank.project.registry import Registry
 from lowrank.project.studies import Model, order_by_influence
 from lowrank.space.architecture import Architecture
@@ -95,7 +95,11 @@ class Models:
         """
         if name in self._given:
             return self._of_directory(name, self._given[name])
-        if Path(name).is_dir() and not self.registry.holds("model", name):
+        if (
+            0 < len(name) <= LONGEST
+            and Path(name).is_dir()
+            and not self.registry.holds("model", name)
+        ):
             raise LowrankError(f"config: models: {name} is no entry; the directory is ./{name}")
         path = self.registry.path("model", name)
         entry = self.registry.entry("model", name)

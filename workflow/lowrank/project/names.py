@@ -13,6 +13,9 @@ STUDY_NAME = rf"{NAME}(?<!\.profiles)"
 PART_NAME = "[a-z0-9_]+"
 """Names that are part of a configuration's own name, in which `-`, `.` and `+` mean something."""
 
+LONGEST = 100
+"""Characters of a name: it is a part of names of files, which have 255 bytes at most."""
+
 NAMES = f"letters, digits, `_`, `-` and `.`, and begins with a letter or a digit: {NAME}"
 PART_NAMES = f"small letters, digits and `_`: {PART_NAME}"
 
@@ -46,6 +49,8 @@ def require_name(kind: str, name: str, where: object) -> None:
         Saying the rule.
     """
     pattern, rule = RULES.get(kind, (PART_NAME, PART_NAMES))
+    if len(name) > LONGEST:
+        raise LowrankError(f"{where}: the name of a {kind} has at most {LONGEST} characters")
     if not re.fullmatch(pattern, name):
         raise LowrankError(f"{where}: the name of a {kind} has {rule}")
     if name in RESERVED.get(kind, ()):

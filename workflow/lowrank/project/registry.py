@@ -12,7 +12,7 @@ from typing import Any
 from lowrank.base.errors import LowrankError, suggestion
 from lowrank.base.files import read_yaml
 from lowrank.project.claims import expand_tests
-from lowrank.project.names import require_name
+from lowrank.project.names import LONGEST, require_name
 from lowrank.project.schema import checked, filled_in
 from lowrank.space.rank_rule import Ranks
 
@@ -71,7 +71,8 @@ class Registry:
 
     def holds(self, kind: str, name: str) -> bool:
         """Return whether there is an entry of this name."""
-        return (self.folder / FOLDERS[kind] / f"{name}.yaml").is_file()
+        path = self.folder / FOLDERS[kind] / f"{name}.yaml"
+        return len(name) <= LONGEST and path.is_file()
 
     def path(self, kind: str, name: str) -> Path:
         """Return the file of an entry.
@@ -83,7 +84,7 @@ class Registry:
         """
         folder = FOLDERS[kind]
         path = self.folder / folder / f"{name}.yaml"
-        if not path.is_file():
+        if len(name) <= LONGEST and not path.is_file():
             known = suggestion(name, self.names(kind))
             raise LowrankError(f"config: {folder}: {path} does not exist{known}")
         require_name(kind, name, path)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from lowrank.base.errors import LowrankError
+from lowrank.base.errors import LowrankError, known
 from lowrank.base.names import DENSE
 from lowrank.project.configuration import Project
 from lowrank.project.studies import Model
@@ -119,7 +119,8 @@ def method_module(factorization: str) -> str:
 
     It is imported by this name, which no syntax tree shows.
     """
-    return str(METHODS[method_of(factorization)].factorization).partition(":")[0]
+    method = known(METHODS, method_of(factorization), "method")
+    return str(method.factorization).partition(":")[0]
 
 
 def calibrations(project: Project, model: Model, decompositions: Iterable[str]) -> list[str]:
