@@ -126,6 +126,18 @@ def only(name, *there):
     return apply
 
 
+def moved(place):
+    """Put everything into a folder of the directory, as a cache of the hub or a training has it."""
+
+    def apply(folder):
+        files = list(folder.iterdir())
+        (folder / place).mkdir(parents=True)
+        for path in files:
+            path.rename(folder / place / path.name)
+
+    return apply
+
+
 def linked(name):
     def apply(folder):
         (folder / name).unlink()
@@ -160,6 +172,8 @@ GPTQ = {"quant_method": "gptq", "bits": 4}
     ("spoil", "said"),
     [
         (only("config.json"), "it holds no config.json"),
+        (moved("snapshots/0a1b"), "no config.json, but .*/snapshots/0a1b does: name that"),
+        (moved("checkpoint-500"), "no config.json, but .*/checkpoint-500 does: name that"),
         (only("config.json", "adapter_config.json"), "it is an adapter"),
         (only("config.json", "m.gguf"), "convert it to a Hugging Face directory"),
         (only("model.safetensors"), "it holds no weights: add its model.safetensors, or model"),

@@ -96,7 +96,9 @@ def _configuration(folder: Path) -> dict[str, Any]:
             raise LowrankError("it is an adapter: merge it into its model, and save that")
         if (folder / "params.json").is_file() or any(folder.glob("*.gguf")):
             raise LowrankError(f"it holds no {CONFIG}: convert it to a Hugging Face directory")
-        raise LowrankError(f"it holds no {CONFIG}")
+        below = sorted([*folder.glob(f"*/{CONFIG}"), *folder.glob(f"snapshots/*/{CONFIG}")])
+        hint = f", but {below[-1].parent} does: name that" if below else ""
+        raise LowrankError(f"it holds no {CONFIG}{hint}")
     config = read_brought_json(folder / CONFIG)
     if not isinstance(config, Mapping):
         raise LowrankError(f"its {CONFIG} is no configuration of a model")

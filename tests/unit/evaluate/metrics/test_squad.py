@@ -131,6 +131,27 @@ def test_a_question_without_an_answer_is_refused():
         squad.require(rows)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"answers": {"text": "abc", "answer_start": 0}},
+            "its answers, 'abc', are no list of texts",
+        ),
+        ({"answers": {"text": [""], "answer_start": [0]}}, "are no list of texts"),
+        ({"answers": {"text": [None], "answer_start": [0]}}, "are no list of texts"),
+        ({"context": None}, "has no text 'context'"),
+        ({"question": " "}, "has no text 'question'"),
+    ],
+)
+def test_what_is_no_text_is_refused(changes, said):
+    """The letters of an answer that is no list would each be taken for one."""
+    rows = tiny_bert.question_rows(2).to_pylist()
+    rows[1] |= changes
+    with pytest.raises(LowrankError, match=f"question q1.* {said}"):
+        squad.require(rows)
+
+
 def check_predictions(model, rows, options):
     tokenizer = tiny_bert.tokenizer()
     samples = answer_questions(model, tokenizer, rows, options, batch_size=3)

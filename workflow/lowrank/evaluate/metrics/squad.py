@@ -51,18 +51,28 @@ class Window:
 
 
 def require(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Check that each question has an answer in its context.
+    """Check that each question has a text, a context and answers in it.
 
     Raises
     ------
     LowrankError
-        If one has none, as in SQuAD v2: whether a model abstains is not scored here.
+        If one has not. In SQuAD v2 some have no answer: whether a model abstains is not scored.
     """
     for row in rows:
-        if not isinstance(row["answers"], Mapping) or not row["answers"].get("text"):
+        for column in ("question", "context"):
+            if not isinstance(row[column], str) or not row[column].strip():
+                raise LowrankError(f"question {row['id']} has no text {column!r}")
+        texts = row["answers"].get("text") if isinstance(row["answers"], Mapping) else None
+        if not texts:
             raise LowrankError(
                 f"question {row['id']} has no answer in its context (SQuAD v2?); only those that "
                 "have one are scored: give it a file of these"
+            )
+        # The letters of a text are no answers.
+        is_list = isinstance(texts, list)
+        if not is_list or not all(isinstance(own, str) and own.strip() for own in texts):
+            raise LowrankError(
+                f"question {row['id']}: its answers, {texts!r}, are no list of texts"
             )
 
 
