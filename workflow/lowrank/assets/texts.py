@@ -19,7 +19,7 @@ from lowrank.assets.sources import (
     read_hub,
     require_mirror_checksum,
 )
-from lowrank.base.errors import LowrankError, suggestion
+from lowrank.base.errors import LowrankError, one_line, suggestion
 from lowrank.base.files import sha256_file, write_json, write_text
 from lowrank.base.provenance import provenance
 
@@ -188,15 +188,17 @@ def _table(name: str, data: bytes) -> Any:
 
     try:
         return pyarrow.parquet.read_table(pa.BufferReader(data))
-    except pa.ArrowException as error:
-        raise LowrankError(f"{name} is no readable Parquet file ({error})") from None
+    except (OSError, pa.ArrowException) as error:
+        said = one_line(error)[:200]
+        raise LowrankError(f"{name} is no readable Parquet file ({said})") from None
 
 
 def _rows(table: Any, source: Source) -> list[str]:
     import pyarrow as pa
 
     column = source.get("column", "text")
-    columns = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    texts = (pa.string(), pa.large_string(), pa.string_view())
+    columns = [field.name for field in table.schema if field.type in texts]
     if column not in columns:
         raise LowrankError(
             f"{describe(source)} has no column {column!r} of text{suggestion(column, columns)}"
