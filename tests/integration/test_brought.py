@@ -88,6 +88,9 @@ def test_what_is_wrong_is_one_line_before_any_job(brought, tmp_path):
     assert f"./none: {brought.folder}/none is no directory" in line
     line = refused(brought, "--config", "models=[~/none]", HOME=str(tmp_path))
     assert f"~/none: {tmp_path}/none is no directory" in line
+    (tmp_path / "twice.yaml").write_text("hub: true\nhub: false\n")
+    line = refused(brought, "--configfile", "config/config.yaml", str(tmp_path / "twice.yaml"))
+    assert f"{tmp_path}/twice.yaml, line 2: the key 'hub' stands twice" in line
     line = refused(brought, *BRINGING, LOWRANK_MIRROR="$HOME/typo", HOME=str(tmp_path))
     assert f"the mirror $HOME/typo ({tmp_path}/typo) is no directory" in line
 

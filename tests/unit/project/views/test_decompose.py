@@ -116,15 +116,6 @@ def test_a_name_that_no_file_can_have(project):
         assert len(str(caught.value)) < 120
 
 
-def test_the_names_that_are_described_can_be_exported(project):
-    """All but the one that needs a file of the reader's own have their row in the table."""
-    text = Path("docs/exports.md").read_text(encoding="utf-8")
-    names = re.findall(r"^\| `([^`<]+)` \|", text.partition("## Which")[2].partition("##")[0], re.M)
-    assert len(names) >= 7
-    for name in names:
-        assert exported_from(project, project.model(SMALL), name, ["{decomposition}"]) == [name]
-
-
 def test_what_is_asked_for_of_no_study_or_method_is_one_line(project):
     with pytest.raises(LowrankError, match="'nope' is no study of this run; known: table_4_2"):
         project.study_benchmarks("nope", project.model(SMALL))
