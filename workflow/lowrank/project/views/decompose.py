@@ -93,7 +93,7 @@ def exported_from(
             f"{decomposition!r} is quantized, and codes are not exported: export "
             f"{made.before.name(model.architecture)!r} and quantize it with the other tool"
         )
-    if is_dense and METHODS[made.method].has_bias:
+    if is_dense and made.has_factors and METHODS[made.method].has_bias:
         for tensor in made.tensors:
             if not model.architecture.has_bias(tensor):
                 model.architecture.bias_switch(tensor)
