@@ -328,6 +328,10 @@ DAMAGES = {
         "more is one of the unexpected_keys",
     ),
     "no number": (edit_arrays(set_nan, False), "rows is not finite"),
+    "an infinite number": (
+        edit_arrays(lambda arrays: arrays["model.norm.weight"][:1].fill_(-torch.inf), False),
+        "model.norm.weight is not finite",
+    ),
     "no order": (edit_arrays(disorder, False), "place is no order"),
     "no checksums": (lambda f: (f / "checksums.json").unlink(), "checksums.json does not exist"),
     "other checksums": (
