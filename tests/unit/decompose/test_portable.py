@@ -173,10 +173,20 @@ def test_a_model_with_two_kinds_of_layers_has_a_base_for_each():
     assert made["rope_scaling"] == {"rope_type": "linear", "factor": 8.0}
 
 
+@pytest.mark.parametrize(("kept", "first"), [([0, 1, 2, 3], 2), ([1, 2, 3], 1), ([2], 0), ([0], 2)])
+def test_older_words_say_which_layers_are_left_with_a_window(kept, first):
+    """Tools that lack `layer_types` count them: those from the first with a window on."""
+    types = ["full_attention"] * 2 + ["sliding_attention"] * 2
+    own = {"layer_types": [types[layer] for layer in kept], "max_window_layers": 2}
+    made = portable_config(own)
+    counted = [types[0 if n < made["max_window_layers"] else 3] for n in range(len(kept))]
+    assert made["max_window_layers"] == first and counted == own["layer_types"]
+
+
 def test_what_transformers_4_has_no_words_for_is_not_exported():
     scaled = {"rope_type": "linear", "rope_theta": 1e4, "factor": 8.0}
     rotary = {"full_attention": scaled, "sliding_attention": scaled}
-    with pytest.raises(LowrankError, match="sliding_attention is scaled, .* the low-rank form"):
+    with pytest.raises(LowrankError, match="sliding_attention is scaled: .* the low-rank form"):
         portable_config({"rope_parameters": rotary})
 
 

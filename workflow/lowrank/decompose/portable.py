@@ -79,7 +79,8 @@ def portable_config(config: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     The same, with `torch_dtype` beside `dtype`; and beside `rope_parameters` also `rope_theta`,
-    `partial_rotary_factor` and `rope_scaling`, which is null where nothing is scaled.
+    `partial_rotary_factor` and `rope_scaling`, which is null where nothing is scaled. Where the
+    last layers have a window, `max_window_layers` says from which one on, as `layer_types` does.
 
     Raises
     ------
@@ -89,6 +90,9 @@ def portable_config(config: Mapping[str, Any]) -> dict[str, Any]:
     made = dict(config)
     if config.get("dtype"):
         made["torch_dtype"] = config["dtype"]
+    types = config.get("layer_types") or ()
+    if LOCAL in types and "max_window_layers" in config:  # another one after layers were dropped
+        made["max_window_layers"] = types.index(LOCAL)
     rotary = config.get(NEW_ROTARY)
     if not rotary:
         return made
