@@ -35,6 +35,7 @@ for folder, text in json.load(sys.stdin):
     made.append({
         "dtype": str(model.dtype),
         "keys": sorted(coded),
+        "sides": [tokenizer.padding_side, tokenizer.truncation_side],
         "tokens": coded["input_ids"][0].tolist(),
         "text": tokenizer.decode(coded["input_ids"][0], skip_special_tokens=True),
         "output": output.flatten().tolist(),

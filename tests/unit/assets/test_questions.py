@@ -92,6 +92,8 @@ def test_subsets_are_named(tmp_path, monkeypatch):
         ({}, {"sha256": "0" * 64}, "wrong checksum: .*toy.parquet"),
         ({"expected_questions": 4}, {}, "holds 3 questions of benchmark toy, expected are 4"),
         ({"columns": ["z"]}, {}, "benchmark toy: it lacks the column 'z', .* it has: 'a', 'b'"),
+        # One file under two names is no twice as many questions.
+        ({"subsets": ["x", "y"], "expected_questions": 6}, {}, "toy.parquet has no `{subset}`"),
     ],
 )
 def test_wrong_questions_stop_the_run(tmp_path, monkeypatch, changes, pin, message):

@@ -69,6 +69,14 @@ def test_what_is_known_can_be_described_otherwise():
     assert (metric.label, metric.unit, metric.in_mean) == ("Exact match", "%", False)
 
 
+def test_another_scale_is_in_another_unit():
+    """A share of 0.35 would be drawn as 0.35%."""
+    with pytest.raises(LowrankError, match="scale: acc is in %: another scale needs another"):
+        Metric.from_config({"name": "acc", "scale": 1})
+    assert Metric.from_config({"name": "acc", "scale": 1000, "unit": "‰"}).scale == 1000
+    assert Metric.from_config({"name": "token_perplexity", "scale": 2}).scale == 2
+
+
 def test_a_guess_scores_what_the_metric_can_be():
     with pytest.raises(LowrankError, match="25 is no share; acc scores between 0 and 1"):
         Metric.from_config("acc", 25)

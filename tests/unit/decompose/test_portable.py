@@ -6,12 +6,13 @@ import tiny_bert
 import torch
 import transformers_4
 from lowrank.assets.model_classes import auto_class
+from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json, write_json
 from lowrank.decompose.compressed import compress
 from lowrank.decompose.export import export_dense
 from lowrank.decompose.layer_factors import factorize_layer
 from lowrank.decompose.loading import load_compressed, load_tokenizer
-from lowrank.decompose.portable import portable_config, portable_tokenizer
+from lowrank.decompose.portable import CLEANS_BPE, portable_config, portable_tokenizer
 from lowrank.space.architecture import Architecture
 from lowrank.space.design_space import Decomposition
 from tokenizers import pre_tokenizers
@@ -64,8 +65,13 @@ def llama_tokenizer():
 
 
 def special_tokenizer():
-    """It has a token of its own, a template, and a space before each text."""
+    """It has a token of its own, a template, and a space before each text.
+
+    Texts lose their beginning. It asks to clean spaces up, which version 5 does not do here.
+    """
     made = tiny.tokenizer()
+    made.truncation_side = "left"
+    made.init_kwargs["clean_up_tokenization_spaces"] = True
     made.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     made.add_special_tokens({"additional_special_tokens": ["<s>"]})
     made.chat_template = "{{ messages[0].content }}"
@@ -127,6 +133,7 @@ def expected(directory):
     return {
         "dtype": "torch.float32",
         "keys": sorted(coded),
+        "sides": [original.padding_side, original.truncation_side],
         "tokens": coded["input_ids"][0].tolist(),
         "text": original.decode(coded["input_ids"][0], skip_special_tokens=True),
         "output": of_export.flatten().tolist(),
@@ -166,6 +173,39 @@ def test_a_model_with_two_kinds_of_layers_has_a_base_for_each():
     assert made["rope_scaling"] == {"rope_type": "linear", "factor": 8.0}
 
 
+@pytest.mark.parametrize(("kept", "first"), [([0, 1, 2, 3], 2), ([1, 2, 3], 1), ([2], 0), ([0], 2)])
+def test_older_words_say_which_layers_are_left_with_a_window(kept, first):
+    """Tools that lack `layer_types` count them: those from the first with a window on."""
+    types = ["full_attention"] * 2 + ["sliding_attention"] * 2
+    own = {"layer_types": [types[layer] for layer in kept], "max_window_layers": 2}
+    made = portable_config(own)
+    counted = [types[0 if n < made["max_window_layers"] else 3] for n in range(len(kept))]
+    assert made["max_window_layers"] == first and counted == own["layer_types"]
+
+
+def test_what_transformers_4_has_no_words_for_is_not_exported():
+    scaled = {"rope_type": "linear", "rope_theta": 1e4, "factor": 8.0}
+    rotary = {"full_attention": scaled, "sliding_attention": scaled}
+    with pytest.raises(LowrankError, match="sliding_attention is scaled: .* the low-rank form"):
+        portable_config({"rope_parameters": rotary})
+
+
+@pytest.mark.parametrize(
+    ("kind", "forced", "cleans"),
+    [("BPE", False, False), ("BPE", True, True), ("WordPiece", False, True)],
+)
+def test_spaces_are_cleaned_up_where_version_5_does(kind, forced, cleans):
+    settings = {"clean_up_tokenization_spaces": True, CLEANS_BPE: forced}
+    made = portable_tokenizer(settings, {"model": {"type": kind}}, {})
+    assert made["clean_up_tokenization_spaces"] is cleans
+
+
+def test_a_tokenizer_keeps_the_sides_of_its_own_class(directories):
+    """Llama's pads before a text: a batch that is padded behind it writes other texts."""
+    own = AutoTokenizer.from_pretrained(directories["llama's tokenizer"])
+    assert (own.padding_side, own.truncation_side) == ("left", "right")
+
+
 def test_a_model_without_rotary_settings_gets_none(directories):
     config = read_json(directories["bert"] / "config.json")
     assert not [key for key in config if key.startswith("rope")]
@@ -179,6 +219,6 @@ def test_a_tokenizer_has_a_class_that_both_versions_know(directories):
 
 
 def test_special_tokens_are_named_as_both_versions_name_them():
-    made = portable_tokenizer({"extra_special_tokens": ["<x>"]}, {}, ["input_ids"])
+    made = portable_tokenizer({"extra_special_tokens": ["<x>"]}, {}, {})
     assert made["additional_special_tokens"] == ["<x>"]
     assert "extra_special_tokens" not in made

@@ -177,6 +177,13 @@ def test_a_metric_that_the_scorer_lacks_is_refused(evaluated, tmp_path):
     entry = {"name": name, "scorer": name, "metric": "acc", "options": {}}
     with pytest.raises(LowrankError, match=f"^{name} has no metric 'acc'; known: "):
         score(folder, "dense", tmp_path, entry)
+    beside = entry_of(name) | {"beside": {"other": {"metric": "acc"}}}
+    with pytest.raises(LowrankError, match=f"^{name} has no metric 'acc'; known: "):
+        score(folder, "dense", tmp_path, beside)
+    own = {"mrpc": "average_precision", "squad": "f1"}[name]
+    filtered = entry_of(name) | {"metric": f"{own},strict-match"}
+    with pytest.raises(LowrankError, match=f"^{name} has no metric '.*,strict-match'; "):
+        score(folder, "dense", tmp_path, filtered)
 
 
 def test_answers_that_are_not_finite_are_no_scores(evaluated, tmp_path, monkeypatch):

@@ -152,3 +152,9 @@ def test_positions_that_are_reserved_hold_no_token():
     assert Architecture.from_config(config).positions == 512
     assert Architecture.from_config(config_of("bert")).positions == 64
     assert Architecture.from_config(MistralConfig().to_dict()).positions == 131072
+
+
+@pytest.mark.parametrize("token", [None, -1, "1", True])
+def test_positions_begin_behind_a_token(token):
+    with pytest.raises(LowrankError, match=f"^pad_token_id: {token!r} is no token"):
+        Architecture.from_config(config_of("roberta", pad_token_id=token))

@@ -66,6 +66,12 @@ def fetch_benchmark(
         If no source is present, a checksum differs, or questions or columns are missing.
     """
     source = choose_source(sources, f"benchmark {name}", subsets)
+    place = source.get("mirror", source.get("member"))
+    if len(subsets) > 1 and place is not None and "{subset}" not in place:
+        raise LowrankError(
+            f"{describe(source)} of benchmark {name}: {place} has no `{{subset}}`, so that all of "
+            "its subsets would be the same questions"
+        )
     read = _reader(source, wheel_cache)
     tables = []
     for subset in subsets or [""]:

@@ -87,7 +87,8 @@ class Metric:
         Raises
         ------
         LowrankError
-            If the metric is not known or the score of a guess is none that it can have.
+            If the metric is not known, it has another scale in the same unit, or the score of a
+            guess is none that it can have.
         """
         given = {"name": value} if isinstance(value, str) else dict(value)
         name, _, filter_name = given.pop("name").partition(",")
@@ -96,6 +97,10 @@ class Metric:
         missing = [f"`{key}`" for key in ("label", "direction") if key not in given]
         if name in METRICS:
             made = replace(METRICS[name], **given)
+            if made.unit and "scale" in given and "unit" not in given:
+                raise LowrankError(
+                    f"metric: scale: {name} is in {made.unit}: another scale needs another `unit`"
+                )
         elif isinstance(value, str):
             raise LowrankError(f"metric: unknown metric {name!r}{suggestion(name, METRICS)}")
         elif missing:

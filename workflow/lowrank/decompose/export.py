@@ -44,7 +44,7 @@ def export_dense(base: str | Path, compressed: str | Path, dtype: str, output: s
         model.save_pretrained(directory)
         tokenizer = load_tokenizer(base)
         tokenizer.save_pretrained(directory)
-        make_portable(directory, tokenizer.model_input_names)
+        make_portable(directory, tokenizer)
         config = read_json(directory / CONFIG)
         config["lowrank"] = {
             "base": manifest["model"],

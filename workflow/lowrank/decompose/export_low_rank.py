@@ -56,7 +56,7 @@ def export_low_rank(
         made.save_pretrained(directory, max_shard_size=shard_size)
         tokenizer = load_tokenizer(base)
         tokenizer.save_pretrained(directory)
-        make_tokenizer_portable(directory, tokenizer.model_input_names)
+        make_tokenizer_portable(directory, tokenizer)
         weights = sum(path.stat().st_size for path in Path(directory).glob("*.safetensors"))
         facts = {
             "class": type(model).__name__,

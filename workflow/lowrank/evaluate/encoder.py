@@ -117,21 +117,23 @@ class EncoderAnswerer:
         benchmark, settings = asked.benchmark, asked.settings
         metrics = _metrics(benchmark)
         headline = Metric.from_config(benchmark["metric"])
-        if headline.name not in metrics.METRICS:
-            raise LowrankError(
-                f"{benchmark['scorer']} has no metric {headline.name!r}"
-                f"{suggestion(headline.name, metrics.METRICS)}"
-            )
+        others = {
+            name: Metric.from_config(entry["metric"])
+            for name, entry in benchmark.get("beside", {}).items()
+        }
+        for metric in (headline, *others.values()):
+            if str(metric) not in metrics.METRICS:
+                raise LowrankError(
+                    f"{benchmark['scorer']} has no metric {str(metric)!r}"
+                    f"{suggestion(str(metric), metrics.METRICS)}"
+                )
         table = read_questions(asked.questions)
         order = asking_order(table[SUBSET].to_pylist(), settings["seed"], settings["sampling"])
         found = self._answers(metrics, table, order, benchmark, settings)
         samples = [{"task": benchmark["name"], "doc_id": row} | found[row] for row in sorted(found)]
         places = {int(row): place for place, row in enumerate(order)}
         scores = {name: _scores(metrics, samples, name) for name in metrics.METRICS}
-        beside = {
-            name: (Metric.from_config(entry["metric"]), scores[entry["metric"]])
-            for name, entry in benchmark.get("beside", {}).items()
-        }
+        beside = {name: (other, scores[other.name]) for name, other in others.items()}
         answers = Answers(
             samples,
             [own | {PLACE: places[own["question"]]} for own in scores[headline.name]],

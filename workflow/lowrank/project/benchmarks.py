@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from lowrank.base.errors import LowrankError, suggestion
-from lowrank.base.metric import Metric
+from lowrank.base.metric import METRICS, Metric
 from lowrank.base.names import CONTINUATIONS, LM_EVAL, PERPLEXITY, PROGRAMS
 from lowrank.project.programs import require_continuations, require_programs
 from lowrank.project.scorers import BASELINES, SCORERS
@@ -40,6 +40,9 @@ def checked_metric(entry: dict[str, Any], text: Callable[[str], Mapping[str, Any
     metric = Metric.from_config(entry["metric"], entry.pop("chance"))
     for own in entry["beside"].values():
         Metric.from_config(own["metric"])
+    if scorer != LM_EVAL:  # of lm-eval's metrics its tasks say it
+        for value in (entry["metric"], *(own["metric"] for own in entry["beside"].values())):
+            _require_computed(Metric.from_config(value), scorer)
     _require_baseline(entry)
     if scorer == PROGRAMS:
         require_programs(entry)
@@ -56,6 +59,15 @@ def checked_metric(entry: dict[str, Any], text: Callable[[str], Mapping[str, Any
     if "text" in entry or "length" in entry:
         raise LowrankError("`text` and `length` are for the scorer `perplexity`")
     return metric
+
+
+def _require_computed(metric: Metric, scorer: str) -> None:
+    """Check that a metric that is computed here is described as it is computed."""
+    computed = METRICS.get(metric.name, METRICS["pass@1"] if scorer == PROGRAMS else metric)
+    for key in ("averaging", "direction"):
+        own, given = getattr(computed, key), getattr(metric, key)
+        if own != given:
+            raise LowrankError(f"metric.{key}: that of {metric.name} is {own!r}, not {given!r}")
 
 
 def _require_tasks(benchmark: Mapping[str, Any]) -> None:

@@ -57,6 +57,11 @@ class Architecture:
         if not isinstance(listed, list):
             raise LowrankError(f"architectures: {listed!r} is no list of names of classes")
         named = listed[0]
+        reserved = config[family.last_reserved] if family.last_reserved else 0
+        if not isinstance(reserved, int) or isinstance(reserved, bool) or reserved < 0:
+            raise LowrankError(
+                f"{family.last_reserved}: {reserved!r} is no token, and positions begin behind it"
+            )
         if not family.classes and named is not None and not str(named).endswith("ForCausalLM"):
             raise LowrankError(f"architectures {named!r} is not supported; known: …ForCausalLM")
         if family.classes:
