@@ -8,6 +8,7 @@ import tiny_bert
 import torch
 from lowrank.assets.agreement import require_agreement
 from lowrank.assets.model_classes import model_from_config
+from lowrank.assets.weights import read_parameters, read_weight
 from lowrank.base.errors import LowrankError
 from safetensors.torch import load_file, save_file
 
@@ -189,6 +190,14 @@ def test_a_pooler_is_counted_where_the_weights_have_one(tmp_path):
     old = {f"bert.{name}": own for name, own in old.items()}
     save_file(old | {"cls.predictions.bias": torch.zeros(9)}, folder / "model.safetensors")
     require_agreement("m", bare, folder)
+    # What agrees can be read, by the names of the model that is loaded.
+    query = "encoder.layer.1.attention.self.query.weight"
+    assert (read_weight(folder, query, (32, 32)) == tensors[query].numpy()).all()
+    norm = "encoder.layer.1.output.LayerNorm.weight"
+    read_parameters(folder, {norm: (found := torch.zeros(32))})
+    assert found.equal(tensors[norm])
+    with pytest.raises(LowrankError, match=r"model.safetensors holds no tensor x.y$"):
+        read_weight(folder, "x.y", (32, 32))
     # Positions that are relative, which transformers 5 does not read, and one pooler too many.
     for key in ("encoder.layer.0.attention.self.distance_embedding", "pooler.dense"):
         save_file(old | {f"bert.{key}.weight": torch.zeros(32, 32)}, folder / "model.safetensors")

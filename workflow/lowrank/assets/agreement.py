@@ -15,16 +15,13 @@ import torch
 from transformers import PreTrainedModel
 
 from lowrank.assets.model_classes import CONSTRUCTOR_OPTIONS, as_read, model_from_config
-from lowrank.assets.weights import are_equal, weight_shapes
+from lowrank.assets.weights import are_equal, current_name, weight_shapes
 from lowrank.base.errors import LowrankError, one_line
 from lowrank.base.files import read_json
 from lowrank.space.architecture import Architecture
 
 SAYS_NOTHING = ("_name_or_path", "dtype", "torch_dtype", "transformers_version", "use_cache")
 """Keys that shape no weight and no score: a run has a number type of its own."""
-
-OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
-"""Names of tensors in old checkpoints of BERT, and what transformers reads them as."""
 
 
 def require_agreement(name: str, declared: Mapping[str, Any], directory: str | Path) -> None:
@@ -171,8 +168,7 @@ def _require_weights(
 
 def _current(key: str, expected: Mapping[str, Any], top: str) -> str:
     """Return the name that transformers gives a tensor of a checkpoint."""
-    for old, new in OLD_NAMES.items():
-        key = key.replace(old, new)
+    key = current_name(key)
     inner = key.removeprefix(top)  # of a checkpoint with something on top of the model
     return inner if key not in expected and inner in expected else key
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,35 @@ INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 
 
+OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+"""Names of tensors in old checkpoints of BERT, and what transformers reads them as."""
+
+
+def current_name(stored: str) -> str:
+    """Return the name that transformers has for a name of old checkpoints."""
+    for old, new in OLD_NAMES.items():
+        stored = stored.replace(old, new)
+    return stored
+
+
+def stored_name(names: Iterable[str], name: str) -> str | None:
+    """Return what a checkpoint calls a tensor; None if it has none.
+
+    Parameters
+    ----------
+    names
+        The names that it has: a checkpoint with something on top of the model has a prefix.
+    name
+        The name in the model that is loaded.
+    """
+    if name in (names := list(names)):
+        return name
+    by_name = {current_name(stored): stored for stored in names}
+    if name in by_name:
+        return by_name[name]
+    return next((own for key, own in by_name.items() if key.partition(".")[2] == name), None)
+
+
 def shard_of(directory: str | Path, name: str) -> Path:
     """Return the safetensors file of `directory` that holds the tensor `name`.
 
@@ -32,9 +61,10 @@ def shard_of(directory: str | Path, name: str) -> Path:
     directory = Path(directory)
     if (directory / INDEX).exists():
         shards = read_json(directory / INDEX)["weight_map"]
-        if name not in shards:
+        stored = stored_name(shards, name)
+        if stored is None:
             raise LowrankError(f"{directory / INDEX} lists no tensor {name}")
-        return directory / shards[name]
+        return directory / shards[stored]
     if not (directory / SINGLE).exists():
         raise LowrankError(f"{directory} holds no {SINGLE}; only safetensors are read")
     return directory / SINGLE
@@ -178,11 +208,19 @@ def _not_finite(path: Path, name: str) -> str:
     return f"{path}: {name} holds values that are not finite (NaN or infinite)"
 
 
+def _read(tensors: Any, path: Path, name: str) -> Tensor:
+    """Return a tensor of an open file."""
+    stored = stored_name(tensors.keys(), name)
+    if stored is None:
+        raise LowrankError(f"{path} holds no tensor {name}")
+    return tensors.get_tensor(stored)
+
+
 def _checked(tensors: Any, path: Path, name: str, shape: Sequence[int]) -> Tensor:
     """Return a tensor of an open file that has the shape expected and is finite."""
     import torch
 
-    weight = tensors.get_tensor(name)
+    weight = _read(tensors, path, name)
     if tuple(weight.shape) != tuple(shape):
         raise LowrankError(
             f"{path}: {name} has shape {tuple(weight.shape)}, the architecture says {tuple(shape)}"
