@@ -15,6 +15,7 @@ from lowrank.assets.models import fetch_model
 from lowrank.assets.sources import DIRECTORIES_VARIABLE
 from lowrank.base.errors import LowrankError
 from lowrank.base.files import read_json
+from lowrank.decompose.pretrained_config import MODEL_TYPE
 from lowrank.space.architecture import Architecture
 from safetensors.torch import load_file, save_file
 
@@ -200,6 +201,7 @@ GPTQ = {"quant_method": "gptq", "bits": 4}
         (lambda f: saved(f, "model.norm.weight", torch.bool), "holds model.norm.weight as BOOL"),
         (lambda f: (f / "config.json").write_text("{"), "config.json is not JSON"),
         (lambda f: (f / "config.json").write_text("[]"), "config.json is no configuration"),
+        (rewrite("config.json", lambda c: c.update(model_type=MODEL_TYPE)), "is a low-rank check"),
         (rewrite("config.json", lambda c: c.update(quantization_config=GPTQ)), r"quantized \(gptq"),
         (rewrite("config.json", lambda c: c.update(quantization_config={})), "it holds weights th"),
         (

@@ -102,6 +102,8 @@ def _configuration(folder: Path) -> dict[str, Any]:
     config = read_brought_json(folder / CONFIG)
     if not isinstance(config, Mapping):
         raise LowrankError(f"its {CONFIG} is no configuration of a model")
+    if str(config.get("model_type")).startswith("lowrank"):
+        raise LowrankError("it is a low-rank checkpoint: name the dense export of the same model")
     require_unquantized(folder, config)
     return dict(config)
 
