@@ -63,7 +63,11 @@ SIX = [*FIVE, "truthfulqa"]
         ),
         ("{metric: power}", "{metric: power, model: x}", "'model' is not one of ['metric', 'work"),
         ("{metric: power}", "{workloads: all}", "arguments: 'metric' is a required property"),
-        ("[[Q, K, V, SO], [G, U, D]]", "[[Q, K, V, SO], G]", "for.tensor.1: 'G' is not of type"),
+        (
+            "[[Q, K, V, SO], [G, U, D]]",
+            "[[Q, K, V, SO], G]",
+            "for.tensor.1: 'G' is not a list: write [G]",
+        ),
         (
             "benchmark: *five}",
             "benchmark: [arc_chalenge]}",

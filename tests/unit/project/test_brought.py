@@ -69,7 +69,7 @@ def test_models_and_studies_are_left_out(folder):
             "table_42.yaml does not exist; did you mean 'table_4_2'",
         ),
         ({"profile": {"benchmarks": ["arc"]}}, "benchmarks/arc.yaml does not exist"),
-        ({"models": [7]}, "config: models.0: 7 is not of type"),
+        ({"models": [7]}, "config: models.0: 7 is not text"),
         ({"models": ["meta/llama"]}, "meta/llama is no directory"),
         ({"models": ["~nobody-here/x"]}, "x is no directory"),
         ({"models": [{"name": "x"}]}, "'path' is a required property"),

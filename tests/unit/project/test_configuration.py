@@ -359,7 +359,7 @@ MISTAKES = {
     ),
     "influence that is no number": (
         influence_file({1: "low"}),
-        "influence/llama-2-7b-chat.yaml: influence.1: 'low' is not of type 'number'",
+        "influence/llama-2-7b-chat.yaml: influence.1: 'low' is not a number",
     ),
     "more layers than there are": (
         influence_file({n: n / 100 for n in range(1, 33)}, 33),
@@ -407,10 +407,10 @@ MISTAKES = {
         bad_file(STUDY, "series", {"a": {"models": ["llama-2-7b-cat"]}}),
         "config: models: .*llama-2-7b-cat.yaml does not exist; did you mean 'llama-2-7b-chat'",
     ),
-    "rank file without tensors": (rank_file({3: 5}), "ranks/a.yaml: 3: 5 is not of type 'object'"),
+    "rank file without tensors": (rank_file({3: 5}), "ranks/a.yaml: 3: 5 is not a mapping"),
     "rank file of half a rank": (
         rank_file({3: {"q": 2.5}}),
-        "ranks/a.yaml: 3.q: 2.5 is not of type 'integer'",
+        "ranks/a.yaml: 3.q: 2.5 is not a whole number",
     ),
     "rank file of an unknown tensor": (
         rank_file({3: {"w": 5}}),

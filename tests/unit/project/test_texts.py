@@ -93,7 +93,7 @@ WHOLE = {"wheel": "a==1", "sha256": "0" * 64, "members": ["a"], "format": "lines
         ("texts", "prose", {"licence": None}, "'licence' is a required property"),
         ("texts", "prose", {"helt_out": 0.1}, "helt_out: unknown key; did you mean 'held_out'"),
         ("calibration", "prose", {"samples": 0}, "samples: 0 is less than the minimum of 1"),
-        ("calibration", "prose", {"length": 1.5}, "length: 1.5 is not of type 'integer'"),
+        ("calibration", "prose", {"length": 1.5}, "length: 1.5 is not a whole number"),
         ("calibration", "prose", {"text": "prosa"}, "prosa.yaml does not exist; did you mean 'pro"),
     ],
 )

@@ -15,6 +15,17 @@ from lowrank.base.errors import LowrankError, suggestion
 LONGEST_MESSAGE = 200
 """Characters of a message of the schema's."""
 
+KINDS = {
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "null": "null",
+    "number": "a number",
+    "object": "a mapping",
+    "string": "text",
+}
+"""What the schema's types are called in messages."""
+
 # A misspelled key is both unknown and missing: the first says what to do.
 RELEVANCE = by_relevance(strong=frozenset({"additionalProperties"}))
 
@@ -125,6 +136,15 @@ def _explain(error: ValidationError, where: str) -> str:
     message = " ".join(error.message.split())
     if titles:
         message = f"{error.instance} is none of these: {titles}"
+    elif error.validator == "type":
+        message = _of_another_kind(error.instance, error.validator_value)
     if len(message) > LONGEST_MESSAGE:
         message = message[:LONGEST_MESSAGE] + "…"
     return f"{where}: {place or 'top level'}: {message}"
+
+
+def _of_another_kind(value: Any, expected: str | list[str]) -> str:
+    kinds = [expected] if isinstance(expected, str) else expected
+    message = f"{value!r} is not {' or '.join(KINDS[kind] for kind in kinds)}"
+    is_alone = "array" in kinds and isinstance(value, str)
+    return f"{message}: write [{value}]" if is_alone else message
