@@ -69,6 +69,8 @@ def test_models_and_studies_are_left_out(folder):
             "table_42.yaml does not exist; did you mean 'table_4_2'",
         ),
         ({"profile": {"benchmarks": ["arc"]}}, "benchmarks/arc.yaml does not exist"),
+        ({"asked": {"tinny": {}}}, "models/tinny.yaml does not exist"),
+        ({"asked": {SMOL: {"dense": {"arc": 9}}}}, "benchmarks/arc.yaml does not exist"),
         ({"models": [7]}, "config: models.0: 7 is not text"),
         ({"models": ["meta/llama"]}, "meta/llama is no directory"),
         ({"models": ["~nobody-here/x"]}, "x is no directory"),

@@ -57,7 +57,7 @@ def without_left_out(
 def require_named(
     settings: Mapping[str, Any], config: Mapping[str, Any], registry: Registry
 ) -> None:
-    """Check that what says how much is asked or measured names studies and benchmarks that exist.
+    """Check that what says how much is asked or measured names only what exists.
 
     Parameters
     ----------
@@ -77,7 +77,11 @@ def require_named(
     studies = [*limits, *filter(None, [profile.get("study")])]
     for own in settings["benchmarks"].values():
         studies += own["studies"] or ()
-    benchmarks = [name for own in limits.values() for name in own or ()]
+    more = settings["asked"]
+    asked = [*limits.values(), *(own for made in more.values() for own in made.values())]
+    benchmarks = [name for own in asked for name in own or ()]
+    for model in more.keys() - set(map(_name, settings["models"])):
+        registry.path("model", model)
     for study in studies:
         registry.path("study", study)
     for benchmark in [*benchmarks, *(profile.get("benchmarks") or ())]:
