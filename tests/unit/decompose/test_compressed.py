@@ -264,9 +264,7 @@ class TestBadWeights:
 
     def test_missing_tensor(self, base, tmp_path):
         bad = self.poison(base, tmp_path, lambda t: t.pop("model.layers.0.mlp.up_proj.weight"))
-        with pytest.raises(
-            LowrankError, match=r"cannot be read \(.*model.layers.0.mlp.up_proj.weight"
-        ):
+        with pytest.raises(LowrankError, match=r"holds no tensor .*mlp.up_proj.weight"):
             self.factorize(bad, tmp_path)
 
     def test_other_shape(self, base, tmp_path):

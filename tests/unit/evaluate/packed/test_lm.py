@@ -13,6 +13,7 @@ from lowrank.evaluate.packed.lm import PackedLM
 from lowrank.evaluate.packed.passes import Passes
 from random_models import CHOICES, CORPUS, MAX_LENGTH, TOKENIZER, make_model, many_pairs
 from stock import CONTEXTS, assert_same, compare, generation_requests, instances, stock
+from tiny import words
 from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
 
 CONTEXT = "Question: what is the colour of the sky? Answer:"
@@ -193,14 +194,15 @@ def test_removed_layers(removed):
 def test_half_precision_is_nearer_to_full_precision():
     full = make_model()
     half = copy.deepcopy(full).to(torch.bfloat16)
-    requests = instances(many_pairs())
+    requests = instances([(words(seed, 3), f" {words(seed + 80, 12)}") for seed in range(80)])
     truth = stock(full).loglikelihood(requests, disable_tqdm=True)
 
     def deviation(lm):
         answers = lm.loglikelihood(requests, disable_tqdm=True)
-        return max(abs(a[0] - b[0]) for a, b in zip(answers, truth, strict=True))
+        return sum(abs(a[0] - b[0]) for a, b in zip(answers, truth, strict=True))
 
-    assert deviation(PackedLM(half, TOKENIZER)) <= deviation(stock(half))
+    # Products are rounded alike, and stock log-probabilities and their sum once more: about 1 to 2.
+    assert deviation(PackedLM(half, TOKENIZER)) <= 0.8 * deviation(stock(half))
 
 
 def test_answers_reach_the_cache(packed, tmp_path):
